@@ -1,0 +1,1 @@
+"""Scenes in, tensors out: files, Wald's protocol, normalised network inputs."""

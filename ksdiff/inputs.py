@@ -1,0 +1,20 @@
+"""What the fusion network sees of a scene, in units free of sensor and gain."""
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+class FusionInputs(NamedTuple):
+    """Normalised tensors of one window, or of a batch of windows.
+
+    Digital numbers differ between sensors by factors and offsets; what a network learns about
+    detail should not. Each MS band is divided by its scene mean, and PAN is standardised, so that
+    ``1 + contrast * pan`` is PAN matched to a band in mean and standard deviation (the histogram
+    matching of the classical methods).
+    """
+
+    pan: Tensor  # [B, 1, H, W] (PAN - mean) / std, both of the low-passed PAN of the scene
+    pan_low: Tensor  # [B, C, H, W] PAN through each band's MTF and back, in the same units
+    lms: Tensor  # [B, C, H, W] expanded MS divided by each band's scene mean
+    contrast: Tensor  # [B, C] each band's standard deviation over its mean

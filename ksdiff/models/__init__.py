@@ -1,0 +1,1 @@
+"""KSDiff's networks: modules that take and return tensors."""
