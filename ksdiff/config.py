@@ -1,0 +1,173 @@
+"""One dataclass tree holds every choice; it is read from YAML and saved beside every checkpoint."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+
+from ksdiff.errors import KSDiffError
+
+
+@dataclass(frozen=True)
+class PriorConfig:
+    """The latent prior z [tokens, channels] and the encoders (PLFE) that give it.
+
+    None of these are published; the values are our defaults.
+    """
+
+    tokens: int = 16  # a square number: z comes from a sqrt(tokens) x sqrt(tokens) grid
+    channels: int = 32
+    levels: int = 3  # M, the levels of the pyramid
+    width: int = 32  # of PLFE1; PLFE2 has half of it
+    heads: int = 4
+
+
+@dataclass(frozen=True)
+class DiffusionConfig:
+    """Latent DDPM with a z0-predicting denoiser; schedule after DiffIR."""
+
+    steps: int = 4  # T
+    sampling_steps: int = 4  # DDIM evaluations at inference, at most ``steps``
+    beta_start: float = 0.1
+    beta_end: float = 0.99
+    width: int = 96
+    depth: int = 3
+
+
+@dataclass(frozen=True)
+class KernelConfig:
+    """The Tucker product that modulates convolutions."""
+
+    ranks: tuple[int, int, int, int] = (4, 4, 2, 2)
+    width: int = 32  # of the factor generator's backbone and attention
+    heads: int = 4
+
+
+@dataclass(frozen=True)
+class InjectionConfig:
+    """The per-pixel head. ``mode``: lowrank, full (one free kernel per pixel) or off."""
+
+    mode: str = "lowrank"
+    kernel_size: int = 5
+    rank: int = 4
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    bands: int = 4
+    ratio: int = 4
+    widths: tuple[int, ...] = (48, 96)  # channels of PanNeXt-U per level, first at half the PAN grid
+    depths: tuple[int, ...] = (2, 2)  # ConvNeXt blocks per level
+    expansion: int = 2  # of the blocks' pointwise convolutions
+    prior: PriorConfig = field(default_factory=PriorConfig)
+    diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
+    kernels: KernelConfig = field(default_factory=KernelConfig)
+    injection: InjectionConfig = field(default_factory=InjectionConfig)
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Where training pairs come from and how they are varied."""
+
+    scenes: str = "${KSDIFF_DATA}/train"  # a folder of NAME_pan.tif, NAME_ms.tif[, NAME_gt.tif]
+    validation: str = "${KSDIFF_DATA}/val"
+    train_h5: str = ""  # PanCollection files instead of scenes
+    valid_h5: str = ""
+    sensor: str = ""  # for PanCollection files, which do not say
+    crop: int = 96  # PAN pixels, a multiple of 8 and of the ratio
+    margin: int = 8  # pixels at a crop's rim without loss: their low-pass misses its neighbours
+    exclude: tuple[str, ...] = ()  # scene names left out
+    gain_jitter: float = 0.06  # uniform, added to the MTF gains
+    shift_jitter: float = 0.4  # PAN pixels, standard deviation of a simulated misregistration
+    radiometric_jitter: float = 0.1  # relative, of the scene statistics
+    mixed_bands: float = 0.0  # share of samples from scenes of another band count, bands mixed
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    run_dir: str = "runs/ksdiff"
+    seed: int = 0
+    batch: int = 8
+    steps_stage1: int = 3000
+    steps_stage2: int = 2000
+    learning_rate: float = 1e-3
+    learning_rate_stage2: float = 5e-4
+    weight_decay: float = 1e-4
+    warmup: int = 100
+    ema: float = 0.999
+    clip: float = 1.0
+    fusion_weight: float = 1.0  # lambda of stage 2
+    validate_every: int = 500
+    checkpoint_every: int = 250
+    accelerator: str = "auto"
+    precision: str = "32-true"
+
+
+@dataclass(frozen=True)
+class Config:
+    model: ModelConfig = field(default_factory=ModelConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+
+
+def config_to_dict(config: Config) -> dict:
+    return _plain(dataclasses.asdict(config))
+
+
+def config_from_dict(values: dict, where: str = "config") -> Config:
+    """Build a Config from nested dicts; an unknown key or a wrong type is a KSDiffError."""
+    return _build(Config, values, where)
+
+
+def load_config(path: str | Path) -> Config:
+    path = Path(path)
+    try:
+        values = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        raise KSDiffError(f"config {path}: there is no such file") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise KSDiffError(f"config {path}: not readable as YAML: {error}") from None
+    return config_from_dict(values or {}, where=str(path))
+
+
+def save_config(config: Config, path: str | Path) -> None:
+    Path(path).write_text(yaml.safe_dump(config_to_dict(config), sort_keys=False))
+
+
+def _plain(value):
+    if isinstance(value, dict):
+        return {key: _plain(entry) for key, entry in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [_plain(entry) for entry in value]
+    return value
+
+
+def _build(kind: type, values: object, where: str):
+    if not isinstance(values, dict):
+        raise KSDiffError(f"{where}: expected a mapping of fields, got {values!r}")
+    hints = typing.get_type_hints(kind)
+    unknown = sorted(set(values) - set(hints), key=str)
+    if unknown:
+        raise KSDiffError(f"{where}: unknown key {unknown[0]!r}; known keys are {', '.join(hints)}")
+    return kind(**{key: _convert(hints[key], value, f"{where}: {key}") for key, value in values.items()})
+
+
+def _convert(hint, value: object, where: str):
+    if dataclasses.is_dataclass(hint):
+        return _build(hint, value, where)
+    if typing.get_origin(hint) is tuple:
+        kinds = typing.get_args(hint)
+        fixed = kinds[-1] is not Ellipsis
+        if not isinstance(value, (list, tuple)) or (fixed and len(value) != len(kinds)):
+            length = f"{len(kinds)} " if fixed else ""
+            raise KSDiffError(f"{where}: expected a list of {length}{kinds[0].__name__}, got {value!r}")
+        return tuple(_convert(kinds[0], entry, where) for entry in value)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
+        raise KSDiffError(f"{where}: expected {hint.__name__}, got {value!r}")
+    return value

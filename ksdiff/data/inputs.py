@@ -1,0 +1,89 @@
+"""From digital numbers to normalised network inputs and back."""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ksdiff.data.wald import expand, pan_lowpass
+from ksdiff.inputs import FusionInputs
+
+_LEAST_SPREAD = 1e-3  # of the mean: a constant image has no contrast, but must not divide by zero
+
+
+class SceneStatistics(NamedTuple):
+    """Means and standard deviations in DN, of whole scenes (B of them, mostly one).
+
+    PAN's are those of PAN averaged over MS pixels, so that both images show the same detail.
+    """
+
+    ms_mean: Tensor  # [B, C]
+    ms_std: Tensor  # [B, C]
+    pan_mean: Tensor  # [B, 1]
+    pan_std: Tensor  # [B, 1]
+
+    @classmethod
+    def of(cls, pan: Tensor, ms: Tensor, valid: Tensor | None = None) -> "SceneStatistics":
+        """Of pan [1, H, W] and ms [C, h, w]; ``valid`` [h, w] marks the MS pixels that count."""
+        moments = SceneMoments()
+        moments.update(pan, ms, valid)
+        return moments.statistics()
+
+
+class SceneMoments:
+    """Gathers a scene's statistics window by window, in float64."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.total: Tensor | float = 0.0
+        self.squares: Tensor | float = 0.0
+
+    def update(self, pan: Tensor, ms: Tensor, valid: Tensor | None = None) -> None:
+        """Add a window: pan [1, H, W], ms [C, h, w], ``valid`` [h, w] bool or None for all."""
+        ratio = pan.shape[-1] // ms.shape[-1]
+        values = torch.cat((ms.double(), F.avg_pool2d(pan.double(), ratio))).flatten(1)
+        if valid is not None:
+            values = values[:, valid.flatten()]
+        self.count += values.shape[1]
+        self.total = self.total + values.sum(1)
+        self.squares = self.squares + values.square().sum(1)
+
+    def statistics(self) -> SceneStatistics:
+        if not self.count:
+            raise ValueError("statistics: expected at least one valid pixel, got none")
+        mean = self.total / self.count
+        std = (self.squares / self.count - mean**2).clamp_min(0).sqrt()
+        mean = torch.where(mean > 0, mean, 1.0)
+        std = torch.maximum(std, _LEAST_SPREAD * mean)
+        mean, std = mean.float()[None], std.float()[None]
+        return SceneStatistics(mean[:, :-1], std[:, :-1], mean[:, -1:], std[:, -1:])
+
+
+def fusion_inputs(
+    pan: Tensor,
+    ms: Tensor,
+    gains: tuple[float, ...],
+    ratio: int,
+    phase: tuple[float, float] | None,
+    statistics: SceneStatistics,
+    boundary: str = "reflect",
+) -> FusionInputs:
+    """Normalise pan [B, 1, H, W] and ms [B, C, h, w] (DN) with their scenes' statistics.
+
+    ``gains`` are the MS bands' MTF gains at Nyquist, ``phase`` the PAN pixel at the centre of the
+    first MS pixel (None: the toolbox's), as in :func:`ksdiff.data.wald.expand`.
+    """
+    mean = statistics.ms_mean[..., None, None]
+    pan = (pan - statistics.pan_mean[..., None, None]) / statistics.pan_std[..., None, None]
+    return FusionInputs(
+        pan=pan,
+        pan_low=pan_lowpass(pan, gains, ratio, boundary),
+        lms=expand(ms / mean, ratio, phase, boundary),
+        contrast=statistics.ms_std / statistics.ms_mean,
+    )
+
+
+def to_dn(fused: Tensor, statistics: SceneStatistics) -> Tensor:
+    """Fused [B, C, H, W] from units of the band means to DN."""
+    return fused * statistics.ms_mean[..., None, None]
