@@ -1,0 +1,52 @@
+"""Loads the compiled libraries and tells what is in them."""
+
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+
+_HERE = Path(__file__).parent
+
+module: ModuleType | None = None
+problem: str | None = None  # why the CPU kernels are missing
+cuda_loaded = False
+cuda_problem: str | None = None  # why the CUDA kernels are missing
+
+
+def _load() -> None:
+    global module, problem, cuda_loaded, cuda_problem
+    try:
+        from ksdiff_ops import _C
+    except ImportError as error:
+        problem = str(error)
+        cuda_problem = "the compiled library ksdiff_ops._C is missing"
+        return
+    module = _C
+    library = _HERE / "_C_cuda.so"
+    if torch.version.cuda is None:
+        cuda_problem = f"PyTorch {torch.__version__} is built without CUDA"
+    elif not library.exists():
+        cuda_problem = "ksdiff_ops was built without CUDA kernels"
+    else:
+        try:
+            torch.ops.load_library(str(library))
+            cuda_loaded = True
+        except OSError as error:
+            cuda_problem = str(error)
+
+
+def build_info() -> dict[str, Any]:
+    """What was built, with what, and what of it is loaded; `problem` entries say what is not."""
+    built = dict(module.build_info()) if module is not None else {}
+    return {
+        **built,
+        "torch_running": torch.__version__,
+        "cpu_kernels": module is not None,
+        "cpu_problem": problem,
+        "cuda_kernels": cuda_loaded,
+        "cuda_problem": cuda_problem,
+    }
+
+
+_load()

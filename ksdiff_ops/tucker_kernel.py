@@ -1,0 +1,130 @@
+"""Convolution kernels rebuilt from a small core tensor and one factor per mode."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ksdiff_ops import arguments, autocast, backends
+
+_FACTOR_LAYOUTS = ("[B, Cout, r1]", "[B, Cin, r2]", "[B, kh, r3]", "[B, kw, r4]")
+
+
+def tucker_kernel(
+    core: Tensor,
+    factors: Sequence[Tensor],
+    base: Tensor | None = None,
+    *,
+    backend: str | None = None,
+) -> Tensor:
+    """Kernels core x1 U1 x2 U2 x3 U3 x4 U4, times a base kernel, one per sample.
+
+    Args:
+        core: core tensors [B, r1, r2, r3, r4]; float32, float64, float16 or bfloat16.
+        factors: U1 [B, Cout, r1], U2 [B, Cin, r2], U3 [B, kh, r3], U4 [B, kw, r4].
+        base: kernel [Cout, Cin, kh, kw] that every sample's result is multiplied by.
+        backend: "reference", "cpu", "cuda" or "triton"; None lets the device decide.
+
+    Returns:
+        [B, Cout, Cin, kh, kw], contiguous, in core's dtype; sums are in float32 or better.
+        Inside `torch.autocast` everything is computed and returned in float32: the product of
+        five factors needs the range, and the convolution that uses it casts it itself.
+        Differentiable to any order; the same input gives the same bits, forward and backward.
+
+    Raises:
+        TypeError, ValueError: naming the argument, what was expected and what came.
+        RuntimeError: the backend asked for is not there; the message says how to get it.
+
+    Source: KSDiff (arXiv 2505.18991), the kernel generator's Tucker product and W1 = W0 * W.
+    """
+    arguments.require_tensor("core", core, "[B, r1, r2, r3, r4]")
+    if not isinstance(factors, (tuple, list)):
+        raise TypeError(f"factors: expected four tensors, got {type(factors).__name__}")
+    if len(factors) != 4:
+        raise ValueError(f"factors: expected four tensors, got {len(factors)}")
+    for mode, (factor, layout) in enumerate(zip(factors, _FACTOR_LAYOUTS, strict=True)):
+        arguments.require_tensor(f"factors[{mode}]", factor, layout)
+        arguments.require_shape(
+            f"factors[{mode}]",
+            factor,
+            layout,
+            (core.shape[0], factor.shape[1], core.shape[mode + 1]),
+        )
+    if base is not None:
+        arguments.require_tensor("base", base, "[Cout, Cin, kh, kw]")
+        sizes = tuple(factor.shape[1] for factor in factors)
+        arguments.require_shape("base", base, "[Cout, Cin, kh, kw]", sizes)
+        core, base, *factors = autocast.to_float32(core, base, *factors)
+    else:
+        core, *factors = autocast.to_float32(core, *factors)
+    named = [(f"factors[{mode}]", factor) for mode, factor in enumerate(factors)]
+    if base is not None:
+        named.append(("base", base))
+    arguments.require_alike(("core", core), *named)
+    operator = backends.operator("tucker_kernel", core.device.type, backend)
+    return operator(core, *factors, base)
+
+
+def register(namespace: str, library: torch.library.Library) -> None:
+    """Adds shapes and gradients to `tucker_kernel` and `tucker_kernel_backward` in one library.
+
+    With the output's gradient as one more slot the operator is a multilinear form S. Its backward
+    gives the derivative of S by every slot but that one; the backward's own gradient, for
+    directions h, is the sum over slots of the same derivatives with the slot replaced by its h.
+    """
+    ops = getattr(torch.ops, namespace)
+
+    def fake_forward(core, u1, u2, u3, u4, base):
+        return core.new_empty((core.shape[0], *(u.shape[1] for u in (u1, u2, u3, u4))))
+
+    def fake_backward(grad, *slots):
+        return [
+            torch.empty_like(s, memory_format=torch.contiguous_format)
+            for s in slots
+            if s is not None
+        ]
+
+    def save_forward(ctx, inputs, output):
+        ctx.save_for_backward(*inputs)
+
+    def backward_of_forward(ctx, grad):
+        slots = ctx.saved_tensors
+        grads = ops.tucker_kernel_backward(grad, *slots)
+        return (*grads, None) if slots[-1] is None else tuple(grads)
+
+    def save_backward(ctx, inputs, output):
+        ctx.save_for_backward(*inputs)
+
+    def backward_of_backward(ctx, directions):
+        grad, *slots = ctx.saved_tensors
+        sums: list[Tensor | None] = [None] * (len(slots) + 1)
+        for index, direction in enumerate(directions):
+            if direction is None:
+                continue
+            replaced = list(slots)
+            replaced[index] = direction
+            parts = [
+                ops.tucker_kernel(*replaced),
+                *ops.tucker_kernel_backward(grad, *replaced),
+            ]
+            # The form is linear in the slot that was replaced, so it has no part of its own.
+            parts[index + 1] = None
+            for slot, part in enumerate(parts):
+                if part is not None:
+                    sums[slot] = part if sums[slot] is None else sums[slot] + part
+        return tuple(sums)
+
+    torch.library.register_fake(f"{namespace}::tucker_kernel", fake_forward, lib=library)
+    torch.library.register_fake(f"{namespace}::tucker_kernel_backward", fake_backward, lib=library)
+    torch.library.register_autograd(
+        f"{namespace}::tucker_kernel",
+        backward_of_forward,
+        setup_context=save_forward,
+        lib=library,
+    )
+    torch.library.register_autograd(
+        f"{namespace}::tucker_kernel_backward",
+        backward_of_backward,
+        setup_context=save_backward,
+        lib=library,
+    )
