@@ -116,7 +116,8 @@ def filter_axis(x: Tensor, dim: int, bank: FilterBank, boundary: str) -> Tensor:
     block = _block(bank, groups, x.dtype, x.device)
     lead = x.shape[:-2]
     if dim == -1:
-        out = torch.matmul(windows, block.T)  # [..., H, blocks, P*groups]
+        # On the overlapping view itself matmul falls back to many small products.
+        out = torch.matmul(windows.contiguous(), block.T)  # [..., H, blocks, P*groups]
         out = out.reshape(*lead, x.shape[-2], blocks * groups * phases)
     else:
         out = torch.matmul(block, windows.transpose(-1, -2))  # [..., blocks, P*groups, W]
