@@ -1,0 +1,213 @@
+"""Writing without half files: checks before the work, a temporary name during it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import rasterio
+from rasterio.crs import CRS
+from rasterio.transform import Affine
+from rasterio.windows import Window
+
+from ksdiff.errors import KSDiffError
+
+BLOCK = 256  # pixels: side of the tiles of the GeoTIFFs written here
+
+
+def check_output(path: str | Path, overwrite: bool, option: str = "out") -> Path:
+    """See that ``path`` can be written, before any work is spent on it.
+
+    Raises:
+        KSDiffError: it exists and ``overwrite`` is false, it is a folder, its folder is missing, or
+            nothing can be created there.
+    """
+    path = Path(path)
+    try:
+        if path.is_dir():
+            raise KSDiffError(f"{option} {path}: is a folder; name a file in it")
+        if path.exists() and not overwrite:
+            raise KSDiffError(
+                f"{option} {path}: exists already; choose another name or pass --overwrite"
+            )
+        if not path.parent.is_dir():
+            raise KSDiffError(f"{option} {path}: there is no folder {path.parent}; create it first")
+        probe = _temporary(path)
+        os.close(os.open(probe, os.O_CREAT | os.O_WRONLY | os.O_TRUNC))
+        probe.unlink()
+    except OSError as error:
+        raise KSDiffError(f"{option} {path}: cannot be written: {error.strerror}") from None
+    return path
+
+
+@contextlib.contextmanager
+def atomic(path: str | Path) -> Iterator[Path]:
+    """A temporary name beside ``path`` that takes its place when the block ends without error.
+
+    Until then, and after any error, whatever was under ``path`` stays as it was.
+    """
+    path = Path(path)
+    temporary = _temporary(path)
+    try:
+        yield temporary
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise KSDiffError(f"{path}: writing failed: {error.strerror or error}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _temporary(path: Path) -> Path:
+    """Hidden, and with the ending by which writers choose their format."""
+    return path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+
+
+class RasterWriter:
+    """A GeoTIFF written window by window and checked before it gets its name.
+
+    Tiled, deflated, BigTIFF where it must be. A full disk can surface as late as in the last flush,
+    where the TIFF library reports nothing: `finish` therefore reads every window back.
+
+    Args:
+        path: where to write; normally a name from `atomic`.
+        count, height, width, dtype: of the raster.
+        transform, crs, nodata, descriptions: its georeference and tags.
+
+    Raises:
+        KSDiffError: the file cannot be created, written or read back.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        count: int,
+        height: int,
+        width: int,
+        dtype: str,
+        *,
+        transform=None,
+        crs=None,
+        nodata: float | None = None,
+        descriptions: Sequence[str | None] = (),
+    ):
+        self._path = path
+        self._written: list[tuple[Window, int]] = []
+        profile = {
+            "driver": "GTiff",
+            "count": count,
+            "height": height,
+            "width": width,
+            "dtype": dtype,
+            "crs": crs,
+            "nodata": nodata,
+            "tiled": True,
+            "blockxsize": BLOCK,
+            "blockysize": BLOCK,
+            "compress": "deflate",
+            "predictor": 3 if np.issubdtype(dtype, np.floating) else 2,
+            "interleave": "pixel",
+            "photometric": "minisblack",
+            "alpha": "unspecified",
+            "BIGTIFF": "IF_SAFER",
+        }
+        if transform is not None:
+            profile["transform"] = transform
+        with self._errors():
+            self._dataset = rasterio.open(path, "w", **profile)
+            for band, description in enumerate(descriptions, start=1):
+                if description:
+                    self._dataset.set_band_description(band, description)
+
+    def write(self, values: np.ndarray, top: int, left: int) -> None:
+        """Write values [C, h, w] with their corner at (top, left).
+
+        Windows that begin and end at multiples of `BLOCK` are quickest and make no gaps.
+        """
+        window = Window(left, top, values.shape[2], values.shape[1])
+        with self._errors():
+            self._dataset.write(values, window=window)
+        self._written.append((window, _checksum(values)))
+
+    def close(self) -> None:
+        self._dataset.close()
+
+    def finish(self) -> None:
+        """Close the file and read it back."""
+        with self._errors():
+            self._dataset.close()
+            with rasterio.open(self._path) as dataset:
+                for window, checksum in self._written:
+                    if _checksum(dataset.read(window=window)) != checksum:
+                        raise KSDiffError(
+                            f"{self._path}: what was written does not read back; is the disk full?"
+                        )
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (rasterio.errors.RasterioError, OSError) as error:
+            raise KSDiffError(
+                f"{self._path}: writing failed, is the disk full? ({error})"
+            ) from error
+
+
+def _checksum(values: np.ndarray) -> int:
+    return zlib.crc32(np.ascontiguousarray(values))
+
+
+def write_raster(path: str | Path, values: np.ndarray, **georeference) -> None:
+    """Write values [C, H, W] as a GeoTIFF, atomically. Keywords as for `RasterWriter`."""
+    with atomic(path) as temporary:
+        writer = RasterWriter(temporary, *values.shape, str(values.dtype), **georeference)
+        try:
+            writer.write(values, 0, 0)
+            writer.finish()
+        finally:
+            writer.close()
+
+
+def write_scene(
+    folder: str | Path,
+    name: str,
+    pan: np.ndarray,
+    ms: np.ndarray,
+    gt: np.ndarray | None = None,
+    *,
+    transform: Affine | None = None,
+    crs: CRS | None = None,
+    phase: float | None = None,
+    pixel: float = 0.5,
+    descriptions: tuple[str | None, ...] = (),
+    nodata: float | None = None,
+) -> None:
+    """Write NAME_pan.tif, NAME_ms.tif and, unless None, NAME_gt.tif.
+
+    Args:
+        pan, ms, gt: [1, H, W], [C, H / ratio, W / ratio], [C, H, W].
+        transform, crs: of the PAN grid; a made-up place in UTM zone 31N by default.
+        phase: PAN coordinate of the centre of MS pixel (0, 0) along both axes; by default
+            ``ratio // 2``, that of Wald's protocol.
+        pixel: PAN pixel size in metres of the made-up place.
+        descriptions: names of the MS bands.
+    """
+    folder = Path(folder)
+    ratio = pan.shape[1] // ms.shape[1]
+    if transform is None:
+        transform = Affine(pixel, 0, 500_000, 0, -pixel, 5_400_000)
+        crs = CRS.from_epsg(32631)
+    phase = ratio // 2 if phase is None else phase
+    offset = phase - (ratio - 1) / 2
+    ms_transform = transform * Affine.translation(offset, offset) * Affine.scale(ratio)
+    common = {"crs": crs, "nodata": nodata}
+    write_raster(folder / f"{name}_pan.tif", pan, transform=transform, **common)
+    common["descriptions"] = descriptions
+    write_raster(folder / f"{name}_ms.tif", ms, transform=ms_transform, **common)
+    if gt is not None:
+        write_raster(folder / f"{name}_gt.tif", gt, transform=transform, **common)

@@ -1,0 +1,41 @@
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rasterio.crs import CRS
+from rasterio.transform import Affine
+
+ROOT = Path(__file__).resolve().parents[1]
+UTM = CRS.from_epsg(32631)
+PAN_GRID = Affine(0.5, 0, 500_000, 0, -0.5, 5_400_000)
+
+
+@pytest.fixture(scope="session")
+def real_scenes() -> Path:
+    """The folder of real scenes, with ``train`` and ``val`` in it."""
+    folder = Path(os.environ.get("KSDIFF_DATA") or ROOT.parent / "shared" / "data")
+    if not (folder / "val" / "scenes.json").exists():
+        pytest.skip(f"no real scenes in {folder}; KSDIFF_DATA names their folder")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def scene() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A small procedural scene: pan [1, 256, 256], ms [4, 64, 64], gt [4, 256, 256]."""
+    from ksdiff.data.procedural import procedural_scene
+
+    return procedural_scene(seed=3, size=256, bands=4)
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Write an array [C, H, W] as NAME.tif by its affine transform; return the path."""
+    from ksdiff.data.outputs import write_raster
+
+    def write_file(name: str, values: np.ndarray, transform=PAN_GRID, crs=UTM, **tags) -> Path:
+        path = tmp_path / f"{name}.tif"
+        write_raster(path, values, transform=transform, crs=crs, **tags)
+        return path
+
+    return write_file
