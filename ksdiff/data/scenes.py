@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import rasterio
 import torch
-from rasterio.enums import MaskFlags
+from rasterio.enums import MaskFlags, Resampling
 from rasterio.io import DatasetReader
 from rasterio.windows import Window
 from torch import Tensor
@@ -188,6 +188,21 @@ class ScenePair:
         return _patch(
             _read(self._pan, _moved(pan, self._pan_origin)),
             _read(self._ms, _moved(ms, self._ms_origin)),
+        )
+
+    def reduced(self, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+        """PAN [1, h, w] and MS [C, h, w] of the shared extent at another size, for pictures.
+
+        Means where it is smaller than the image, squares where it is larger; NaN without data.
+        """
+        return (
+            _resized(self._pan, self._pan_origin, self.shape, size),
+            _resized(
+                self._ms,
+                self._ms_origin,
+                (self.shape[0] // self.ratio, self.shape[1] // self.ratio),
+                size,
+            ),
         )
 
     def read_truth(self, path: str | Path) -> Tensor:
@@ -487,6 +502,19 @@ def _read(dataset: DatasetReader, window: Window) -> tuple[Tensor, Tensor]:
     return _split(values, torch.from_numpy(valid)[None])
 
 
+def _resized(
+    dataset: DatasetReader, origin: tuple[int, int], shape: tuple[int, int], size: tuple[int, int]
+) -> np.ndarray:
+    window = Window(origin[1], origin[0], shape[1], shape[0])
+    values = dataset.read(
+        window=window,
+        out_shape=(dataset.count, *size),
+        resampling=Resampling.average if size < shape else Resampling.nearest,
+        masked=not _has_alpha(dataset),
+    )
+    return np.ma.filled(values.astype(np.float64), np.nan)
+
+
 def _split(values: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
     return torch.where(valid, values, torch.zeros((), dtype=values.dtype)), valid
 
@@ -496,13 +524,17 @@ def _patch(pan: tuple[Tensor, Tensor], ms: tuple[Tensor, Tensor]) -> Patch:
 
 
 def _has_mask(dataset: DatasetReader) -> bool:
-    """Whether a mask lies beside the bands. An alpha band is a band here.
+    """Whether a mask lies beside the bands."""
+    return MaskFlags.per_dataset in dataset.mask_flag_enums[0] and not _has_alpha(dataset)
+
+
+def _has_alpha(dataset: DatasetReader) -> bool:
+    """Whether a band claims to be a mask. It is taken for a band like the others.
 
     Four 8-bit bands are marked as red, green, blue and alpha by many a writer that was given four
     colours.
     """
-    flags = dataset.mask_flag_enums[0]
-    return MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags
+    return MaskFlags.alpha in dataset.mask_flag_enums[0]
 
 
 def _can_lack_data(dataset: DatasetReader) -> bool:

@@ -1,0 +1,21 @@
+"""Pansharpening by kernel-space diffusion."""
+
+from importlib.metadata import PackageNotFoundError, version
+
+from ksdiff.errors import KSDiffError
+
+try:
+    __version__ = version("ksdiff")
+except PackageNotFoundError:
+    __version__ = "0+source"
+
+__all__ = ["KSDiffError", "Sharpener", "__version__"]
+
+
+def __getattr__(name: str):
+    # Loaded when asked for: the lower floors must not pull in all that inference needs.
+    if name == "Sharpener":
+        from ksdiff.inference.sharpen import Sharpener
+
+        return Sharpener
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

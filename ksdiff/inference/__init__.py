@@ -1,0 +1,1 @@
+"""Whole scenes through the model: survey, windows, blending, pictures."""

@@ -1,0 +1,140 @@
+"""MS, PAN and fused side by side in a PNG."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import rasterio
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from rasterio.enums import Resampling
+from rasterio.windows import Window
+
+from ksdiff.data.outputs import atomic
+from ksdiff.data.scenes import Patch, ScenePair
+
+_PANEL = 640  # pixels, the longer side of a panel at most
+_ZOOM = 320  # PAN pixels, side of the part shown at full resolution where the whole is reduced
+_GAP, _TITLE = 8, 26  # pixels
+_PERCENTILES = (1, 99)
+_DPI = 100
+
+
+def write_preview(pair: ScenePair, fused: str | Path, out: str | Path) -> None:
+    """Show a scene and its fused image.
+
+    Small scenes are shown pixel by pixel. Of large ones a reduced overview comes first and the
+    middle of the scene at full resolution below. MS and fused share one stretch per band, from the
+    percentiles of MS, so that a difference in colour is a difference in the data; MS pixels are
+    shown as the squares they are. Pixels without data are white.
+
+    Args:
+        pair: the scene.
+        fused: its fused image on disk.
+        out: PNG to write, atomically; an existing one is replaced.
+    """
+    colours = colour_bands(pair.bands, pair.descriptions)
+    step = max(1.0, max(pair.shape) / _PANEL)
+    size = tuple(round(length / step) for length in pair.shape)
+    with rasterio.open(fused) as image:
+        pan, ms = pair.reduced(size)
+        overview = _masked(image, colours, Window(0, 0, image.width, image.height), size)
+        stretches = _stretches(ms[colours]), _stretches(pan)
+        rows = [(f"{pair.shape[0]} x {pair.shape[1]} PAN pixels", pan, ms[colours], overview)]
+        if step > 1:
+            side = tuple(min(_ZOOM, length) // pair.ratio * pair.ratio for length in pair.shape)
+            at = _middle(pair.shape, side, pair.ratio)
+            patch = pair.read(*at, *side)
+            window = Window(at[1], at[0], side[1], side[0])
+            detail = _masked(image, colours, window, (side[0] * 2, side[1] * 2))
+            title = f"{side[0]} x {side[1]} PAN pixels at row {at[0]}, column {at[1]}"
+            pan, ms = _expanded(patch, pair.ratio, 2)
+            rows.append((title, pan, ms[colours], detail))
+    figure = _compose(rows, *stretches)
+    with atomic(out) as temporary:
+        figure.savefig(temporary, format="png", dpi=_DPI, metadata={"Software": None})
+
+
+def colour_bands(bands: int, descriptions: tuple[str | None, ...]) -> list[int]:
+    """Indexes of red, green and blue, by the bands' descriptions or else by what is usual."""
+    names = [(name or "").lower() for name in descriptions]
+    if all(colour in names for colour in ("red", "green", "blue")):
+        return [names.index(colour) for colour in ("red", "green", "blue")]
+    usual = {2: [1, 0, 0], 3: [0, 1, 2], 8: [4, 2, 1]}
+    return usual.get(bands, [2, 1, 0])
+
+
+def _middle(shape: tuple[int, int], side: tuple[int, int], ratio: int) -> tuple[int, int]:
+    return tuple(
+        (length - part) // 2 // ratio * ratio for length, part in zip(shape, side, strict=True)
+    )
+
+
+def _masked(
+    image: rasterio.DatasetReader, bands: list[int], window: Window, size: tuple[int, int]
+) -> np.ndarray:
+    """[3, h, w] float64, NaN where there is no data."""
+    grows = size[0] > window.height
+    values = image.read(
+        [band + 1 for band in bands],
+        window=window,
+        out_shape=(len(bands), *size),
+        resampling=Resampling.nearest if grows else Resampling.average,
+        masked=True,
+    )
+    return values.astype(np.float64).filled(np.nan)
+
+
+def _expanded(patch: Patch, ratio: int, zoom: int) -> tuple[np.ndarray, np.ndarray]:
+    """PAN [1, h, w] and MS [C, h, w] with every pixel a square."""
+    pan = np.where(patch.pan_valid[0], patch.pan[0], np.nan)
+    ms = np.where(patch.ms_valid[0], patch.ms[0], np.nan)
+    return (
+        pan.repeat(zoom, 1).repeat(zoom, 2),
+        ms.repeat(ratio * zoom, 1).repeat(ratio * zoom, 2),
+    )
+
+
+def _stretches(values: np.ndarray) -> list[tuple[float, float]]:
+    """Black and white of each band."""
+    limits = []
+    for band in values:
+        known = band[np.isfinite(band)]
+        low, high = np.percentile(known, _PERCENTILES) if known.size else (0.0, 1.0)
+        limits.append((low, high if high > low else low + 1))
+    return limits
+
+
+def _stretched(values: np.ndarray, limits: list[tuple[float, float]]) -> np.ndarray:
+    """[h, w, 3] in 0..1."""
+    low, high = np.array(limits).T[:, :, None, None]
+    grey = np.clip((values - low) / (high - low), 0, 1)
+    grey = np.where(np.isfinite(values).all(0), grey, 1.0)
+    return np.broadcast_to(grey, (3, *grey.shape[1:])).transpose(1, 2, 0)
+
+
+def _compose(rows, ms_limits, pan_limits) -> Figure:
+    height = sum(pan.shape[1] + _TITLE for _, pan, _, _ in rows) + _GAP
+    width = max(3 * pan.shape[2] for _, pan, _, _ in rows) + 4 * _GAP
+    figure = Figure(figsize=(width / _DPI, height / _DPI), dpi=_DPI, facecolor="white")
+    FigureCanvasAgg(figure)
+    top = height
+    for title, pan, ms, fused in rows:
+        top -= _TITLE
+        panels = (
+            (f"MS ({title})", _stretched(ms, ms_limits)),
+            ("PAN", _stretched(pan, pan_limits)),
+            ("fused", _stretched(fused, ms_limits)),
+        )
+        for column, (name, panel) in enumerate(panels):
+            left = _GAP + column * (panel.shape[1] + _GAP)
+            box = (left, top - panel.shape[0], panel.shape[1], panel.shape[0])
+            axes = figure.add_axes(
+                (box[0] / width, box[1] / height, box[2] / width, box[3] / height)
+            )
+            axes.imshow(panel, interpolation="nearest", aspect="auto")
+            axes.set_axis_off()
+            figure.text(left / width, (top + 6) / height, name, fontsize=9, family="sans-serif")
+        top -= pan.shape[1]
+    return figure

@@ -1,0 +1,369 @@
+"""Sharpening scenes of any size: one survey, one prior, then window by window."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import rasterio
+import torch
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor, nn
+
+from ksdiff.data.fill import fill_invalid
+from ksdiff.data.inputs import SceneStatistics, fusion_inputs, to_dn
+from ksdiff.data.outputs import RasterWriter, atomic, check_output
+from ksdiff.data.polyphase import extend
+from ksdiff.data.scenes import ArrayPair, Pair, Patch, ScenePair, open_pair
+from ksdiff.errors import KSDiffError
+from ksdiff.inference.preview import write_preview
+from ksdiff.inference.survey import sample_windows, survey
+from ksdiff.inference.tiles import Blender, plan_spans
+from ksdiff.inputs import FusionInputs
+from ksdiff.models.weights import load_weights, weights_for
+from ksdiff.sensors import sensor_for
+
+_MULTIPLE = 8  # PAN pixels: the network halves its input three times
+_OVERLAP = 32  # PAN pixels over which neighbours blend
+_MARGIN = 32  # PAN pixels around a window that its filters need and its result drops
+_FILL_REACH = 64  # PAN pixels: as far as filters reach from a valid pixel into a hole
+_SAMPLE_SIDE = 256  # PAN pixels, of the windows from which the prior is estimated
+_SAMPLES = 16
+_GDAL_CACHE = 128  # MB; GDAL's own default is a share of the machine's memory
+
+
+class _Prepared(NamedTuple):
+    """What is computed once per scene."""
+
+    model: nn.Module
+    kernels: object
+    statistics: SceneStatistics
+    gains: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Fused:
+    """What `Sharpener.sharpen_files` did."""
+
+    path: Path
+    bands: int
+    height: int
+    width: int
+    dtype: str
+    weights: str
+    seconds: float
+
+
+class Sharpener:
+    """Loads weights once and sharpens many scenes with them.
+
+    Args:
+        weights: a bundled name, a .safetensors file, or a model in memory with ``config``,
+            ``estimate_kernels`` and ``fuse``; None chooses the bundled weights by band count and
+            ratio of each scene.
+        sensor: name of the sensor, for its MTF; None for generic gains.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        seed: of the noise from which the prior is sampled. Same scene, same seed, same result.
+        tile: side of a window in PAN pixels, a multiple of 256.
+
+    Raises:
+        KSDiffError: no such weights, sensor or device.
+    """
+
+    def __init__(
+        self,
+        weights: str | Path | nn.Module | None = None,
+        *,
+        sensor: str | None = None,
+        device: str = "auto",
+        seed: int = 0,
+        tile: int = 512,
+    ):
+        if tile < 256 or tile % 256:
+            raise KSDiffError(f"tile: expected a multiple of 256, got {tile}")
+        self.sensor = sensor
+        self.device = _device(device)
+        self.seed = seed
+        self.tile = tile
+        self._models: dict[str, nn.Module] = {}
+        self._fixed: str | None = None
+        if isinstance(weights, nn.Module):
+            self._fixed = "a model in memory"
+            self._models[self._fixed] = weights.to(self.device).eval()
+        elif weights is not None:
+            self._fixed = str(weights)
+            self._load(self._fixed)
+
+    def sharpen(self, pan, ms, phase: tuple[float, float] | None = None):
+        """Fuse a pair in memory.
+
+        Args:
+            pan: [H, W] or [1, H, W], array or tensor, DN; NaN marks pixels without data.
+            ms: [C, H / ratio, W / ratio], likewise.
+            phase: PAN coordinate (y, x) of the centre of MS pixel (0, 0); by default the corners of
+                the two coincide. Wald's protocol has ``(ratio // 2, ratio // 2)``.
+
+        Returns:
+            [C, H, W] float32 DN, NaN where either has no data; an array if ``ms`` is one.
+
+        Raises:
+            KSDiffError: shapes that do not fit, a band count without weights.
+        """
+        pair = ArrayPair(pan, ms, phase)
+        out = torch.empty(pair.bands, *pair.shape)
+        for part, valid, top, left in self._windows(pair, self._prepare(pair)):
+            area = (..., slice(top, top + part.shape[1]), slice(left, left + part.shape[2]))
+            out[area] = torch.where(valid, part, math.nan)
+        return out if isinstance(ms, Tensor) else out.numpy()
+
+    def sharpen_files(
+        self,
+        pan: str | Path,
+        ms: str | Path,
+        out: str | Path,
+        *,
+        preview: str | Path | None = None,
+        overwrite: bool = False,
+        progress: bool = False,
+    ) -> Fused:
+        """Fuse two rasters into a GeoTIFF, in memory that does not grow with the scene.
+
+        The output lies on PAN's grid, cut to the shared extent, with the data type, nodata value
+        and band descriptions of ``ms``. Pixels where either input has no data have none. It gets
+        its name when it is complete, not before.
+
+        Args:
+            pan, ms: any raster GDAL reads; see `ksdiff.data.scenes.open_pair`.
+            out: GeoTIFF to write.
+            preview: PNG of both inputs and the result to write.
+            overwrite: replace existing files.
+            progress: show a progress bar on the terminal.
+
+        Raises:
+            KSDiffError: bad input, a band count without weights, a path that cannot be written.
+        """
+        began = time.perf_counter()
+        targets = {"out": out} if preview is None else {"out": out, "preview": preview}
+        _check_targets(targets, (pan, ms), overwrite)
+        with rasterio.Env(GDAL_CACHEMAX=_GDAL_CACHE), open_pair(pan, ms) as pair:
+            with _progress(progress) as stage:
+                prepared = self._prepare(pair, stage)
+                with atomic(out) as temporary, _writer(temporary, pair) as writer:
+                    for part, valid, top, left in self._windows(pair, prepared, stage):
+                        values = quantise(part, valid, pair.dtype, pair.nodata)
+                        writer.write(values, top, left)
+                    writer.finish()
+            if preview is not None:
+                write_preview(pair, out, preview)
+            return Fused(
+                Path(out),
+                pair.bands,
+                *pair.shape,
+                pair.dtype,
+                self._weights_name(pair),
+                time.perf_counter() - began,
+            )
+
+    def _weights_name(self, pair: Pair) -> str:
+        return self._fixed or weights_for(pair.bands, pair.ratio)
+
+    def _load(self, name: str) -> nn.Module:
+        if name not in self._models:
+            self._models[name] = load_weights(name)[0].to(self.device).eval()
+        return self._models[name]
+
+    def _model(self, pair: Pair) -> nn.Module:
+        name = self._weights_name(pair)
+        model = self._load(name)
+        if (model.config.bands, model.config.ratio) != (pair.bands, pair.ratio):
+            raise KSDiffError(
+                f"weights {name}: for {model.config.bands} bands at ratio {model.config.ratio}, "
+                f"but the scene has {pair.bands} bands at ratio {pair.ratio}"
+            )
+        return model
+
+    @torch.inference_mode()
+    def _prepare(self, pair: Pair, stage: _Stage | None = None) -> _Prepared:
+        model = self._model(pair)
+        gains = sensor_for(self.sensor, pair.bands, pair.ratio).ms_gains
+        count = math.prod(math.ceil(length / self.tile) for length in pair.shape)
+        surveyed = survey(pair, self.tile, _stepper(stage, "Surveying", count))
+        statistics = SceneStatistics(*(part.to(self.device) for part in surveyed.statistics))
+        chosen = sample_windows(
+            pair.shape, surveyed.valid_share, pair.ratio, _SAMPLE_SIDE, _SAMPLES
+        )
+        samples = [self._inputs(pair, pair.read(*at), gains, statistics) for at in chosen]
+        inputs = FusionInputs(*(torch.cat(parts) for parts in zip(*samples, strict=True)))
+        noise = torch.Generator().manual_seed(self.seed)
+        kernels = model.estimate_kernels(inputs, generator=noise)
+        return _Prepared(model, kernels, statistics, gains)
+
+    def _inputs(
+        self, pair: Pair, patch: Patch, gains: tuple[float, ...], statistics: SceneStatistics
+    ) -> FusionInputs:
+        """Normalised and without holes."""
+        pan, ms = patch.pan.to(self.device), patch.ms.to(self.device)
+        pan = fill_invalid(
+            pan,
+            patch.pan_valid.to(self.device),
+            statistics.pan_mean[..., None, None],
+            _FILL_REACH,
+        )
+        ms = fill_invalid(
+            ms,
+            patch.ms_valid.to(self.device),
+            statistics.ms_mean[..., None, None],
+            _FILL_REACH // pair.ratio,
+        )
+        return fusion_inputs(pan, ms, gains, pair.ratio, pair.phase, statistics, "reflect")
+
+    @torch.inference_mode()
+    def _windows(
+        self, pair: Pair, prepared: _Prepared, stage: _Stage | None = None
+    ) -> Iterator[tuple[Tensor, Tensor, int, int]]:
+        """Fused DN [C, h, w], its valid pixels, and its corner, part by part in reading order."""
+        rows, columns = (
+            plan_spans(length, self.tile, _OVERLAP, _MARGIN, _MULTIPLE) for length in pair.shape
+        )
+        blender = Blender(rows, columns)
+        step = _stepper(stage, "Sharpening", len(rows) * len(columns))
+        for i, row in enumerate(rows):
+            for j, column in enumerate(columns):
+                patch = pair.read(
+                    row.read_start,
+                    column.read_start,
+                    row.read_stop - row.read_start,
+                    column.read_stop - column.read_start,
+                )
+                inner = (
+                    ...,
+                    slice(row.start - row.read_start, row.stop - row.read_start),
+                    slice(column.start - column.read_start, column.stop - column.read_start),
+                )
+                valid = valid_output(patch, pair.ratio, pair.phase)[inner]
+                if valid.any():
+                    size = (
+                        row.padded_stop - row.read_start,
+                        column.padded_stop - column.read_start,
+                    )
+                    fused = self._fuse(pair, _mirrored(patch, size, pair.ratio), prepared)[inner]
+                else:
+                    fused = torch.zeros(valid.shape)
+                part = blender.add(fused, i, j)
+                yield part, valid[:, : part.shape[1], : part.shape[2]], row.start, column.start
+                step()
+
+    def _fuse(self, pair: Pair, patch: Patch, prepared: _Prepared) -> Tensor:
+        inputs = self._inputs(pair, patch, prepared.gains, prepared.statistics)
+        fused = prepared.model.fuse(inputs, prepared.kernels)
+        return to_dn(fused, prepared.statistics)[0].float().cpu()
+
+
+def valid_output(patch: Patch, ratio: int, phase: tuple[float, float]) -> Tensor:
+    """Pixels of the fused window that have data [C, H, W]: PAN's and the nearest MS pixel's."""
+    nearest = [
+        torch.floor((torch.arange(length) - at) / ratio + 0.5).long().clamp(0, count - 1)
+        for length, count, at in zip(patch.pan.shape[-2:], patch.ms.shape[-2:], phase, strict=True)
+    ]
+    ms_valid = patch.ms_valid[0][:, nearest[0]][:, :, nearest[1]]
+    return ms_valid & patch.pan_valid[0]
+
+
+def quantise(values: Tensor, valid: Tensor, dtype: str, nodata: float | None) -> np.ndarray:
+    """Fused DN [C, H, W] in the data type of the file.
+
+    Rounded and clipped to the type's range. A valid pixel that would read as nodata is moved to the
+    next value that does not.
+    """
+    exact = values.double().numpy()
+    kind = np.dtype(dtype)
+    if np.issubdtype(kind, np.integer):
+        limits = np.iinfo(kind)
+        out = np.clip(np.rint(exact), limits.min, limits.max).astype(kind)
+        beside = None if nodata is None else nodata + 1 if nodata < limits.max else nodata - 1
+    else:
+        out = exact.astype(kind)
+        beside = None if nodata is None else np.nextafter(kind.type(nodata), kind.type(math.inf))
+    if nodata is not None:
+        if not math.isnan(nodata):
+            out[out == nodata] = beside
+        out[~valid.numpy()] = nodata
+    return out
+
+
+def _mirrored(patch: Patch, size: tuple[int, int], ratio: int) -> Patch:
+    """Continue a window beyond the scene, to the size that the network takes."""
+    parts = []
+    for values, scale in zip(patch, (1, ratio, 1, ratio), strict=True):
+        for dim, length in zip((-2, -1), size, strict=True):
+            values = extend(values, dim, 0, length // scale, "symmetric")
+        parts.append(values)
+    return Patch(*parts)
+
+
+def _device(name: str) -> torch.device:
+    if name not in ("auto", "cpu", "cuda"):
+        raise KSDiffError(f"device: expected auto, cpu or cuda, got {name!r}")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise KSDiffError("device: cuda was asked for, but PyTorch finds no CUDA device")
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+def _check_targets(
+    targets: dict[str, str | Path], sources: tuple[str | Path, str | Path], overwrite: bool
+) -> None:
+    taken = {Path(source).resolve() for source in sources}
+    for option, path in targets.items():
+        check_output(path, overwrite, option)
+        resolved = Path(path).resolve()
+        if resolved in taken:
+            raise KSDiffError(f"{option} {path}: is one of the other files of this call")
+        taken.add(resolved)
+
+
+@contextlib.contextmanager
+def _writer(path: Path, pair: ScenePair) -> Iterator[RasterWriter]:
+    writer = RasterWriter(
+        path,
+        pair.bands,
+        *pair.shape,
+        pair.dtype,
+        transform=pair.transform if pair.georeferenced else None,
+        crs=pair.crs,
+        nodata=pair.nodata,
+        descriptions=pair.descriptions,
+    )
+    try:
+        yield writer
+    finally:
+        writer.close()
+
+
+_Stage = Callable[[str, int], Callable[[], None]]
+
+
+@contextlib.contextmanager
+def _progress(show: bool) -> Iterator[_Stage | None]:
+    if not show:
+        yield None
+        return
+    columns = (TextColumn("{task.description:<10}"), BarColumn(), TimeRemainingColumn())
+    with Progress(*columns) as bar:
+
+        def stage(name: str, count: int) -> Callable[[], None]:
+            task = bar.add_task(name, total=count)
+            return lambda: bar.advance(task)
+
+        yield stage
+
+
+def _stepper(stage: _Stage | None, name: str, count: int) -> Callable[[], None]:
+    return stage(name, count) if stage else lambda: None

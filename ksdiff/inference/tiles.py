@@ -1,0 +1,106 @@
+"""Overlapping windows that cover a scene, and the blending of what is computed in them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Span:
+    """One axis of a window, in pixels of the scene."""
+
+    start: int  # what the result covers, the overlap with the next span included
+    stop: int
+    finished: int  # from ``start`` to here no later span adds anything
+    read_start: int  # what the model sees
+    read_stop: int
+    padded_stop: int  # ``read_stop``, or beyond the scene to reach a multiple
+    ramp_up: int  # pixels over which the weight rises from 0 to 1; 0 at the scene's edge
+    ramp_down: int
+
+    def weights(self) -> Tensor:
+        """[stop - start] float32; spans that overlap have weights that add up to one."""
+        weights = torch.ones(self.stop - self.start, dtype=torch.float64)
+        if self.ramp_up:
+            weights[: self.ramp_up] = _ramp(self.ramp_up)
+        if self.ramp_down:
+            weights[-self.ramp_down :] = _ramp(self.ramp_down).flip(0)
+        return weights.float()
+
+
+def _ramp(length: int) -> Tensor:
+    at = (torch.arange(length, dtype=torch.float64) + 0.5) / length
+    return torch.sin(0.5 * math.pi * at) ** 2
+
+
+def plan_spans(length: int, stride: int, overlap: int, margin: int, multiple: int) -> list[Span]:
+    """Cover ``length`` pixels.
+
+    Args:
+        length: of the axis.
+        stride: from one span to the next; the last one may be longer by up to ``overlap``.
+        overlap: pixels that two neighbours share and blend.
+        margin: further pixels the model sees on either side and whose result is dropped.
+        multiple: what the model sees is a multiple of this, in size; all others are, too.
+    """
+    for name, value in (("stride", stride), ("overlap", overlap), ("margin", margin)):
+        if value % multiple:
+            raise ValueError(f"{name}: expected a multiple of {multiple}, got {value}")
+    if not 0 < overlap <= stride:
+        raise ValueError(f"overlap: expected 1 to {stride} pixels, got {overlap}")
+    starts = list(range(0, max(length - overlap, 1), stride))
+    spans = []
+    for index, start in enumerate(starts):
+        last = index == len(starts) - 1
+        stop = length if last else start + stride + overlap
+        read_start, read_stop = max(start - margin, 0), min(stop + margin, length)
+        size = math.ceil((read_stop - read_start) / multiple) * multiple
+        read_start = max(read_stop - size, 0)
+        spans.append(
+            Span(
+                start=start,
+                stop=stop,
+                finished=length if last else start + stride,
+                read_start=read_start,
+                read_stop=read_stop,
+                padded_stop=read_start + size,
+                ramp_up=overlap if index else 0,
+                ramp_down=0 if last else overlap,
+            )
+        )
+    return spans
+
+
+class Blender:
+    """Adds up windows in reading order and hands out each part as soon as it is finished.
+
+    It holds one strip of the scene's width and the overlap's height, never the scene.
+    """
+
+    def __init__(self, rows: list[Span], columns: list[Span]):
+        self._rows = rows
+        self._columns = columns
+        self._right: Tensor | None = None
+        self._below: dict[int, Tensor] = {}
+
+    def add(self, values: Tensor, row: int, column: int) -> Tensor:
+        """Add window (row, column), [C, height, width] of its spans.
+
+        Returns:
+            [C, h, w], finished, with its corner at the starts of the two spans.
+        """
+        rows, columns = self._rows[row], self._columns[column]
+        values = values * rows.weights()[:, None] * columns.weights()
+        if column:
+            values[..., : columns.ramp_up] += self._right
+        width, height = columns.finished - columns.start, rows.finished - rows.start
+        self._right = values[..., width:].clone()
+        done = values[..., :width]
+        if row:
+            done[:, : rows.ramp_up] += self._below.pop(column)
+        self._below[column] = done[:, height:].clone()
+        return done[:, :height]
