@@ -103,6 +103,7 @@ class TrainingConfig:
     fusion_weight: float = 1.0  # lambda of stage 2
     validate_every: int = 500
     checkpoint_every: int = 250
+    workers: int = 1  # processes that make samples
     accelerator: str = "auto"
     precision: str = "32-true"
 

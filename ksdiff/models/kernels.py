@@ -32,13 +32,14 @@ class ModulatedConv2d(nn.Module):
     def forward(self, x: Tensor, kernel: Tensor) -> Tensor:
         if kernel.shape[-1] == 1 and self.groups == 1:
             # Pointwise: one batched matrix product over channels_last pixels.
-            rows = x.permute(0, 2, 3, 1)
-            weight = kernel[..., 0, 0].transpose(1, 2)[:, None]
-            return (rows @ weight + self.bias).permute(0, 3, 1, 2)
+            pixels = x.permute(0, 2, 3, 1).flatten(1, 2)
+            mixed = pixels @ kernel[..., 0, 0].transpose(1, 2) + self.bias
+            return mixed.unflatten(1, x.shape[2:]).permute(0, 3, 1, 2)
         if len(kernel) == 1:
             return self._convolve(x, kernel[0])
         # One convolution a sample: a single grouped one would force NCHW, many times slower on CPUs.
-        return torch.cat([self._convolve(x[i : i + 1], kernel[i]) for i in range(len(x))])
+        pairs = zip(x.split(1), kernel.unbind(), strict=True)
+        return torch.cat([self._convolve(one, weight) for one, weight in pairs])
 
     def _convolve(self, x: Tensor, kernel: Tensor) -> Tensor:
         return F.conv2d(x, kernel, self.bias, padding=kernel.shape[-1] // 2, groups=self.groups)

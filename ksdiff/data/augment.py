@@ -1,0 +1,87 @@
+"""Training samples: a random crop of a pair, varied as sensors and deliveries vary."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ksdiff.config import DataConfig
+from ksdiff.data.inputs import SceneStatistics, fusion_inputs
+from ksdiff.data.pairs import TruthPair
+from ksdiff.data.wald import degrade_ms, shift
+from ksdiff.inputs import FusionInputs
+
+_PHASE_JITTER = 0.25  # of shift_jitter: decimation is better known than registration
+_HAZE = (-0.2, 0.4)  # of the band mean, added to a band: path radiance and black-level offsets
+
+
+class Sample(NamedTuple):
+    inputs: FusionInputs
+    gt: Tensor  # [B, C, S, S] divided by the band means, as lms is
+
+
+def collate(samples: list[Sample]) -> Sample:
+    inputs = FusionInputs(*(torch.cat(parts) for parts in zip(*(s.inputs for s in samples), strict=True)))
+    return Sample(inputs, torch.cat([sample.gt for sample in samples]))
+
+
+def sample(pair: TruthPair, config: DataConfig, bands: int, rng: np.random.Generator) -> Sample:
+    """One crop of ``pair`` as network inputs and truth, batch 1.
+
+    The truth is degraded afresh with jittered MTF gains, or the delivered MS is used (half of the
+    time, where there is one). A pair of another band count is mixed to ``bands`` bands.
+    """
+    ratio, size = pair.ratio, config.crop
+    rows, columns = (
+        int(rng.integers((side - size) // ratio + 1)) * ratio for side in pair.gt.shape[-2:]
+    )
+    window = (..., slice(rows, rows + size), slice(columns, columns + size))
+    gt, pan, statistics = pair.gt[window], pair.pan[window], pair.statistics()
+    jitter = config.shift_jitter
+    if pair.ms is not None and rng.random() < 0.5:
+        top, left, side = rows // ratio, columns // ratio, size // ratio
+        ms, phase = pair.ms[..., top : top + side, left : left + side], pair.phase
+    else:
+        gains = np.array(pair.gains) + rng.uniform(-config.gain_jitter, config.gain_jitter)
+        moved = shift(gt, *rng.normal(0, _PHASE_JITTER * jitter, 2).round(2))
+        ms, phase = degrade_ms(moved, gains.round(3).clip(0.1, 0.5), ratio), (ratio // 2,) * 2
+    gains = pair.gains
+    if gt.shape[1] != bands:
+        mix = torch.from_numpy(rng.dirichlet((0.5,) * gt.shape[1], bands)).float()
+        mix = mix / statistics.ms_mean
+        gt, ms = (torch.einsum("dc,bchw->bdhw", mix, image) for image in (gt, ms))
+        low = torch.einsum("dc,bchw->bdhw", mix, F.avg_pool2d(pair.gt, ratio))
+        statistics = SceneStatistics.of(pair.pan[0], low[0])
+        gains = (float(np.mean(gains)),) * bands
+    haze = torch.from_numpy(rng.uniform(*_HAZE, (1, bands))).float() * statistics.ms_mean
+    gt, ms = gt + haze[..., None, None], ms + haze[..., None, None]
+    statistics = _jittered(statistics._replace(ms_mean=statistics.ms_mean + haze), config, rng)
+    pan = shift(pan, *rng.normal(0, jitter, 2).round(2))
+    pan, ms, gt, phase = _turned((pan, ms, gt), phase, ratio, int(rng.integers(8)))
+    inputs = fusion_inputs(pan, ms, gains, ratio, phase, statistics)
+    return Sample(inputs, gt / statistics.ms_mean[..., None, None])
+
+
+def _jittered(
+    statistics: SceneStatistics, config: DataConfig, rng: np.random.Generator
+) -> SceneStatistics:
+    amount = config.radiometric_jitter
+    scaled = (
+        value * torch.from_numpy(rng.uniform(1 - amount, 1 + amount, value.shape)).float()
+        for value in statistics
+    )
+    return SceneStatistics(*scaled)
+
+
+def _turned(images: tuple[Tensor, ...], phase: tuple[float, float], ratio: int, turn: int):
+    """One of the eight flips and rotations; the decimation phase turns with the image."""
+    y, x = phase
+    if turn & 1:
+        images, y = tuple(image.flip(-2) for image in images), ratio - 1 - y
+    if turn & 2:
+        images, x = tuple(image.flip(-1) for image in images), ratio - 1 - x
+    if turn & 4:
+        images, y, x = tuple(image.transpose(-1, -2) for image in images), x, y
+    return *images, (y, x)

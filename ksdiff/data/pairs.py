@@ -1,0 +1,80 @@
+"""Pairs with ground truth to train on, made from scenes with and without one."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from ksdiff.data.inputs import SceneStatistics
+from ksdiff.data.registration import estimate_shift
+from ksdiff.data.scenes import SceneFiles, list_scenes, open_pair
+from ksdiff.data.wald import degrade_ms, degrade_pan, expand, pan_lowpass, shift
+from ksdiff.errors import KSDiffError
+from ksdiff.sensors import sensor_for
+
+
+@dataclass(frozen=True)
+class TruthPair:
+    """A scene whose fused image is known. Values are DN."""
+
+    name: str
+    pan: Tensor  # [1, 1, H, W], registered to gt
+    gt: Tensor  # [1, C, H, W]
+    ms: Tensor | None  # [1, C, H / ratio, W / ratio] as delivered; None: degrade gt
+    phase: tuple[float, float] | None  # of ms, see wald
+    gains: tuple[float, ...]  # MTF gains [C]
+    ratio: int
+
+    def statistics(self) -> SceneStatistics:
+        """Of the MS image, for which the truth averaged over MS pixels stands in."""
+        return SceneStatistics.of(self.pan[0], F.avg_pool2d(self.gt, self.ratio)[0])
+
+
+def load_pairs(
+    folder: str | Path, ratio: int, exclude: tuple[str, ...] = (), least_side: int = 0
+) -> list[TruthPair]:
+    """All scenes of ``folder`` with that ratio as pairs with truth; PAN is registered to it.
+
+    A scene without truth is degraded once more by Wald's protocol, its MS becoming the truth.
+
+    Raises:
+        KSDiffError: an empty folder, no scene of that ratio, a truth with a side under
+            ``least_side`` pixels (the training crop), a name to exclude that is not there.
+    """
+    scenes = list_scenes(folder)
+    unknown = sorted(set(exclude) - {scene.name for scene in scenes})
+    if unknown:
+        raise KSDiffError(f"data.exclude: {unknown[0]!r} is not a scene of {folder}")
+    pairs = [_pair(scene, ratio) for scene in scenes if scene.name not in exclude]
+    pairs = [pair for pair in pairs if pair is not None]
+    if not pairs:
+        raise KSDiffError(f"{folder}: expected scenes of ratio {ratio}, found none")
+    for pair in pairs:
+        if min(pair.gt.shape[-2:]) < least_side:
+            height, width = pair.gt.shape[-2:]
+            raise KSDiffError(
+                f"{folder}: the truth of scene {pair.name} has {height} x {width} pixels, smaller "
+                f"than the crop of {least_side}; lower data.crop or name it in data.exclude"
+            )
+    return pairs
+
+
+def _pair(scene: SceneFiles, ratio: int) -> TruthPair | None:
+    with open_pair(scene.pan, scene.ms) as source:
+        if source.ratio != ratio:
+            return None
+        patch = source.read()
+        gains = sensor_for(scene.sensor, source.bands, ratio).ms_gains
+        if scene.gt is not None:
+            gt = source.read_truth(scene.gt)
+            pan = shift(patch.pan, *(-step for step in estimate_shift(gt, patch.pan)))
+            return TruthPair(scene.name, pan, gt, patch.ms, source.phase, gains, ratio)
+        gt = patch.ms[..., : patch.ms.shape[-2] // ratio * ratio, : patch.ms.shape[-1] // ratio * ratio]
+        lms = expand(patch.ms, ratio, source.phase, "reflect")
+        step = estimate_shift(lms, pan_lowpass(patch.pan, gains, ratio, "reflect"))
+        # PAN pixels average at the middle of an MS pixel, which is where the MS sample must lie.
+        centre = [at - (ratio - 1) / 2 for at in source.phase]
+        moved = shift(patch.pan, *(-a - b for a, b in zip(step, centre, strict=True)))
+        pan = degrade_pan(moved, ratio)[..., : gt.shape[-2], : gt.shape[-1]]
+        return TruthPair(scene.name, pan, gt, None, None, gains, ratio)

@@ -1,0 +1,74 @@
+"""Training samples by number: sample i of a seed is the same whenever and wherever it is made."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from torch.utils.data import Dataset
+
+from ksdiff.config import Config
+from ksdiff.data.augment import Sample, sample
+from ksdiff.data.pairs import TruthPair, load_pairs
+from ksdiff.data.pancollection import PanCollection
+from ksdiff.errors import KSDiffError
+
+_DEFAULT_DATA = "../shared/data"
+
+
+def data_path(text: str) -> Path:
+    """A path of the config with ``${KSDIFF_DATA}`` and other variables filled in."""
+    return Path(os.path.expandvars(text.replace("${KSDIFF_DATA}", _data_root())))
+
+
+def _data_root() -> str:
+    return os.environ.get("KSDIFF_DATA", _DEFAULT_DATA)
+
+
+class Samples(Dataset):
+    """Crops of training pairs; scenes are drawn by the square root of their area."""
+
+    def __init__(self, config: Config, length: int) -> None:
+        self.config, self.length = config, length
+        self.own, self.other = _sources(config)
+        self.own_weights = _weights(self.own)
+        self.other_weights = _weights(self.other)
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> Sample:
+        rng = np.random.default_rng((self.config.training.seed, index))
+        mixed = len(self.other) and rng.random() < self.config.data.mixed_bands
+        pairs, weights = (
+            (self.other, self.other_weights) if mixed else (self.own, self.own_weights)
+        )
+        pair = pairs[int(rng.choice(len(pairs), p=weights))]
+        return sample(pair, self.config.data, self.config.model.bands, rng)
+
+
+def _sources(config: Config) -> tuple[Sequence[TruthPair], Sequence[TruthPair]]:
+    data, model = config.data, config.model
+    if data.train_h5:
+        source = PanCollection(data_path(data.train_h5), data.sensor)
+        if source.sensor.bands != model.bands:
+            raise KSDiffError(
+                f"{source.path}: {source.sensor.bands} bands, but model.bands is {model.bands}"
+            )
+        return source, []
+    pairs = load_pairs(data_path(data.scenes), model.ratio, data.exclude, data.crop)
+    own = [pair for pair in pairs if pair.gt.shape[1] == model.bands]
+    other = [pair for pair in pairs if pair.gt.shape[1] != model.bands]
+    if not own:
+        raise KSDiffError(
+            f"{data_path(data.scenes)}: expected scenes of {model.bands} bands (model.bands), "
+            f"found {sorted({pair.gt.shape[1] for pair in pairs})}"
+        )
+    return own, other if data.mixed_bands else []
+
+
+def _weights(pairs: Sequence[TruthPair]) -> np.ndarray | None:
+    if isinstance(pairs, PanCollection):
+        return None
+    areas = np.array([pair.gt.shape[-2] * pair.gt.shape[-1] for pair in pairs], dtype=float)
+    return areas**0.5 / (areas**0.5).sum()
