@@ -54,10 +54,10 @@ class SceneMoments:
             raise ValueError("statistics: expected at least one valid pixel, got none")
         mean = self.total / self.count
         std = (self.squares / self.count - mean**2).clamp_min(0).sqrt()
-        mean = torch.where(mean > 0, mean, 1.0)
-        std = torch.maximum(std, _LEAST_SPREAD * mean)
-        mean, std = mean.float()[None], std.float()[None]
-        return SceneStatistics(mean[:, :-1], std[:, :-1], mean[:, -1:], std[:, -1:])
+        scale = torch.where(mean > 0, mean, 1.0)
+        std = torch.maximum(std, _LEAST_SPREAD * scale)
+        mean, scale, std = mean.float()[None], scale.float()[None], std.float()[None]
+        return SceneStatistics(scale[:, :-1], std[:, :-1], mean[:, -1:], std[:, -1:])
 
 
 def fusion_inputs(

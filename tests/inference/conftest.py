@@ -1,0 +1,40 @@
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+
+from ksdiff.config import ModelConfig
+from ksdiff.models.injection import hpm_detail
+from ksdiff.models.ksdiff import KSDiff
+
+
+class HighPassModulation(nn.Module):
+    """What an untrained KSDiff computes, without its networks: quick."""
+
+    def __init__(self, bands: int, ratio: int = 4):
+        super().__init__()
+        self.config = SimpleNamespace(bands=bands, ratio=ratio)
+
+    def estimate_kernels(self, inputs, generator=None):
+        return torch.randn(1, generator=generator)
+
+    def fuse(self, inputs, kernels):
+        return inputs.lms + hpm_detail(inputs)
+
+
+@pytest.fixture(scope="session")
+def quick():
+    """A quick stand-in for a model, for 4 bands at ratio 4."""
+    return HighPassModulation(4)
+
+
+@pytest.fixture(scope="session")
+def shaken():
+    """KSDiff for 4 bands with random weights everywhere: what it computes depends on all of it."""
+    torch.manual_seed(5)
+    model = KSDiff(ModelConfig(bands=4, widths=(16, 24), depths=(1, 1)))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.04 * torch.randn(parameter.shape)
+    return model.eval()

@@ -1,0 +1,350 @@
+import os
+
+import numpy as np
+import pytest
+import rasterio
+import torch
+from rasterio.transform import Affine
+
+from ksdiff import KSDiffError, Sharpener
+from ksdiff.data.outputs import write_scene
+from ksdiff.data.procedural import procedural_scene
+from ksdiff.data.scenes import open_pair
+from ksdiff.inference.sharpen import quantise, valid_output
+from tests.conftest import PAN_GRID, UTM
+from tests.inference.conftest import HighPassModulation
+
+NAMES = ("blue", "green", "red", "nir")
+
+
+def rmse(a, b) -> float:
+    return float(np.sqrt(np.mean((np.asarray(a, dtype=float) - np.asarray(b, dtype=float)) ** 2)))
+
+
+@pytest.fixture(scope="module")
+def large():
+    """Procedural pan [1, 448, 448], ms [4, 112, 112] and gt."""
+    return procedural_scene(seed=11, size=448, bands=4)
+
+
+@pytest.fixture
+def files(tmp_path, scene):
+    write_scene(tmp_path, "a", *scene, descriptions=NAMES)
+    return tmp_path / "a_pan.tif", tmp_path / "a_ms.tif", tmp_path / "fused.tif"
+
+
+def test_fusing_is_nearer_to_the_truth_than_interpolation_in_the_visible(scene, quick):
+    pan, ms, gt = scene
+    fused = Sharpener(quick).sharpen(pan, ms.astype("float32"), (2, 2))
+    blurred = np.kron(ms, np.ones((4, 4)))
+    assert fused.dtype == np.float32
+    assert rmse(fused[:3], gt[:3]) < 0.5 * rmse(blurred[:3], gt[:3])
+
+
+def test_windows_leave_no_seams(large, shaken):
+    pan, ms, _ = (part.astype("float32") for part in large)
+    whole = Sharpener(shaken, tile=512).sharpen(pan, ms, (2, 2))
+    tiled = Sharpener(shaken, tile=256).sharpen(pan, ms, (2, 2))
+    contrast = ms.std((1, 2))[:, None, None]
+    detail = rmse(whole / contrast, np.kron(ms, np.ones((4, 4))) / contrast)
+    difference = np.abs(tiled - whole) / contrast
+    assert detail > 0.1
+    assert difference.max() < 0.02
+    assert difference.mean() < 2e-4
+
+
+@pytest.mark.parametrize("phase", [(2.0, 2.0), (0.0, 0.0), (1.5, 1.5), (1.2, 2.35)])
+def test_the_result_lies_where_pan_lies_whatever_the_phase(phase, quick):
+    y, x = np.mgrid[:256, :256]
+
+    def image(y, x):
+        return 500 + 200 * np.sin(x / 9.0) * np.cos(y / 11.0) + 100 * np.sin((x + y) / 15.0)
+
+    pan = image(y, x)[None]
+    at = [np.arange(64) * 4 + start for start in phase]
+    ms = np.stack([image(*np.meshgrid(*at, indexing="ij")) * gain for gain in (1, 2, 0.5, 1.5)])
+    expected = pan * np.array([1, 2, 0.5, 1.5])[:, None, None]
+    inner = (slice(None), slice(40, -40), slice(40, -40))
+
+    def error(off: float) -> float:
+        told = (phase[0] + off, phase[1] - off)
+        fused = Sharpener(quick).sharpen(pan, ms.astype("float32"), told)
+        return rmse(fused[inner], expected[inner])
+
+    assert error(0) < 0.75 * min(error(0.5), error(-0.5))
+
+
+def test_files_and_arrays_give_the_same(files, scene, shaken):
+    pan, ms, out = files
+    sharpener = Sharpener(shaken)
+    done = sharpener.sharpen_files(pan, ms, out)
+    arrays = sharpener.sharpen(torch.from_numpy(scene[0]), torch.from_numpy(scene[1]), (2, 2))
+    assert isinstance(arrays, torch.Tensor)
+    assert (done.path, done.bands, done.height, done.width) == (out, 4, 256, 256)
+    with rasterio.open(out) as file:
+        np.testing.assert_array_equal(file.read(), np.clip(np.rint(arrays), 0, 65535))
+
+
+def test_the_output_keeps_georeference_names_and_data_type(files, quick):
+    pan, ms, out = files
+    Sharpener(quick).sharpen_files(pan, ms, out)
+    with rasterio.open(pan) as panchromatic, rasterio.open(out) as file:
+        assert (file.crs, file.transform) == (panchromatic.crs, panchromatic.transform)
+        assert file.descriptions == NAMES
+        assert set(file.dtypes) == {"uint16"}
+        assert file.nodata is None
+        assert file.compression.name == "deflate"
+        assert file.block_shapes[0] == (256, 256)
+        assert file.colorinterp[3].name != "alpha"
+
+
+def test_the_output_is_cut_to_the_shared_extent(write, scene, quick, tmp_path):
+    pan, ms, _ = scene
+    pan = write("pan", pan[:, 10:, 6:], PAN_GRID * Affine.translation(6, 10))
+    ms = write("ms", ms[:, :, :50], PAN_GRID * Affine.translation(0.5, 0.5) * Affine.scale(4))
+    Sharpener(quick).sharpen_files(pan, ms, tmp_path / "out.tif")
+    with rasterio.open(tmp_path / "out.tif") as file:
+        assert file.shape == (244, 196)
+        assert file.transform == PAN_GRID * Affine.translation(6, 12)
+
+
+def test_the_same_call_gives_the_same_bytes(files, shaken, tmp_path):
+    pan, ms, out = files
+    Sharpener(shaken).sharpen_files(pan, ms, out, preview=tmp_path / "a.png")
+    Sharpener(shaken).sharpen_files(pan, ms, tmp_path / "again.tif", preview=tmp_path / "b.png")
+    assert out.read_bytes() == (tmp_path / "again.tif").read_bytes()
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
+def test_the_seed_decides_the_prior(scene, shaken):
+    pan, ms, _ = scene
+    first, again, other = (
+        Sharpener(shaken, seed=seed).sharpen(pan, ms.astype("float32")) for seed in (0, 0, 1)
+    )
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+def test_sides_that_are_no_multiples_of_eight_are_fused_whole(shaken):
+    pan, ms, _ = procedural_scene(1, 272, 4)
+    pan, ms = pan[:, :268, :260], ms[:, :67, :65].astype("float32")
+    fused = Sharpener(shaken, tile=256).sharpen(pan, ms, (2, 2))
+    assert fused.shape == (4, 268, 260)
+    assert np.isfinite(fused).all()
+
+
+def test_ratio_two_is_fused(quick):
+    pan, ms, gt = procedural_scene(1, 128, 6, ratio=2)
+    fused = Sharpener(HighPassModulation(6, 2)).sharpen(pan, ms.astype("float32"), (1, 1))
+    blurred = np.kron(ms, np.ones((2, 2)))
+    assert rmse(fused[:3], gt[:3]) < 0.7 * rmse(blurred[:3], gt[:3])
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "float32", "float64"])
+def test_every_data_type_comes_out_as_it_went_in(write, tmp_path, scene, quick, dtype):
+    pan, ms, gt = scene
+    scale = 250 / gt.max() if dtype == "uint8" else 1
+    grid = PAN_GRID * Affine.translation(0.5, 0.5) * Affine.scale(4)
+    pan, ms = (pan * scale).astype(dtype), (ms * scale).astype(dtype)
+    Sharpener(quick).sharpen_files(write("pan", pan), write("ms", ms, grid), tmp_path / "out.tif")
+    with rasterio.open(tmp_path / "out.tif") as file:
+        fused = file.read()
+    assert fused.dtype == dtype
+    assert rmse(fused[:3] / scale, gt[:3]) < 30
+
+
+@pytest.mark.parametrize("value", [0, 300])
+def test_constant_images_stay_constant(value, quick, shaken):
+    pan = np.full((128, 128), value, dtype="float32")
+    ms = np.full((4, 32, 32), value, dtype="float32")
+    np.testing.assert_allclose(Sharpener(quick).sharpen(pan, ms), value, atol=value * 2e-3)
+    assert np.isfinite(Sharpener(shaken).sharpen(pan, ms)).all()
+
+
+def collar(scene, marker: float, dtype="uint16"):
+    """The scene with a slanting collar and a hole, marked in both images."""
+    pan, ms, gt = (part.astype(dtype) for part in scene)
+    y, x = np.mgrid[:64, :64]
+    outside = (x + y // 2 < 24) | (np.hypot(y - 40, x - 44) < 5)
+    pan[:, outside.repeat(4, 0).repeat(4, 1)] = marker
+    ms[:, outside] = marker
+    return pan, ms, gt, outside.repeat(4, 0).repeat(4, 1)
+
+
+def fuse_collar(write, scene, model, marker, **tags):
+    pan, ms, gt, outside = collar(scene, marker, tags.pop("dtype", "uint16"))
+    grid = PAN_GRID * Affine.translation(0.5, 0.5) * Affine.scale(4)
+    pan = write(f"pan{marker}", pan, **tags)
+    ms = write(f"ms{marker}", ms, grid, **tags)
+    out = pan.with_name(f"out{marker}.tif")
+    Sharpener(model).sharpen_files(pan, ms, out)
+    with rasterio.open(out) as file:
+        return file.read(), file.nodata, gt, outside
+
+
+def test_nodata_stays_nodata_and_what_it_is_makes_no_difference(write, scene, shaken):
+    zero, nodata, _, outside = fuse_collar(write, scene, shaken, 0, nodata=0)
+    assert nodata == 0
+    assert (zero[:, outside] == 0).all() and (zero[:, ~outside] != 0).all()
+    high, nodata, _, _ = fuse_collar(write, scene, shaken, 65535, nodata=65535)
+    assert nodata == 65535
+    assert (high[:, outside] == 65535).all()
+    zero, high = (np.clip(fused[:, ~outside], 1, 65534) for fused in (zero, high))
+    np.testing.assert_array_equal(zero, high)
+
+
+def test_nan_stays_nan_without_being_declared(write, scene, quick):
+    fused, nodata, _, outside = fuse_collar(write, scene, quick, np.nan, dtype="float32")
+    assert np.isnan(nodata)
+    assert np.isnan(fused[:, outside]).all() and np.isfinite(fused[:, ~outside]).all()
+
+
+def test_nodata_is_not_smeared_into_its_neighbours(write, scene, quick):
+    fused, _, gt, outside = fuse_collar(write, scene, quick, 0, nodata=0)
+    near = np.zeros_like(outside)
+    for dy in range(-6, 7, 2):
+        for dx in range(-6, 7, 2):
+            near |= np.roll(outside, (dy, dx), (0, 1))
+    near &= ~outside
+    near[:8], near[-8:], near[:, :8], near[:, -8:] = False, False, False, False
+    undisturbed = Sharpener(quick).sharpen(scene[0], scene[1].astype("float32"), (2, 2))
+    assert rmse(fused[:3][:, near], gt[:3][:, near]) < 1.5 * rmse(
+        undisturbed[:3][:, near], gt[:3][:, near]
+    )
+
+
+def test_a_band_without_data_somewhere_leaves_the_others_alone(scene, quick):
+    pan, ms, _ = scene
+    ms = ms.astype("float32")
+    ms[3, 10:20, 10:20] = np.nan
+    fused = Sharpener(quick).sharpen(pan, ms, (2, 2))
+    assert np.isnan(fused[3, 40:80, 40:80]).all()
+    assert np.isnan(fused).sum() == 1600
+
+
+def test_a_valid_pixel_never_reads_as_nodata():
+    values = torch.tensor([[[0.2, 1.0, 300.0]]])
+    valid = torch.tensor([[[True, False, True]]])
+    assert quantise(values, valid, "uint8", 0).tolist() == [[[1, 0, 255]]]
+    assert quantise(values, valid, "uint8", 255).tolist() == [[[0, 255, 254]]]
+    assert quantise(values, valid, "uint8", None).tolist() == [[[0, 1, 255]]]
+    zero = quantise(torch.zeros(1, 1, 1), valid[..., :1], "float32", 0.0)
+    assert 0 < zero.item() < 1e-30
+
+
+def test_an_ms_pixel_without_data_covers_the_pixels_nearest_to_it(scene):
+    from ksdiff.data.scenes import ArrayPair
+
+    ms = scene[1].astype("float32")
+    ms[:, 5, 6] = np.nan
+    for phase, first in (((1.5, 1.5), 0), ((2.0, 2.0), 0), ((0.0, 0.0), -2)):
+        patch = ArrayPair(scene[0], ms, phase).read()
+        lost = (~valid_output(patch, 4, phase)[0]).nonzero()
+        assert lost.min(0).values.tolist() == [20 + first, 24 + first]
+        assert lost.max(0).values.tolist() == [23 + first, 27 + first]
+
+
+def test_an_existing_output_is_kept_unless_told_otherwise(files, quick):
+    pan, ms, out = files
+    out.write_text("precious")
+    with pytest.raises(KSDiffError, match=r"exists already.*--overwrite"):
+        Sharpener(quick).sharpen_files(pan, ms, out)
+    assert out.read_text() == "precious"
+    Sharpener(quick).sharpen_files(pan, ms, out, overwrite=True)
+    with rasterio.open(out) as file:
+        assert file.count == 4
+
+
+def test_paths_are_checked_before_the_work(files, quick, tmp_path, monkeypatch):
+    pan, ms, _ = files
+    sharpener = Sharpener(quick)
+    monkeypatch.setattr(sharpener, "_prepare", lambda *_: pytest.fail("work began"))
+    (tmp_path / "plain").write_text("")
+    for out, match in (
+        (tmp_path / "no" / "out.tif", "there is no folder"),
+        (tmp_path / "plain" / "out.tif", "out .*: (there is no folder|cannot be written)"),
+        ("/proc/ksdiff.tif", "out /proc/ksdiff.tif: cannot be written"),
+        (tmp_path, "is a folder"),
+    ):
+        with pytest.raises(KSDiffError, match=match):
+            sharpener.sharpen_files(pan, ms, out)
+    with pytest.raises(KSDiffError, match=r"preview .*there is no folder"):
+        sharpener.sharpen_files(pan, ms, tmp_path / "out.tif", preview=tmp_path / "no" / "a.png")
+    with pytest.raises(KSDiffError, match="is one of the other files"):
+        sharpener.sharpen_files(pan, ms, ms, overwrite=True)
+    with pytest.raises(KSDiffError, match="is one of the other files"):
+        sharpener.sharpen_files(pan, ms, tmp_path / "o.tif", preview=tmp_path / "o.tif")
+
+
+def test_a_failure_in_the_middle_leaves_no_file_and_keeps_the_old_one(files, tmp_path):
+    class Failing(HighPassModulation):
+        def fuse(self, inputs, kernels):
+            raise RuntimeError("no more")
+
+    pan, ms, out = files
+    out.write_text("precious")
+    with pytest.raises(RuntimeError, match="no more"):
+        Sharpener(Failing(4)).sharpen_files(pan, ms, out, overwrite=True)
+    assert out.read_text() == "precious"
+    assert sorted(os.listdir(tmp_path)) == ["a_gt.tif", "a_ms.tif", "a_pan.tif", "fused.tif"]
+
+
+def test_what_does_not_read_back_is_not_given_its_name(files, tmp_path, quick, monkeypatch):
+    from ksdiff.data import outputs
+
+    pan, ms, out = files
+    answers = iter(range(10))
+    monkeypatch.setattr(outputs, "_checksum", lambda values: next(answers))
+    with pytest.raises(KSDiffError, match="does not read back"):
+        Sharpener(quick).sharpen_files(pan, ms, out)
+    assert not out.exists()
+
+
+def test_weights_must_fit_the_scene(scene, quick):
+    eight = np.repeat(scene[1], 2, 0)
+    with pytest.raises(KSDiffError, match=r"for 4 bands at ratio 4.*8 bands at ratio 4"):
+        Sharpener(quick).sharpen(scene[0], eight)
+    with pytest.raises(KSDiffError, match="weights: none are bundled for 7 bands"):
+        Sharpener().sharpen(scene[0], np.repeat(scene[1], 2, 0)[:7])
+
+
+@pytest.mark.parametrize(
+    ("choice", "match"),
+    [
+        ({"device": "tpu"}, "device: expected auto, cpu or cuda"),
+        ({"tile": 300}, "tile: expected a multiple of 256"),
+        ({"weights": "no-such-weights"}, "neither a file nor bundled"),
+    ],
+)
+def test_wrong_choices_are_refused_at_once(choice, match):
+    with pytest.raises(KSDiffError, match=match):
+        Sharpener(**choice)
+
+
+def test_an_unknown_sensor_is_refused(scene, quick):
+    with pytest.raises(KSDiffError, match="'landsat99' is not known"):
+        Sharpener(quick, sensor="landsat99").sharpen(scene[0], scene[1])
+
+
+def test_files_without_georeference_are_fused(write, scene, quick, tmp_path):
+    pan = write("pan", scene[0], Affine.identity(), None)
+    ms = write("ms", scene[1], Affine.identity(), None)
+    Sharpener(quick).sharpen_files(pan, ms, tmp_path / "out.tif")
+    with rasterio.open(tmp_path / "out.tif") as file:
+        assert file.crs is None and file.shape == (256, 256)
+
+
+def test_real_scenes_come_out_sharper_than_interpolated(real_scenes, tmp_path):
+    for name, bands in (("wv3_ipcv_low", 8), ("qb_low_b", 4)):
+        stem = real_scenes / "val" / name
+        Sharpener(HighPassModulation(bands)).sharpen_files(
+            f"{stem}_pan.tif", f"{stem}_ms.tif", tmp_path / f"{name}.tif"
+        )
+        with (
+            rasterio.open(f"{stem}_gt.tif") as truth,
+            rasterio.open(tmp_path / f"{name}.tif") as fused,
+            open_pair(f"{stem}_pan.tif", f"{stem}_ms.tif") as pair,
+        ):
+            blurred = np.kron(pair.read().ms[0], np.ones((4, 4)))
+            assert fused.crs == UTM
+            assert rmse(fused.read(), truth.read()) < 0.8 * rmse(blurred, truth.read())
