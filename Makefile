@@ -1,0 +1,86 @@
+# Everything a clone needs: each target sets up its own environment in .venv first, once.
+#
+#   make demo                       a procedural scene, sharpened, as GeoTIFF and PNG, with its metrics
+#   make demo PAN=p.tif MS=m.tif    your own pair [SENSOR=wv3] [OUT=fused.tif]
+#   make test                       the tests [ARGS="-k wald"]
+#   make lint | bench | clean       ruff | benchmarks [DEVICE=cpu|cuda] | away with what make made
+#
+# TORCH says what PyTorch to install: a requirement, or the path of a wheel. TRITON likewise.
+
+PYTHON ?= python3
+VENV   ?= .venv
+TORCH  ?= torch==2.13.0
+TRITON ?= triton==3.6.0
+DEVICE ?= cpu
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint bench clean environment
+
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.ksdiff-installed
+NATIVE := setup.py pyproject.toml MANIFEST.in $(shell find csrc build_support -type f -not -name '*.pyc')
+# The same as build-system.requires in pyproject.toml; PyTorch comes first, by itself.
+BUILD_NEEDS := 'setuptools>=77' 'pybind11>=2.13' 'ninja>=1.11'
+PIP := $(BIN)/python -m pip --disable-pip-version-check install
+
+help:
+	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
+
+environment: $(STAMP)
+
+$(STAMP): $(NATIVE)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
+	  echo "make: KSDiff needs Python 3.10 or newer, and '$(PYTHON)' is $$($(PYTHON) -V 2>&1 || true);" \
+	       "name another with make PYTHON=python3.12"; exit 1; }
+	@command -v $${CXX:-c++} >/dev/null || { \
+	  echo "make: KSDiff needs a C++ compiler, and there is no '$${CXX:-c++}' on PATH;" \
+	       "install g++ or clang, or name one with CXX=..."; exit 1; }
+	@test -x $(BIN)/python || { echo "make: creating $(VENV)"; $(PYTHON) -m venv $(VENV); }
+	@echo "make: installing $(TORCH) and the build's needs (the first time, a large download)"
+	@$(PIP) '$(TORCH)' $(BUILD_NEEDS)
+	@$(BIN)/python -c 'import triton' 2>/dev/null || $(PIP) -q '$(TRITON)'
+	@echo "make: compiling csrc and installing KSDiff in $(VENV)"
+	@$(PIP) -q --no-build-isolation --editable '.[test]'
+	@touch $@
+
+SCENE := demo/scene
+# What make itself wrote may be written again; your own file may not.
+RESULT := $(or $(OUT),demo/fused.tif)
+SHARPEN = $(BIN)/ksdiff sharpen --out '$(RESULT)' --preview '$(basename $(RESULT)).png' \
+	$(if $(SENSOR),--sensor $(SENSOR)) $(if $(OUT),,--overwrite)
+
+ifneq ($(strip $(PAN)$(MS)),)
+demo: $(STAMP)
+	@test -n "$(PAN)" && test -n "$(MS)" || { \
+	  echo "make: your own pair needs both files: make demo PAN=pan.tif MS=ms.tif"; exit 1; }
+	@mkdir -p '$(dir $(RESULT))'
+	$(SHARPEN) --pan '$(PAN)' --ms '$(MS)'
+else
+demo: $(STAMP)
+	@mkdir -p '$(dir $(RESULT))'
+	$(BIN)/ksdiff simulate --out $(SCENE) --bands 4 --overwrite
+	$(SHARPEN) --pan $(SCENE)/*_pan.tif --ms $(SCENE)/*_ms.tif
+	$(BIN)/ksdiff evaluate --data $(SCENE)
+endif
+
+test: $(STAMP)
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+# Waiting threads that spin would take the cores from the code that is measured.
+bench: export OMP_WAIT_POLICY ?= PASSIVE
+bench: $(STAMP)
+	$(BIN)/python -m pytest benchmarks --device $(DEVICE) \
+	  --benchmark-json benchmarks/results/$(DEVICE).json $(ARGS)
+	$(BIN)/python -m benchmarks.report benchmarks/results/*.json
+
+clean:
+	rm -rf $(VENV) build dist demo *.egg-info .pytest_cache .ruff_cache .hypothesis .benchmarks
+	rm -f ksdiff_ops/*.so ksdiff_ops/*.new
