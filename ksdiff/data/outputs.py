@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import zlib
 from collections.abc import Iterator, Sequence
@@ -162,6 +163,28 @@ def _checksum(values: np.ndarray) -> int:
     return zlib.crc32(np.ascontiguousarray(values))
 
 
+def quantise(values: np.ndarray, valid: np.ndarray, dtype: str, nodata: float | None) -> np.ndarray:
+    """DN [C, H, W] in the data type of a file; ``valid`` is bool of that shape.
+
+    Rounded and clipped to the type's range. A valid pixel that would read as nodata is moved to the
+    next value that does not.
+    """
+    exact = values.astype(np.float64)
+    kind = np.dtype(dtype)
+    if np.issubdtype(kind, np.integer):
+        limits = np.iinfo(kind)
+        out = np.clip(np.rint(exact), limits.min, limits.max).astype(kind)
+        beside = None if nodata is None else nodata + 1 if nodata < limits.max else nodata - 1
+    else:
+        out = exact.astype(kind)
+        beside = None if nodata is None else np.nextafter(kind.type(nodata), kind.type(math.inf))
+    if nodata is not None:
+        if not math.isnan(nodata):
+            out[out == nodata] = beside
+        out[~valid] = nodata
+    return out
+
+
 def write_raster(path: str | Path, values: np.ndarray, **georeference) -> None:
     """Write values [C, H, W] as a GeoTIFF, atomically. Keywords as for `RasterWriter`."""
     with atomic(path) as temporary:
@@ -186,6 +209,7 @@ def write_scene(
     pixel: float = 0.5,
     descriptions: tuple[str | None, ...] = (),
     nodata: float | None = None,
+    pan_nodata: float | None = None,
 ) -> None:
     """Write NAME_pan.tif, NAME_ms.tif and, unless None, NAME_gt.tif.
 
@@ -196,6 +220,7 @@ def write_scene(
             ``ratio // 2``, that of Wald's protocol.
         pixel: PAN pixel size in metres of the made-up place.
         descriptions: names of the MS bands.
+        nodata, pan_nodata: of MS and truth, and of PAN.
     """
     folder = Path(folder)
     ratio = pan.shape[1] // ms.shape[1]
@@ -205,9 +230,8 @@ def write_scene(
     phase = ratio // 2 if phase is None else phase
     offset = phase - (ratio - 1) / 2
     ms_transform = transform * Affine.translation(offset, offset) * Affine.scale(ratio)
-    common = {"crs": crs, "nodata": nodata}
-    write_raster(folder / f"{name}_pan.tif", pan, transform=transform, **common)
-    common["descriptions"] = descriptions
+    write_raster(folder / f"{name}_pan.tif", pan, transform=transform, crs=crs, nodata=pan_nodata)
+    common = {"crs": crs, "nodata": nodata, "descriptions": descriptions}
     write_raster(folder / f"{name}_ms.tif", ms, transform=ms_transform, **common)
     if gt is not None:
         write_raster(folder / f"{name}_gt.tif", gt, transform=transform, **common)

@@ -172,13 +172,16 @@ class ScenePair:
         """
         if self._ms.nodata is not None:
             return self._ms.nodata
-        incomplete = [_can_lack_data(dataset) for dataset in (self._pan, self._ms)]
-        if not any(incomplete):
+        if not any(_can_lack_data(dataset) for dataset in (self._pan, self._ms)):
             return None
-        if np.issubdtype(self.dtype, np.floating):
-            return math.nan
-        value = self._pan.nodata
-        return value if value is not None and _holds(self.dtype, value) else 0
+        return _marker(self.dtype, self._pan.nodata)
+
+    @property
+    def pan_nodata(self) -> float | None:
+        """The same for an image of PAN's kind."""
+        if self._pan.nodata is not None or not _can_lack_data(self._pan):
+            return self._pan.nodata
+        return _marker(self.pan_dtype, self._ms.nodata)
 
     def read(
         self, top: int = 0, left: int = 0, height: int | None = None, width: int | None = None
@@ -540,6 +543,13 @@ def _has_alpha(dataset: DatasetReader) -> bool:
 def _can_lack_data(dataset: DatasetReader) -> bool:
     floating = np.issubdtype(dataset.dtypes[0], np.floating)
     return dataset.nodata is not None or floating or _has_mask(dataset)
+
+
+def _marker(dtype: str, wish: float | None) -> float:
+    """A nodata value for a data type: NaN, what the other image has, or 0."""
+    if np.issubdtype(dtype, np.floating):
+        return math.nan
+    return wish if wish is not None and _holds(dtype, wish) else 0
 
 
 def _holds(dtype: str, value: float) -> bool:

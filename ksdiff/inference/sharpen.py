@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import rasterio
 import torch
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -18,7 +17,7 @@ from torch import Tensor, nn
 
 from ksdiff.data.fill import fill_invalid
 from ksdiff.data.inputs import SceneStatistics, fusion_inputs, to_dn
-from ksdiff.data.outputs import RasterWriter, atomic, check_output
+from ksdiff.data.outputs import RasterWriter, atomic, check_output, quantise
 from ksdiff.data.polyphase import extend
 from ksdiff.data.scenes import ArrayPair, Pair, Patch, ScenePair, open_pair
 from ksdiff.errors import KSDiffError
@@ -67,7 +66,7 @@ class Sharpener:
         weights: a bundled name, a .safetensors file, or a model in memory with ``config``,
             ``estimate_kernels`` and ``fuse``; None chooses the bundled weights by band count and
             ratio of each scene.
-        sensor: name of the sensor, for its MTF; None for generic gains.
+        sensor: name of the sensor, for its MTF; None for generic gains. Calls may name another.
         device: ``auto``, ``cpu`` or ``cuda``.
         seed: of the noise from which the prior is sampled. Same scene, same seed, same result.
         tile: side of a window in PAN pixels, a multiple of 256.
@@ -100,7 +99,7 @@ class Sharpener:
             self._fixed = str(weights)
             self._load(self._fixed)
 
-    def sharpen(self, pan, ms, phase: tuple[float, float] | None = None):
+    def sharpen(self, pan, ms, phase: tuple[float, float] | None = None, sensor: str | None = None):
         """Fuse a pair in memory.
 
         Args:
@@ -108,6 +107,7 @@ class Sharpener:
             ms: [C, H / ratio, W / ratio], likewise.
             phase: PAN coordinate (y, x) of the centre of MS pixel (0, 0); by default the corners of
                 the two coincide. Wald's protocol has ``(ratio // 2, ratio // 2)``.
+            sensor: of this pair, instead of the one given at construction.
 
         Returns:
             [C, H, W] float32 DN, NaN where either has no data; an array if ``ms`` is one.
@@ -117,7 +117,8 @@ class Sharpener:
         """
         pair = ArrayPair(pan, ms, phase)
         out = torch.empty(pair.bands, *pair.shape)
-        for part, valid, top, left in self._windows(pair, self._prepare(pair)):
+        prepared = self._prepare(pair, sensor or self.sensor)
+        for part, valid, top, left in self._windows(pair, prepared):
             area = (..., slice(top, top + part.shape[1]), slice(left, left + part.shape[2]))
             out[area] = torch.where(valid, part, math.nan)
         return out if isinstance(ms, Tensor) else out.numpy()
@@ -128,6 +129,7 @@ class Sharpener:
         ms: str | Path,
         out: str | Path,
         *,
+        sensor: str | None = None,
         preview: str | Path | None = None,
         overwrite: bool = False,
         progress: bool = False,
@@ -141,6 +143,7 @@ class Sharpener:
         Args:
             pan, ms: any raster GDAL reads; see `ksdiff.data.scenes.open_pair`.
             out: GeoTIFF to write.
+            sensor: of this pair, instead of the one given at construction.
             preview: PNG of both inputs and the result to write.
             overwrite: replace existing files.
             progress: show a progress bar on the terminal.
@@ -153,10 +156,10 @@ class Sharpener:
         _check_targets(targets, (pan, ms), overwrite)
         with rasterio.Env(GDAL_CACHEMAX=_GDAL_CACHE), open_pair(pan, ms) as pair:
             with _progress(progress) as stage:
-                prepared = self._prepare(pair, stage)
+                prepared = self._prepare(pair, sensor or self.sensor, stage)
                 with atomic(out) as temporary, _writer(temporary, pair) as writer:
                     for part, valid, top, left in self._windows(pair, prepared, stage):
-                        values = quantise(part, valid, pair.dtype, pair.nodata)
+                        values = quantise(part.numpy(), valid.numpy(), pair.dtype, pair.nodata)
                         writer.write(values, top, left)
                     writer.finish()
             if preview is not None:
@@ -189,9 +192,9 @@ class Sharpener:
         return model
 
     @torch.inference_mode()
-    def _prepare(self, pair: Pair, stage: _Stage | None = None) -> _Prepared:
+    def _prepare(self, pair: Pair, sensor: str | None, stage: _Stage | None = None) -> _Prepared:
         model = self._model(pair)
-        gains = sensor_for(self.sensor, pair.bands, pair.ratio).ms_gains
+        gains = sensor_for(sensor, pair.bands, pair.ratio).ms_gains
         count = math.prod(math.ceil(length / self.tile) for length in pair.shape)
         surveyed = survey(pair, self.tile, _stepper(stage, "Surveying", count))
         statistics = SceneStatistics(*(part.to(self.device) for part in surveyed.statistics))
@@ -273,28 +276,6 @@ def valid_output(patch: Patch, ratio: int, phase: tuple[float, float]) -> Tensor
     ]
     ms_valid = patch.ms_valid[0][:, nearest[0]][:, :, nearest[1]]
     return ms_valid & patch.pan_valid[0]
-
-
-def quantise(values: Tensor, valid: Tensor, dtype: str, nodata: float | None) -> np.ndarray:
-    """Fused DN [C, H, W] in the data type of the file.
-
-    Rounded and clipped to the type's range. A valid pixel that would read as nodata is moved to the
-    next value that does not.
-    """
-    exact = values.double().numpy()
-    kind = np.dtype(dtype)
-    if np.issubdtype(kind, np.integer):
-        limits = np.iinfo(kind)
-        out = np.clip(np.rint(exact), limits.min, limits.max).astype(kind)
-        beside = None if nodata is None else nodata + 1 if nodata < limits.max else nodata - 1
-    else:
-        out = exact.astype(kind)
-        beside = None if nodata is None else np.nextafter(kind.type(nodata), kind.type(math.inf))
-    if nodata is not None:
-        if not math.isnan(nodata):
-            out[out == nodata] = beside
-        out[~valid.numpy()] = nodata
-    return out
 
 
 def _mirrored(patch: Patch, size: tuple[int, int], ratio: int) -> Patch:

@@ -10,7 +10,7 @@ from ksdiff import KSDiffError, Sharpener
 from ksdiff.data.outputs import write_scene
 from ksdiff.data.procedural import procedural_scene
 from ksdiff.data.scenes import open_pair
-from ksdiff.inference.sharpen import quantise, valid_output
+from ksdiff.inference.sharpen import valid_output
 from tests.conftest import PAN_GRID, UTM
 from tests.inference.conftest import HighPassModulation
 
@@ -220,16 +220,6 @@ def test_a_band_without_data_somewhere_leaves_the_others_alone(scene, quick):
     fused = Sharpener(quick).sharpen(pan, ms, (2, 2))
     assert np.isnan(fused[3, 40:80, 40:80]).all()
     assert np.isnan(fused).sum() == 1600
-
-
-def test_a_valid_pixel_never_reads_as_nodata():
-    values = torch.tensor([[[0.2, 1.0, 300.0]]])
-    valid = torch.tensor([[[True, False, True]]])
-    assert quantise(values, valid, "uint8", 0).tolist() == [[[1, 0, 255]]]
-    assert quantise(values, valid, "uint8", 255).tolist() == [[[0, 255, 254]]]
-    assert quantise(values, valid, "uint8", None).tolist() == [[[0, 1, 255]]]
-    zero = quantise(torch.zeros(1, 1, 1), valid[..., :1], "float32", 0.0)
-    assert 0 < zero.item() < 1e-30
 
 
 def test_an_ms_pixel_without_data_covers_the_pixels_nearest_to_it(scene):
