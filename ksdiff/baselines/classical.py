@@ -1,0 +1,19 @@
+"""The classical methods by name."""
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+from ksdiff.baselines.component import brovey, exp, gsa, rcs
+from ksdiff.baselines.glp import mtf_glp, mtf_glp_fs, mtf_glp_hpm
+from ksdiff.baselines.pair import Pair
+
+METHODS: dict[str, Callable[[Pair], Tensor]] = {
+    "exp": exp,
+    "brovey": brovey,
+    "gsa": gsa,
+    "rcs": rcs,
+    "mtf-glp": mtf_glp,
+    "mtf-glp-fs": mtf_glp_fs,
+    "mtf-glp-hpm": mtf_glp_hpm,
+}

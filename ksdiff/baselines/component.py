@@ -1,0 +1,77 @@
+"""Component substitution: the MS image takes the detail that its intensity lacks against PAN."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from ksdiff.baselines.pair import Pair, centred, covariance, divide, modulate
+from ksdiff.data.polyphase import FilterBank, filter_axis
+
+# The filter's own default in the Orfeo Toolbox up to version 6. Later ones use 9, a window five
+# times as wide as an MS pixel at ratio 4, which injects detail that the MS image already has.
+RCS_RADIUS = 3
+
+
+def exp(pair: Pair) -> Tensor:
+    """The expanded MS image itself, without PAN: what every method must beat."""
+    return pair.lms
+
+
+def _at_ms_scale(pair: Pair, lms: Tensor, pan: Tensor) -> tuple[Tensor, Tensor]:
+    """lms and PAN, low-passed, at one PAN pixel per MS pixel: [B, N, C] and [B, N, 1], float64.
+
+    Both are taken at the same places of the PAN grid, so the phase of the MS image is respected.
+    """
+    gain = sum(float(g) for g in pair.gains) / len(pair.gains)
+    step = slice(pair.ratio // 2, None, pair.ratio)
+    low = pair.lowpass(pan, (gain,))[..., step, step]
+    return lms[..., step, step].double().flatten(2).mT, low.double().flatten(2).mT
+
+
+def _least_squares(columns: Tensor, target: Tensor) -> Tensor:
+    """[B, N, K], [B, N, 1] -> [B, K, 1, 1]; equal or empty columns are allowed."""
+    gram = columns.mT @ columns
+    return (torch.linalg.pinv(gram, hermitian=True) @ (columns.mT @ target))[..., None]
+
+
+def brovey(pair: Pair) -> Tensor:
+    """Weighted Brovey: lms * PAN / intensity.
+
+    The intensity is the weighted sum of bands that explains PAN best at the resolution of the MS
+    image (least squares), which also absorbs PAN's gain.
+    """
+    weights = _least_squares(*_at_ms_scale(pair, pair.lms, pair.pan)).to(pair.lms.dtype)
+    return modulate(pair.lms, pair.pan, (pair.lms * weights).sum(1, keepdim=True))
+
+
+def gsa(pair: Pair) -> Tensor:
+    """Gram-Schmidt adaptive (Aiazzi, Baronti and Selva, IEEE TGRS 2007).
+
+    Intensity by least squares with an offset; each band takes PAN - intensity with the gain
+    cov(intensity, band) / var(intensity).
+    """
+    lms, pan = centred(pair.lms), centred(pair.pan)
+    weights = _least_squares(*_at_ms_scale(pair, lms, pan)).to(lms.dtype)
+    intensity = (lms * weights).sum(1, keepdim=True)
+    gain = divide(covariance(lms, intensity), covariance(intensity, intensity))
+    return pair.lms + gain * (pan - intensity)
+
+
+def rcs_with(radius: int) -> Callable[[Pair], Tensor]:
+    """Ratio component substitution with a smoothing window of ``2 * radius + 1`` pixels."""
+    width = 2 * radius + 1
+    bank = FilterBank(((1.0 / width,) * width,), -radius, 1)
+
+    def rcs(pair: Pair) -> Tensor:
+        """lms * PAN / smoothed PAN, the smoothing a plain mean, borders replicated.
+
+        The Orfeo Toolbox's ``rcs`` and what its BundleToPerfectSensor applies.
+        """
+        smooth = filter_axis(filter_axis(pair.pan, -2, bank, "replicate"), -1, bank, "replicate")
+        return modulate(pair.lms, pair.pan, smooth)
+
+    return rcs
+
+
+rcs = rcs_with(RCS_RADIUS)

@@ -1,0 +1,91 @@
+"""What a classical method is given, and the statistics that they share."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ksdiff.data.wald import Phase, expand, pan_lowpass
+
+# Of the mean: where modulation would divide by less, dark pixels would turn into sparks.
+_LEAST_DIVISOR = 0.1
+_FLAT = 1e-6  # of the mean: above float32 rounding, below a single digital number
+
+
+@dataclass(frozen=True)
+class Pair:
+    """PAN and MS of one scene, in DN."""
+
+    pan: Tensor  # [1, 1, H, W]
+    ms: Tensor  # [1, C, h, w]
+    lms: Tensor  # [1, C, H, W] the MS image on the PAN grid, expanded with its true phase
+    gains: Sequence[float]  # [C] MTF gains of the MS bands at Nyquist
+    ratio: int
+    boundary: str = "circular"  # of the low-passed PAN; "reflect" where wrapping would show
+
+    def __post_init__(self) -> None:
+        batch, bands, height, width = self.ms.shape
+        fine = (batch, bands, height * self.ratio, width * self.ratio)
+        if tuple(self.lms.shape) != fine:
+            raise ValueError(f"lms: expected {fine} for this ms, got {tuple(self.lms.shape)}")
+        if tuple(self.pan.shape) != (batch, 1, *fine[2:]):
+            raise ValueError(
+                f"pan: expected {(batch, 1, *fine[2:])} for this ms, got {tuple(self.pan.shape)}"
+            )
+
+    @classmethod
+    def of(
+        cls,
+        pan: Tensor,
+        ms: Tensor,
+        gains: Sequence[float],
+        ratio: int,
+        phase: Phase | None = None,
+        boundary: str = "circular",
+    ) -> "Pair":
+        """Expand ``ms`` with its phase (see :mod:`ksdiff.data.wald`) and make a pair."""
+        return cls(pan, ms, expand(ms, ratio, phase, boundary), gains, ratio, boundary)
+
+    def lowpass(self, pan: Tensor, gains: Sequence[float] | None = None) -> Tensor:
+        """PAN [B, 1, H, W] as the MS bands would see it, on the PAN grid and aligned with PAN."""
+        return pan_lowpass(pan, gains or self.gains, self.ratio, self.boundary)
+
+
+def mean(x: Tensor) -> Tensor:
+    """Per image and band, over all pixels: [B, C, H, W] -> [B, C, 1, 1]."""
+    return x.double().mean((-1, -2), keepdim=True).to(x.dtype)
+
+
+def deviation(x: Tensor) -> Tensor:
+    """Standard deviation (N - 1), as ``mean``."""
+    return x.double().std((-1, -2), keepdim=True).to(x.dtype)
+
+
+def centred(x: Tensor) -> Tensor:
+    """x less its mean; exactly zero for a constant image, where only rounding would be left."""
+    average = mean(x)
+    return torch.where(deviation(x) <= _FLAT * average.abs(), 0.0, x - average)
+
+
+def covariance(x: Tensor, y: Tensor) -> Tensor:
+    """Covariance (N - 1), as ``mean``."""
+    a, b = x.double(), y.double()
+    product = (a - a.mean((-1, -2), keepdim=True)) * (b - b.mean((-1, -2), keepdim=True))
+    count = product.shape[-1] * product.shape[-2]
+    return (product.sum((-1, -2), keepdim=True) / (count - 1)).to(x.dtype)
+
+
+def divide(numerator: Tensor, denominator: Tensor) -> Tensor:
+    """Quotient that is 0 where the denominator is 0."""
+    zero = denominator == 0
+    return torch.where(zero, 0.0, numerator / torch.where(zero, 1.0, denominator))
+
+
+def modulate(lms: Tensor, pan: Tensor, low: Tensor) -> Tensor:
+    """lms * pan / low, with the divisor held above a tenth of its mean.
+
+    Written as lms plus detail, so that where the divisor is held the result stays near lms.
+    """
+    floor = _LEAST_DIVISOR * mean(low).clamp_min(torch.finfo(low.dtype).tiny)
+    return lms + lms / torch.maximum(low, floor) * (pan - low)
