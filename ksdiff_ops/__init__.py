@@ -4,10 +4,13 @@
 tells and chooses what runs them; `build_info` tells what was compiled.
 """
 
-from ksdiff_ops import backends
+from ksdiff_ops import backends, native, registration
 from ksdiff_ops.dynamic_conv import dynamic_conv
 from ksdiff_ops.lowrank_dynamic_conv import lowrank_dynamic_conv
 from ksdiff_ops.native import build_info
 from ksdiff_ops.tucker_kernel import tucker_kernel
 
 __all__ = ["backends", "build_info", "dynamic_conv", "lowrank_dynamic_conv", "tucker_kernel"]
+
+if native.module is not None:
+    registration.register("ksdiff_ops")

@@ -59,7 +59,7 @@ def _automatic(device: str) -> str:
     if device == "cuda":
         candidates = ("cuda", "triton")
     elif device in ("cpu", "meta"):
-        candidates = ("cpu",) if native.module is not None else ("reference",)
+        candidates = ("cpu",)
     else:
         raise ValueError(
             f"backend: no kernels for device {device!r}; backend='reference' runs anywhere"

@@ -1,0 +1,92 @@
+// The inner loops of the CPU kernels: plain functions over rows of numbers, compiled once per
+// instruction set. Everything around them (windows, edges, threads) is ordinary code that calls
+// them through a table chosen when the library is loaded, so that one build runs on every machine.
+#pragma once
+
+#include <cstdint>
+
+namespace ksdiff_ops::cpu {
+
+// Rows handed to these functions may be read and written up to the next multiple of this many
+// elements; callers allocate for it.
+constexpr int64_t kRowQuantum = 64;
+
+// acc[a][p] = sum over r < terms of shared[term_shared[r] + p] * moving[lane[a] + term[r] + p]:
+// the one sum behind every convolution here. In a forward pass the terms are taps and the lanes
+// channels, so that a row of kernels is read once for several channels; in the gradient of the
+// kernels the terms are channels and the lanes taps.
+template <typename Real>
+struct Contraction {
+  const Real* shared;
+  const int64_t* shared_offset;  // [terms]
+  const Real* moving;
+  const int64_t* lane_offset;  // [lanes]
+  const int64_t* term_offset;  // [terms]
+  Real* out;                   // [lanes, out_pitch]
+  int64_t out_pitch;
+  int lanes;
+  int terms;
+  int64_t pixels;
+};
+
+// out[o][p] = sum over t < terms of matrix[matrix_offset[o] + t]
+//             * rows[row_offset[o] + t * row_pitch + p]
+template <typename Real>
+struct Mixture {
+  const Real* matrix;
+  const int64_t* matrix_offset;  // [outputs]
+  const Real* rows;
+  const int64_t* row_offset;  // [outputs]
+  int64_t row_pitch;
+  Real* out;
+  int64_t out_pitch;
+  int outputs;
+  int terms;
+  int64_t pixels;
+};
+
+// sums[i][j][lane] += left[i][p] * right[j][p], with p falling into lane p % product_lanes; the
+// rows are zero from `pixels` up to the next multiple of kRowQuantum.
+template <typename Real>
+struct Products {
+  const Real* left;
+  int64_t left_pitch;
+  int lefts;
+  const Real* right;
+  int64_t right_pitch;
+  int rights;
+  int64_t pixels;
+  Real* sums;  // [lefts, rights, product_lanes]
+};
+
+template <typename Real>
+struct Rows {
+  void (*contract)(const Contraction<Real>&);
+  void (*mix)(const Mixture<Real>&);
+  void (*multiply)(const Products<Real>&);
+  int product_lanes;
+};
+
+enum class Storage { float32, float64, float16, bfloat16 };
+
+// Half precision is widened when it is loaded and rounded when it is stored.
+struct Conversions {
+  void (*load_float16)(const uint16_t*, int64_t, float*);
+  void (*load_bfloat16)(const uint16_t*, int64_t, float*);
+  void (*store_float16)(const float*, int64_t, uint16_t*);
+  void (*store_bfloat16)(const float*, int64_t, uint16_t*);
+};
+
+struct InstructionSet {
+  const char* name;
+  Rows<float> float_rows;
+  Rows<double> double_rows;
+  Conversions conversions;
+};
+
+const InstructionSet& active();
+
+template <typename Real>
+const Rows<Real>& rows();
+
+}  // namespace ksdiff_ops::cpu

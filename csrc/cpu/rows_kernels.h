@@ -1,0 +1,237 @@
+// The row functions of rows.h for vectors of KSDIFF_VECTOR_BYTES bytes. Included by one source per
+// instruction set, inside a namespace of its own: nothing here, and nothing it includes, may
+// define an inline function that another source also has, or the linker could keep the version
+// that needs the wider instruction set.
+#include <stdint.h>
+
+#if defined(__F16C__)
+#include <immintrin.h>
+#endif
+
+namespace ksdiff_ops::cpu::KSDIFF_INSTRUCTION_SET {
+
+template <typename Real>
+struct VectorOf {
+  typedef Real type __attribute__((vector_size(KSDIFF_VECTOR_BYTES)));
+  static constexpr int lanes = KSDIFF_VECTOR_BYTES / sizeof(Real);
+};
+
+template <typename Real>
+using Vector = typename VectorOf<Real>::type;
+
+template <typename Real>
+inline Vector<Real> load(const Real* source) {
+  Vector<Real> value;
+  __builtin_memcpy(&value, source, sizeof value);
+  return value;
+}
+
+template <typename Real>
+inline void store(Real* target, Vector<Real> value) {
+  __builtin_memcpy(target, &value, sizeof value);
+}
+
+// `kLanes` x `kVectors` accumulators stay in registers through the whole sum.
+template <typename Real, int kLanes, int kVectors>
+inline void contract_block(const Contraction<Real>& c, int lane, int64_t pixel) {
+  constexpr int step = VectorOf<Real>::lanes;
+  Vector<Real> sums[kLanes][kVectors] = {};
+  const Real* moving[kLanes];
+#pragma GCC unroll 8
+  for (int a = 0; a < kLanes; ++a) moving[a] = c.moving + c.lane_offset[lane + a] + pixel;
+  const Real* const shared = c.shared + pixel;
+  for (int r = 0; r < c.terms; ++r) {
+    const Real* const row = shared + c.shared_offset[r];
+    const int64_t offset = c.term_offset[r];
+    Vector<Real> common[kVectors];
+#pragma GCC unroll 8
+    for (int v = 0; v < kVectors; ++v) common[v] = load(row + v * step);
+#pragma GCC unroll 8
+    for (int a = 0; a < kLanes; ++a) {
+#pragma GCC unroll 8
+      for (int v = 0; v < kVectors; ++v) {
+        sums[a][v] += common[v] * load(moving[a] + offset + v * step);
+      }
+    }
+  }
+#pragma GCC unroll 8
+  for (int a = 0; a < kLanes; ++a) {
+#pragma GCC unroll 8
+    for (int v = 0; v < kVectors; ++v) {
+      store(c.out + (lane + a) * c.out_pitch + pixel + v * step, sums[a][v]);
+    }
+  }
+}
+
+template <typename Real, int kLanes>
+inline void contract_lanes(const Contraction<Real>& c, int lane) {
+  constexpr int step = VectorOf<Real>::lanes;
+  constexpr int vectors = kLanes == 1 ? 6 : kLanes == 2 ? 4 : kLanes <= 4 ? 3 : 2;
+  int64_t pixel = 0;
+  for (; pixel + (vectors - 1) * step < c.pixels; pixel += vectors * step) {
+    contract_block<Real, kLanes, vectors>(c, lane, pixel);
+  }
+  for (; pixel < c.pixels; pixel += step) contract_block<Real, kLanes, 1>(c, lane, pixel);
+}
+
+template <typename Real>
+void contract(const Contraction<Real>& c) {
+  constexpr int most = 6;
+  const int blocks = (c.lanes + most - 1) / most;
+  int lane = 0;
+  for (int block = 0; block < blocks; ++block) {
+    const int end = static_cast<int>(static_cast<int64_t>(c.lanes) * (block + 1) / blocks);
+    switch (end - lane) {
+      case 1: contract_lanes<Real, 1>(c, lane); break;
+      case 2: contract_lanes<Real, 2>(c, lane); break;
+      case 3: contract_lanes<Real, 3>(c, lane); break;
+      case 4: contract_lanes<Real, 4>(c, lane); break;
+      case 5: contract_lanes<Real, 5>(c, lane); break;
+      default: contract_lanes<Real, 6>(c, lane); break;
+    }
+    lane = end;
+  }
+}
+
+template <typename Real, int kVectors>
+inline void mix_block(const Mixture<Real>& m, int output, int64_t pixel) {
+  constexpr int step = VectorOf<Real>::lanes;
+  Vector<Real> sums[kVectors] = {};
+  const Real* row = m.rows + m.row_offset[output] + pixel;
+  const Real* const weights = m.matrix + m.matrix_offset[output];
+  for (int t = 0; t < m.terms; ++t, row += m.row_pitch) {
+    const Vector<Real> weight = weights[t] - Vector<Real>{};
+#pragma GCC unroll 8
+    for (int v = 0; v < kVectors; ++v) sums[v] += weight * load(row + v * step);
+  }
+  Real* const out = m.out + output * m.out_pitch + pixel;
+#pragma GCC unroll 8
+  for (int v = 0; v < kVectors; ++v) store(out + v * step, sums[v]);
+}
+
+template <typename Real>
+void mix(const Mixture<Real>& m) {
+  constexpr int step = VectorOf<Real>::lanes;
+  constexpr int vectors = 8;
+  for (int output = 0; output < m.outputs; ++output) {
+    int64_t pixel = 0;
+    for (; pixel + (vectors - 1) * step < m.pixels; pixel += vectors * step) {
+      mix_block<Real, vectors>(m, output, pixel);
+    }
+    for (; pixel < m.pixels; pixel += step) mix_block<Real, 1>(m, output, pixel);
+  }
+}
+
+template <typename Real, int kRights>
+inline void multiply_block(const Products<Real>& p, int left, int right) {
+  constexpr int step = VectorOf<Real>::lanes;
+  Vector<Real> sums[kRights] = {};
+  const Real* const a = p.left + left * p.left_pitch;
+  const Real* const b = p.right + right * p.right_pitch;
+  for (int64_t pixel = 0; pixel < p.pixels; pixel += step) {
+    const Vector<Real> common = load(a + pixel);
+#pragma GCC unroll 8
+    for (int j = 0; j < kRights; ++j) sums[j] += common * load(b + j * p.right_pitch + pixel);
+  }
+  Real* const out = p.sums + (static_cast<int64_t>(left) * p.rights + right) * step;
+#pragma GCC unroll 8
+  for (int j = 0; j < kRights; ++j) store(out + j * step, load(out + j * step) + sums[j]);
+}
+
+template <typename Real>
+void multiply(const Products<Real>& p) {
+  for (int left = 0; left < p.lefts; ++left) {
+    int right = 0;
+    for (; right + 8 <= p.rights; right += 8) multiply_block<Real, 8>(p, left, right);
+    for (; right < p.rights; ++right) multiply_block<Real, 1>(p, left, right);
+  }
+}
+
+inline uint32_t bits_of(float value) {
+  uint32_t bits;
+  __builtin_memcpy(&bits, &value, sizeof bits);
+  return bits;
+}
+
+inline float float_of(uint32_t bits) {
+  float value;
+  __builtin_memcpy(&value, &bits, sizeof value);
+  return value;
+}
+
+inline float widen_float16(uint16_t half) {
+  const uint32_t sign = static_cast<uint32_t>(half & 0x8000u) << 16;
+  const uint32_t magnitude = half & 0x7fffu;
+  // The exponent's bias differs by 112; multiplying sets it right for subnormals too.
+  const float scaled = float_of(magnitude << 13) * 0x1p112f;
+  const uint32_t bits = magnitude >= 0x7c00u ? (magnitude << 13) | 0x7f800000u : bits_of(scaled);
+  return float_of(bits | sign);
+}
+
+inline uint16_t round_float16(float value) {
+  const uint32_t bits = bits_of(value);
+  const uint32_t sign = (bits >> 16) & 0x8000u;
+  const uint32_t magnitude = bits & 0x7fffffffu;
+  // Below 2^-14 the result is subnormal: adding 0.5 puts its last bit where float32 rounds.
+  const uint32_t subnormal = bits_of(float_of(magnitude) + 0.5f) - 0x3f000000u;
+  const uint32_t normal = (magnitude - 0x38000000u + 0xfffu + ((magnitude >> 13) & 1u)) >> 13;
+  uint32_t half = magnitude < 0x38800000u ? subnormal : normal;
+  half = magnitude >= 0x477ff000u ? 0x7c00u : half;
+  half = magnitude > 0x7f800000u ? 0x7e00u : half;
+  return static_cast<uint16_t>(half | sign);
+}
+
+void load_float16(const uint16_t* source, int64_t count, float* target) {
+  int64_t i = 0;
+#if defined(__F16C__)
+  for (; i + 8 <= count; i += 8) {
+    __m128i half;
+    __builtin_memcpy(&half, source + i, sizeof half);
+    const __m256 wide = _mm256_cvtph_ps(half);
+    __builtin_memcpy(target + i, &wide, sizeof wide);
+  }
+#endif
+  for (; i < count; ++i) target[i] = widen_float16(source[i]);
+}
+
+void store_float16(const float* source, int64_t count, uint16_t* target) {
+  int64_t i = 0;
+#if defined(__F16C__)
+  for (; i + 8 <= count; i += 8) {
+    __m256 wide;
+    __builtin_memcpy(&wide, source + i, sizeof wide);
+    const __m128i half = _mm256_cvtps_ph(wide, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    __builtin_memcpy(target + i, &half, sizeof half);
+  }
+#endif
+  for (; i < count; ++i) target[i] = round_float16(source[i]);
+}
+
+void load_bfloat16(const uint16_t* source, int64_t count, float* target) {
+  for (int64_t i = 0; i < count; ++i) {
+    target[i] = float_of(static_cast<uint32_t>(source[i]) << 16);
+  }
+}
+
+void store_bfloat16(const float* source, int64_t count, uint16_t* target) {
+  for (int64_t i = 0; i < count; ++i) {
+    const uint32_t bits = bits_of(source[i]);
+    const uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+    target[i] = static_cast<uint16_t>((bits & 0x7fffffffu) > 0x7f800000u ? 0x7fc0u : rounded);
+  }
+}
+
+template <typename Real>
+constexpr Rows<Real> table() {
+  return {contract<Real>, mix<Real>, multiply<Real>, VectorOf<Real>::lanes};
+}
+
+extern const InstructionSet instruction_set;
+const InstructionSet instruction_set = {
+    KSDIFF_INSTRUCTION_SET_NAME,
+    table<float>(),
+    table<double>(),
+    {load_float16, load_bfloat16, store_float16, store_bfloat16},
+};
+
+}  // namespace ksdiff_ops::cpu::KSDIFF_INSTRUCTION_SET

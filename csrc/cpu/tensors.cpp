@@ -1,0 +1,52 @@
+#include "tensors.h"
+
+#include <cstring>
+
+namespace ksdiff_ops::cpu {
+
+using torch::headeronly::ScalarType;
+
+Numbers numbers_of(const Tensor& tensor) {
+  switch (tensor.scalar_type()) {
+    case ScalarType::Float: return {Storage::float32};
+    case ScalarType::Double: return {Storage::float64};
+    case ScalarType::Half: return {Storage::float16};
+    case ScalarType::BFloat16: return {Storage::bfloat16};
+    default: break;
+  }
+  STD_TORCH_CHECK(false, "expected float32, float64, float16 or bfloat16 tensors");
+}
+
+void load_row(Numbers numbers, const void* data, int64_t index, int64_t count, float* target) {
+  switch (numbers.storage) {
+    case Storage::float16:
+      active().conversions.load_float16(static_cast<const uint16_t*>(data) + index, count, target);
+      return;
+    case Storage::bfloat16:
+      active().conversions.load_bfloat16(static_cast<const uint16_t*>(data) + index, count, target);
+      return;
+    default: std::memcpy(target, static_cast<const float*>(data) + index, count * sizeof(float));
+  }
+}
+
+void load_row(Numbers, const void* data, int64_t index, int64_t count, double* target) {
+  std::memcpy(target, static_cast<const double*>(data) + index, count * sizeof(double));
+}
+
+void store_row(Numbers numbers, const float* source, int64_t count, void* data, int64_t index) {
+  switch (numbers.storage) {
+    case Storage::float16:
+      active().conversions.store_float16(source, count, static_cast<uint16_t*>(data) + index);
+      return;
+    case Storage::bfloat16:
+      active().conversions.store_bfloat16(source, count, static_cast<uint16_t*>(data) + index);
+      return;
+    default: std::memcpy(static_cast<float*>(data) + index, source, count * sizeof(float));
+  }
+}
+
+void store_row(Numbers, const double* source, int64_t count, void* data, int64_t index) {
+  std::memcpy(static_cast<double*>(data) + index, source, count * sizeof(double));
+}
+
+}  // namespace ksdiff_ops::cpu
