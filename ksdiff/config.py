@@ -60,7 +60,10 @@ class InjectionConfig:
 class ModelConfig:
     bands: int = 4
     ratio: int = 4
-    widths: tuple[int, ...] = (48, 96)  # channels of PanNeXt-U per level, first at half the PAN grid
+    widths: tuple[int, ...] = (
+        48,
+        96,
+    )  # channels of PanNeXt-U per level, first at half the PAN grid
     depths: tuple[int, ...] = (2, 2)  # ConvNeXt blocks per level
     expansion: int = 2  # of the blocks' pointwise convolutions
     prior: PriorConfig = field(default_factory=PriorConfig)
@@ -78,11 +81,11 @@ class DataConfig:
     train_h5: str = ""  # PanCollection files instead of scenes
     valid_h5: str = ""
     sensor: str = ""  # for PanCollection files, which do not say
-    crop: int = 96  # PAN pixels, a multiple of 8 and of the ratio
+    crop: int = 64  # PAN pixels, a multiple of 8 and of the ratio
     margin: int = 8  # pixels at a crop's rim without loss: their low-pass misses its neighbours
     exclude: tuple[str, ...] = ()  # scene names left out
     gain_jitter: float = 0.06  # uniform, added to the MTF gains
-    shift_jitter: float = 0.4  # PAN pixels, standard deviation of a simulated misregistration
+    shift_jitter: float = 0.25  # PAN pixels, standard deviation of simulated misregistrations
     radiometric_jitter: float = 0.1  # relative, of the scene statistics
     mixed_bands: float = 0.0  # share of samples from scenes of another band count, bands mixed
 
@@ -154,7 +157,9 @@ def _build(kind: type, values: object, where: str):
     unknown = sorted(set(values) - set(hints), key=str)
     if unknown:
         raise KSDiffError(f"{where}: unknown key {unknown[0]!r}; known keys are {', '.join(hints)}")
-    return kind(**{key: _convert(hints[key], value, f"{where}: {key}") for key, value in values.items()})
+    return kind(
+        **{key: _convert(hints[key], value, f"{where}: {key}") for key, value in values.items()}
+    )
 
 
 def _convert(hint, value: object, where: str):
@@ -165,7 +170,9 @@ def _convert(hint, value: object, where: str):
         fixed = kinds[-1] is not Ellipsis
         if not isinstance(value, (list, tuple)) or (fixed and len(value) != len(kinds)):
             length = f"{len(kinds)} " if fixed else ""
-            raise KSDiffError(f"{where}: expected a list of {length}{kinds[0].__name__}, got {value!r}")
+            raise KSDiffError(
+                f"{where}: expected a list of {length}{kinds[0].__name__}, got {value!r}"
+            )
         return tuple(_convert(kinds[0], entry, where) for entry in value)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)

@@ -13,8 +13,8 @@ from ksdiff.data.pairs import TruthPair
 from ksdiff.data.wald import degrade_ms, shift
 from ksdiff.inputs import FusionInputs
 
-_PHASE_JITTER = 0.25  # of shift_jitter: decimation is better known than registration
-_HAZE = (-0.2, 0.4)  # of the band mean, added to a band: path radiance and black-level offsets
+_MOST_HAZE = 0.4  # of the band mean, added to a band: path radiance, black-level offsets
+_MOST_CLEARED = 0.8  # of a crop's darkest value, taken away: haze-free scenes have more contrast
 
 
 class Sample(NamedTuple):
@@ -23,7 +23,9 @@ class Sample(NamedTuple):
 
 
 def collate(samples: list[Sample]) -> Sample:
-    inputs = FusionInputs(*(torch.cat(parts) for parts in zip(*(s.inputs for s in samples), strict=True)))
+    inputs = FusionInputs(
+        *(torch.cat(parts) for parts in zip(*(s.inputs for s in samples), strict=True))
+    )
     return Sample(inputs, torch.cat([sample.gt for sample in samples]))
 
 
@@ -38,30 +40,44 @@ def sample(pair: TruthPair, config: DataConfig, bands: int, rng: np.random.Gener
         int(rng.integers((side - size) // ratio + 1)) * ratio for side in pair.gt.shape[-2:]
     )
     window = (..., slice(rows, rows + size), slice(columns, columns + size))
-    gt, pan, statistics = pair.gt[window], pair.pan[window], pair.statistics()
+    variant = int(rng.integers(len(pair.pans)))
+    gt, pan, statistics = (
+        pair.gt[window],
+        pair.pans[variant : variant + 1][window],
+        pair.statistics(),
+    )
     jitter = config.shift_jitter
     if pair.ms is not None and rng.random() < 0.5:
         top, left, side = rows // ratio, columns // ratio, size // ratio
         ms, phase = pair.ms[..., top : top + side, left : left + side], pair.phase
     else:
         gains = np.array(pair.gains) + rng.uniform(-config.gain_jitter, config.gain_jitter)
-        moved = shift(gt, *rng.normal(0, _PHASE_JITTER * jitter, 2).round(2))
-        ms, phase = degrade_ms(moved, gains.round(3).clip(0.1, 0.5), ratio), (ratio // 2,) * 2
+        # The MS may be off as well as PAN; then PAN is right, and the truth goes with it.
+        moved = shift(gt, *rng.normal(0, jitter, 2).round(2))
+        ms, phase = degrade_ms(moved, gains.round(2).clip(0.1, 0.5), ratio), (ratio // 2,) * 2
     gains = pair.gains
     if gt.shape[1] != bands:
         mix = torch.from_numpy(rng.dirichlet((0.5,) * gt.shape[1], bands)).float()
         mix = mix / statistics.ms_mean
         gt, ms = (torch.einsum("dc,bchw->bdhw", mix, image) for image in (gt, ms))
         low = torch.einsum("dc,bchw->bdhw", mix, F.avg_pool2d(pair.gt, ratio))
-        statistics = SceneStatistics.of(pair.pan[0], low[0])
+        statistics = SceneStatistics.of(pair.pans[0], low[0])
         gains = (float(np.mean(gains)),) * bands
-    haze = torch.from_numpy(rng.uniform(*_HAZE, (1, bands))).float() * statistics.ms_mean
+    haze = _haze(gt, statistics, rng)
     gt, ms = gt + haze[..., None, None], ms + haze[..., None, None]
     statistics = _jittered(statistics._replace(ms_mean=statistics.ms_mean + haze), config, rng)
     pan = shift(pan, *rng.normal(0, jitter, 2).round(2))
     pan, ms, gt, phase = _turned((pan, ms, gt), phase, ratio, int(rng.integers(8)))
     inputs = fusion_inputs(pan, ms, gains, ratio, phase, statistics)
     return Sample(inputs, gt / statistics.ms_mean[..., None, None])
+
+
+def _haze(gt: Tensor, statistics: SceneStatistics, rng: np.random.Generator) -> Tensor:
+    """An offset [1, C] in DN for each band: more haze, or less than the scene has."""
+    amount = torch.from_numpy(rng.random((1, gt.shape[1]))).float()
+    if rng.random() < 0.5:
+        return -_MOST_CLEARED * amount * gt.amin((2, 3)).clamp_min(0)
+    return _MOST_HAZE * amount * statistics.ms_mean
 
 
 def _jittered(

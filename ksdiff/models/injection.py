@@ -35,7 +35,9 @@ class InjectionHead(nn.Module):
         taps = config.kernel_size**2
         count = {"off": 0, "lowrank": config.rank, "full": taps}
         if config.mode not in count:
-            raise ValueError(f"injection.mode: expected one of {', '.join(count)}, got {config.mode!r}")
+            raise ValueError(
+                f"injection.mode: expected one of {', '.join(count)}, got {config.mode!r}"
+            )
         self.coefficients = count[config.mode]
         self.out_channels = bands * (self.coefficients + 1)
         if config.mode == "lowrank":

@@ -37,7 +37,7 @@ class ModulatedConv2d(nn.Module):
             return mixed.unflatten(1, x.shape[2:]).permute(0, 3, 1, 2)
         if len(kernel) == 1:
             return self._convolve(x, kernel[0])
-        # One convolution a sample: a single grouped one would force NCHW, many times slower on CPUs.
+        # One convolution a sample: a grouped one would force NCHW, many times slower on CPUs.
         pairs = zip(x.split(1), kernel.unbind(), strict=True)
         return torch.cat([self._convolve(one, weight) for one, weight in pairs])
 

@@ -1,5 +1,6 @@
 """PanNeXt-U: a U-Net of ConvNeXt blocks whose convolutions take generated kernels."""
 
+import itertools
 from collections.abc import Iterator
 
 import torch
@@ -47,7 +48,7 @@ class PanNeXtU(nn.Module):
         self.encoder = nn.ModuleList(
             _stage(width, depth, expansion) for width, depth in zip(widths, depths, strict=True)
         )
-        pairs = list(zip(widths[:-1], widths[1:], strict=True))
+        pairs = list(itertools.pairwise(widths))
         self.down = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in pairs)
         self.up = nn.ModuleList(nn.ConvTranspose2d(b, a, 2, stride=2) for a, b in pairs)
         self.decoder = nn.ModuleList(

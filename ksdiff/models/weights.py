@@ -18,7 +18,9 @@ _HEADER_KEY = "ksdiff_config"
 def save_weights(path: str | Path, model: KSDiff, config: Config) -> None:
     """Write ``model``'s tensors and the whole config; the file appears at once or not at all."""
     path = Path(path)
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    tensors = {
+        name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()
+    }
     content = save(tensors, {_HEADER_KEY: json.dumps(config_to_dict(config))})
     partial = path.with_name(path.name + ".part")
     try:
@@ -53,7 +55,9 @@ def load_weights(name_or_path: str | Path) -> tuple[KSDiff, Config]:
     try:
         config = config_from_dict(json.loads(header), where=f"weights {path}")
     except json.JSONDecodeError as error:
-        raise KSDiffError(f"weights {path}: the config in the header is not JSON: {error}") from None
+        raise KSDiffError(
+            f"weights {path}: the config in the header is not JSON: {error}"
+        ) from None
     model = KSDiff(config.model)
     _check(path, tensors, model)
     model.load_state_dict(tensors)

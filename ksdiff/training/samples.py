@@ -40,9 +40,7 @@ class Samples(Dataset):
     def __getitem__(self, index: int) -> Sample:
         rng = np.random.default_rng((self.config.training.seed, index))
         mixed = len(self.other) and rng.random() < self.config.data.mixed_bands
-        pairs, weights = (
-            (self.other, self.other_weights) if mixed else (self.own, self.own_weights)
-        )
+        pairs, weights = (self.other, self.other_weights) if mixed else (self.own, self.own_weights)
         pair = pairs[int(rng.choice(len(pairs), p=weights))]
         return sample(pair, self.config.data, self.config.model.bands, rng)
 

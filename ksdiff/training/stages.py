@@ -49,9 +49,7 @@ class StageTwo(nn.Module):
         condition = model.condition(sample.inputs)
         steps = model.config.diffusion.steps
         t = torch.randint(1, steps + 1, (len(target),), generator=generator).to(target.device)
-        noise, start = (
-            torch.randn(target.shape, generator=generator).to(target) for _ in range(2)
-        )
+        noise, start = (torch.randn(target.shape, generator=generator).to(target) for _ in range(2))
         noisy = model.schedule.add_noise(target, noise, t)
         diffusion = F.l1_loss(model.denoise(noisy, t, condition), target)
         prior = model.sample_prior(condition, start)

@@ -80,13 +80,17 @@ class _Run:
             self.done = read_progress(self.checkpoint)
             load_modules(self.checkpoint, self.model, self.average)
         self.scenes = [
-            scene._replace(inputs=self.fabric.to_device(scene.inputs), gt=self.fabric.to_device(scene.gt))
+            scene._replace(
+                inputs=self.fabric.to_device(scene.inputs), gt=self.fabric.to_device(scene.gt)
+            )
             for scene in validation_scenes(config)
         ]
 
     def train(self) -> Path:
         if self.stages[0] == 2 and self.done.stage == 0:
-            raise KSDiffError(f"{self.folder}: stage 2 needs stage 1's checkpoint; run stage 1 first")
+            raise KSDiffError(
+                f"{self.folder}: stage 2 needs stage 1's checkpoint; run stage 1 first"
+            )
         self.log = RunLog(self.folder)
         try:
             for stage in self.stages:
@@ -197,7 +201,9 @@ def _claim(folder: Path, config: Config, stages: tuple[int, ...], resume: bool) 
         folder.mkdir(parents=True, exist_ok=True)
         save_config(config, saved)
     except OSError as error:
-        raise KSDiffError(f"training.run_dir {folder}: cannot be written: {error.strerror}") from None
+        raise KSDiffError(
+            f"training.run_dir {folder}: cannot be written: {error.strerror}"
+        ) from None
 
 
 @contextmanager

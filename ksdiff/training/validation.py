@@ -39,9 +39,7 @@ def validation_scenes(config: Config) -> list[Scene]:
     if data.valid_h5:
         source = PanCollection(data_path(data.valid_h5), data.sensor)
         pairs = (source[index] for index in range(min(len(source), _MOST_PATCHES)))
-        return [
-            _scene(p.name, p.pan, p.ms, p.gt, p.gains, p.ratio, p.phase) for p in pairs
-        ]
+        return [_scene(p.name, p.pans, p.ms, p.gt, p.gains, p.ratio, p.phase) for p in pairs]
     folder = data_path(data.validation)
     if not data.validation or not folder.is_dir():
         return []
@@ -51,9 +49,7 @@ def validation_scenes(config: Config) -> list[Scene]:
             if files.gt and (pair.bands, pair.ratio) == (model.bands, model.ratio):
                 patch, gt = pair.read(), pair.read_truth(files.gt)
                 gains = sensor_for(files.sensor, pair.bands, pair.ratio).ms_gains
-                scene = _scene(
-                    files.name, patch.pan, patch.ms, gt, gains, pair.ratio, pair.phase
-                )
+                scene = _scene(files.name, patch.pan, patch.ms, gt, gains, pair.ratio, pair.phase)
                 scenes.append(scene)
     return scenes
 

@@ -1,0 +1,199 @@
+import h5py
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from ksdiff.config import DataConfig
+from ksdiff.data.augment import collate, sample
+from ksdiff.data.inputs import SceneStatistics, fusion_inputs, to_dn
+from ksdiff.data.pairs import TruthPair, load_pairs
+from ksdiff.data.pancollection import PanCollection
+from ksdiff.data.registration import estimate_shift
+from ksdiff.data.wald import degrade_ms, expand, pan_lowpass, shift
+from ksdiff.errors import KSDiffError
+
+GAINS = (0.3,) * 4
+
+
+@pytest.fixture(scope="module")
+def truth(scene) -> TruthPair:
+    pan, ms, gt = (torch.from_numpy(np.asarray(image)).float()[None] for image in scene)
+    return TruthPair("procedural", pan, gt, ms, (2.0, 2.0), GAINS, 4)
+
+
+def test_statistics_are_those_of_the_valid_pixels():
+    pan, ms = torch.rand(1, 32, 32) + 1, torch.rand(3, 8, 8) + 1
+    valid = torch.rand(8, 8) > 0.4
+    statistics = SceneStatistics.of(pan, ms, valid)
+    chosen = ms[:, valid]
+    torch.testing.assert_close(statistics.ms_mean[0], chosen.mean(1))
+    torch.testing.assert_close(statistics.ms_std[0], chosen.std(1, correction=0))
+    low = F.avg_pool2d(pan, 4)[:, valid]
+    torch.testing.assert_close(statistics.pan_std[0], low.std(1, correction=0))
+
+
+def test_a_constant_scene_gives_finite_inputs():
+    pan, ms = torch.full((1, 1, 64, 64), 7.0), torch.zeros(1, 4, 16, 16)
+    inputs = fusion_inputs(pan, ms, GAINS, 4, None, SceneStatistics.of(pan[0], ms[0]))
+    assert all(tensor.isfinite().all() for tensor in inputs)
+
+
+def test_normalising_forgets_gain_and_offset_of_pan_and_gain_of_ms(truth):
+    pan, ms = truth.pans, truth.ms
+    first = fusion_inputs(pan, ms, GAINS, 4, None, SceneStatistics.of(pan[0], ms[0]))
+    pan, ms = 3 * pan + 50, ms * torch.tensor([1.0, 2.0, 4.0, 0.5]).view(1, 4, 1, 1)
+    second = fusion_inputs(pan, ms, GAINS, 4, None, SceneStatistics.of(pan[0], ms[0]))
+    for a, b in zip(first, second, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-3)
+
+
+def test_dn_come_back(truth):
+    statistics = SceneStatistics.of(truth.pans[0], truth.ms[0])
+    inputs = fusion_inputs(truth.pans, truth.ms, GAINS, 4, None, statistics, "circular")
+    torch.testing.assert_close(
+        to_dn(inputs.lms, statistics), expand(truth.ms, 4), rtol=1e-4, atol=1e-2
+    )
+
+
+@pytest.mark.parametrize(("dy", "dx"), [(0.0, 0.0), (0.5, -0.25), (-1.3, 0.8), (2.2, -2.1)])
+def test_a_known_shift_is_found(truth, dy, dx):
+    moved = shift(truth.pans, dy, dx)
+    lms, low = expand(truth.ms, 4), pan_lowpass(moved, GAINS, 4)
+    found = estimate_shift(lms, low)
+    assert found == pytest.approx((dy, dx), abs=0.12)
+
+
+def test_a_shift_of_nothing_is_not_found():
+    flat = torch.ones(1, 4, 64, 64)
+    assert estimate_shift(flat, flat[:, :1]) == (0.0, 0.0)
+
+
+def test_the_unregistered_scene_is_found_out(real_scenes):
+    from ksdiff.data.scenes import open_pair
+
+    stem = real_scenes / "val" / "qb_b_unregistered"
+    with open_pair(f"{stem}_pan.tif", f"{stem}_ms.tif") as pair:
+        patch = pair.read()
+        lms = expand(patch.ms, 4, pair.phase, "reflect")
+        found = estimate_shift(lms, pan_lowpass(patch.pan, GAINS, 4, "reflect"))
+    assert found == pytest.approx((-2.15, 2.25), abs=0.4)
+
+
+def test_scenes_without_truth_are_degraded_and_registered(scene, write, tmp_path):
+    from tests.conftest import PAN_GRID
+
+    pan, ms, _ = scene
+    write("a_pan", pan)
+    write("a_ms", ms, PAN_GRID * PAN_GRID.scale(4, 4))
+    pair = load_pairs(tmp_path, 4)[0]
+    assert pair.gt.shape == (1, 4, 64, 64)
+    assert pair.pans.shape[1:] == (1, 64, 64)
+    np.testing.assert_allclose(pair.gt[0], ms, rtol=1e-5)
+    for variant in pair.pans:
+        assert estimate_shift(pair.gt, variant[None]) == pytest.approx((0, 0), abs=0.2)
+    # Sharpest first: bicubic keeps more detail than any MTF.
+    detail = [float(variant.std()) for variant in pair.pans]
+    assert detail[0] == max(detail)
+
+
+def test_folders_that_cannot_train_are_refused(scene, write, tmp_path):
+    from tests.conftest import PAN_GRID
+
+    with pytest.raises(KSDiffError, match="found none"):
+        load_pairs(tmp_path, 4)
+    write("a_pan", scene[0])
+    write("a_ms", scene[1], PAN_GRID * PAN_GRID.scale(4, 4))
+    with pytest.raises(KSDiffError, match="expected scenes of ratio 2, found none"):
+        load_pairs(tmp_path, 2)
+    with pytest.raises(
+        KSDiffError, match="scene a has 64 x 64 pixels, smaller than the crop of 96"
+    ):
+        load_pairs(tmp_path, 4, least_side=96)
+    with pytest.raises(KSDiffError, match=r"data\.exclude: 'b' is not a scene"):
+        load_pairs(tmp_path, 4, exclude=("b",))
+
+
+def test_a_sample_is_decided_by_its_generator(truth):
+    first, again, other = (
+        sample(truth, DataConfig(), 4, np.random.default_rng(seed)) for seed in (1, 1, 2)
+    )
+    assert torch.equal(first.gt, again.gt)
+    assert torch.equal(first.inputs.lms, again.inputs.lms)
+    assert not torch.equal(first.gt, other.gt)
+
+
+@pytest.mark.parametrize("delivered", [True, False])
+def test_without_variation_a_sample_is_the_scene_itself(truth, delivered):
+    still = DataConfig(gain_jitter=0.0, shift_jitter=0.0, radiometric_jitter=0.0)
+    pair = truth if delivered else TruthPair("x", truth.pans, truth.gt, None, None, GAINS, 4)
+    inner = (..., slice(12, -12), slice(12, -12))
+    for seed in range(16):
+        one = sample(pair, still, 4, np.random.default_rng(seed))
+        # Whatever the flip and the haze, degrading the truth again gives the lms.
+        again = expand(degrade_ms(one.gt, GAINS, 4), 4, None, "reflect")
+        error = (again - one.inputs.lms)[inner].abs().mean()
+        assert error < 0.25 * (one.gt - one.inputs.lms)[inner].abs().mean() + 1e-3
+
+
+def test_bands_are_mixed_to_the_count_asked_for(truth):
+    mixed = sample(truth, DataConfig(), 8, np.random.default_rng(0))
+    assert mixed.gt.shape == (1, 8, 64, 64)
+    assert mixed.inputs.contrast.shape == (1, 8)
+    both = collate([mixed, mixed])
+    assert both.inputs.pan.shape == (2, 1, 64, 64)
+
+
+def _write_h5(path, **changes):
+    rng = np.random.default_rng(0)
+    arrays = {
+        "gt": rng.uniform(1, 2000, (3, 8, 64, 64)),
+        "ms": rng.uniform(1, 2000, (3, 8, 16, 16)),
+        "lms": rng.uniform(1, 2000, (3, 8, 64, 64)),
+        "pan": rng.uniform(1, 2000, (3, 1, 64, 64)),
+    }
+    with h5py.File(path, "w") as file:
+        for key, values in {**arrays, **changes}.items():
+            if values is not None:
+                file[key] = values
+    return path
+
+
+def test_a_pancollection_file_gives_pairs(tmp_path):
+    source = PanCollection(_write_h5(tmp_path / "train.h5"), "wv3")
+    assert len(source) == 3
+    pair = source[1]
+    assert pair.gt.shape == (1, 8, 64, 64)
+    assert pair.phase == (2.0, 2.0)
+    assert sample(pair, DataConfig(), 8, np.random.default_rng(0)).gt.shape == (1, 8, 64, 64)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"ms": None}, "'ms' is missing"),
+        ({"gt": np.zeros((3, 64, 64, 8))}, r"gt: expected 8 bands \(wv3\)"),
+        ({"ms": np.zeros((3, 8, 32, 32))}, r"ms: expected \[3, 8, 16, 16\]"),
+        ({"pan": np.zeros((3, 64, 64))}, r"pan: expected \[N, C, H, W\]"),
+        ({"pan": np.zeros((2, 1, 64, 64))}, r"pan: expected \[3, 1, 64, 64\]"),
+    ],
+)
+def test_a_wrong_pancollection_file_is_named(tmp_path, changes, message):
+    with pytest.raises(KSDiffError, match=r"train\.h5: .*" + message):
+        PanCollection(_write_h5(tmp_path / "train.h5", **changes), "wv3")
+
+
+def test_nan_in_a_pancollection_file_is_found(tmp_path):
+    pan = np.ones((3, 1, 64, 64))
+    pan[2, 0, 5, 5] = np.nan
+    source = PanCollection(_write_h5(tmp_path / "train.h5", pan=pan), "wv3")
+    with pytest.raises(KSDiffError, match=r"pan\[2\] holds NaN"):
+        source[2]
+
+
+def test_a_file_that_is_no_hdf5_is_refused(tmp_path):
+    (tmp_path / "a.h5").write_bytes(b"no")
+    with pytest.raises(KSDiffError, match="not readable as HDF5"):
+        PanCollection(tmp_path / "a.h5", "wv3")
+    with pytest.raises(KSDiffError, match="no such file"):
+        PanCollection(tmp_path / "b.h5", "wv3")

@@ -1,0 +1,86 @@
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from ksdiff.config import InjectionConfig, ModelConfig
+from ksdiff.inputs import FusionInputs
+from ksdiff.models.ksdiff import KSDiff
+from tests.models.conftest import random_inputs, small_config
+
+
+def _hpm(inputs: FusionInputs) -> torch.Tensor:
+    """MTF-GLP-HPM written out: each band times matched PAN over matched low-passed PAN."""
+    contrast = inputs.contrast[..., None, None]
+    matched, low = 1 + contrast * inputs.pan, 1 + contrast * inputs.pan_low
+    return inputs.lms * matched / low
+
+
+@pytest.mark.parametrize("mode", ["lowrank", "full", "off"])
+def test_untrained_it_is_high_pass_modulation(inputs, mode):
+    torch.manual_seed(0)
+    model = KSDiff(small_config(injection=InjectionConfig(mode=mode)))
+    fused = model.fuse(inputs, model.estimate_kernels(inputs))
+    torch.testing.assert_close(fused, _hpm(inputs), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("mode", ["lowrank", "full", "off"])
+def test_every_part_learns_in_its_stage(inputs, mode):
+    torch.manual_seed(0)
+    model = KSDiff(small_config(injection=InjectionConfig(mode=mode)))
+    for parameter in model.network.head.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    prior = model.target_prior(inputs, inputs.lms)
+    sampled = model.sample_prior(model.condition(inputs), torch.randn(prior.shape))
+    (model(inputs, prior).square().mean() + model(inputs, sampled).square().mean()).backward()
+    silent = [
+        name
+        for name, parameter in model.named_parameters()
+        if parameter.grad is None or not parameter.grad.any()
+    ]
+    assert silent == []
+
+
+@pytest.mark.parametrize("bands", [3, 4, 6, 8])
+@pytest.mark.parametrize("ratio", [2, 4])
+def test_any_band_count_and_ratio(bands, ratio):
+    model = KSDiff(small_config(bands=bands, ratio=ratio))
+    inputs = random_inputs(1, bands, 32, 40)
+    assert model.fuse(inputs, model.estimate_kernels(inputs)).shape == (1, bands, 32, 40)
+
+
+def test_one_set_of_kernels_serves_every_window():
+    torch.manual_seed(0)
+    model = KSDiff(small_config()).eval()
+    for parameter in model.network.head.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    whole = random_inputs(1, 4, 96, 160)
+    kernels = model.estimate_kernels(whole, torch.Generator().manual_seed(0))
+    part = FusionInputs(*(image[..., :128] for image in whole[:3]), whole.contrast)
+    together, apart = model.fuse(whole, kernels), model.fuse(part, kernels)
+    # Away from the cut the window does not matter.
+    torch.testing.assert_close(apart[..., :64], together[..., :64], rtol=1e-3, atol=1e-4)
+
+
+def test_the_same_seed_gives_the_same_kernels(inputs):
+    model = KSDiff(small_config()).eval()
+    first, again, other = (
+        model.estimate_kernels(inputs, torch.Generator().manual_seed(seed)).layers[0]
+        for seed in (1, 1, 2)
+    )
+    assert torch.equal(first, again)
+    assert first.shape[0] == 1
+    assert not torch.equal(first, other)
+
+
+def test_the_small_preset_keeps_its_budget():
+    model = KSDiff(ModelConfig(bands=8)).eval()
+    inputs = random_inputs(1, 8, 256, 256)
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model.fuse(inputs, model.estimate_kernels(inputs))
+    assert sum(parameter.numel() for parameter in model.parameters()) <= 1.5e6
+    assert counter.get_total_flops() <= 25e9
+
+
+def test_an_unknown_injection_mode_is_refused():
+    with pytest.raises(ValueError, match=r"injection\.mode: expected one of off, lowrank, full"):
+        KSDiff(small_config(injection=InjectionConfig(mode="maybe")))
