@@ -8,8 +8,8 @@ from torch import Tensor
 from ksdiff.baselines.pair import Pair, centred, covariance, divide, modulate
 from ksdiff.data.polyphase import FilterBank, filter_axis
 
-# The filter's own default in the Orfeo Toolbox up to version 6. Later ones use 9, a window five
-# times as wide as an MS pixel at ratio 4, which injects detail that the MS image already has.
+# The default of early Orfeo Toolbox releases. Newer ones use 9, a window almost five MS pixels wide
+# at ratio 4, which injects detail that the MS image already has.
 RCS_RADIUS = 3
 
 
