@@ -1,0 +1,90 @@
+"""Puts the quality table into README.md: `python -m benchmarks.readme`
+
+The numbers are those of benchmarks/results/quality.json, which `ksdiff evaluate --json` wrote.
+"""
+
+import json
+from pathlib import Path
+
+from benchmarks.report import table
+
+ROOT = Path(__file__).resolve().parents[1]
+BEGIN, END = "<!-- quality:begin -->", "<!-- quality:end -->"
+REDUCED, FULL = ("SAM", "ERGAS", "Q2n"), ("D_lambda_K", "D_s", "HQNR")
+_TITLES = {
+    "reduced": "against ground truth (SAM in degrees and ERGAS: lower is better; Q2n: higher)",
+    "full": "at full resolution, without truth (HQNR: higher is better)",
+}
+_HIGHER_IS_BETTER = {"Q2n", "HQNR"}
+_DIGITS = {"SAM": 2, "ERGAS": 2}
+
+
+def quality_text(quality: dict) -> str:
+    """Markdown tables, methods down and scenes across; the best of each index is bold."""
+    parts = []
+    for resolution, names in (("reduced", REDUCED), ("full", FULL)):
+        scenes = [scene for scene in quality["scenes"] if scene["resolution"] == resolution]
+        if scenes:
+            rows = [row for row in quality["rows"] if row["resolution"] == resolution]
+            parts.append(
+                f"{' / '.join(names)}, {_TITLES[resolution]}:\n\n{_table(scenes, rows, names)}"
+            )
+    header = quality["header"]
+    parts.append(
+        f"`ksdiff evaluate`, KSDiff {header['ksdiff']}, PyTorch {header['torch']}, "
+        f"{header['date'][:10]}, border {header['border']}, seed {header['seed']}.\n"
+    )
+    return "\n".join(parts)
+
+
+def _table(scenes: list[dict], rows: list[dict], names: tuple[str, ...]) -> str:
+    values = {(row["scene"], row["method"]): row["indexes"] for row in rows}
+    best = {
+        (scene["name"], name): (max if name in _HIGHER_IS_BETTER else min)(
+            _shown(indexes, name) for (at, _), indexes in values.items() if at == scene["name"]
+        )
+        for scene in scenes
+        for name in names
+    }
+
+    def cell(scene: str, method: str) -> str:
+        indexes = values.get((scene, method))
+        if indexes is None:
+            return "–"
+        return " / ".join(
+            f"**{_text(indexes, name)}**"
+            if _shown(indexes, name) == best[scene, name]
+            else _text(indexes, name)
+            for name in names
+        )
+
+    methods = dict.fromkeys(row["method"] for row in rows)
+    head = ["", *(f"{scene['name']} ({scene['sensor']})" for scene in scenes)]
+    return table(
+        head, [[method, *(cell(scene["name"], method) for scene in scenes)] for method in methods]
+    )
+
+
+def _shown(indexes: dict[str, float], name: str) -> float:
+    return round(indexes[name], _DIGITS.get(name, 3))
+
+
+def _text(indexes: dict[str, float], name: str) -> str:
+    return f"{indexes[name]:.{_DIGITS.get(name, 3)}f}"
+
+
+def filled(readme: str, quality: dict) -> str:
+    """The README's text with the table between its markers."""
+    before, rest = readme.split(BEGIN)
+    after = rest.split(END)[1]
+    return f"{before}{BEGIN}\n{quality_text(quality)}{END}{after}"
+
+
+def main() -> None:
+    quality = json.loads((ROOT / "benchmarks/results/quality.json").read_text())
+    path = ROOT / "README.md"
+    path.write_text(filled(path.read_text(), quality))
+
+
+if __name__ == "__main__":
+    main()
