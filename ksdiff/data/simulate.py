@@ -1,4 +1,4 @@
-"""Wald's protocol applied to a delivered pair: its MS image becomes the truth."""
+"""Scenes with known truth: drawn, or delivered pairs degraded by Wald's protocol."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ksdiff.data.fill import fill_invalid
-from ksdiff.data.outputs import quantise, write_scene
-from ksdiff.data.scenes import MIN_SIDE, ScenePair
+from ksdiff.data.outputs import check_output, quantise, write_scene
+from ksdiff.data.procedural import procedural_scene
+from ksdiff.data.scenes import MIN_SIDE, ScenePair, open_pair
 from ksdiff.data.wald import degrade_ms, degrade_pan, shift
 from ksdiff.errors import KSDiffError
 from ksdiff.sensors import sensor_for
@@ -65,6 +66,50 @@ def simulate_pair(pair: ScenePair, folder: str | Path, name: str, sensor: str | 
     )
 
 
+def simulate_files(
+    pan: str | Path,
+    ms: str | Path,
+    folder: str | Path,
+    name: str,
+    sensor: str | None = None,
+    overwrite: bool = False,
+) -> str:
+    """`simulate_pair` for two files; makes the folder. Returns the name."""
+    with open_pair(pan, ms) as pair:
+        _claim(folder, [name], overwrite)
+        simulate_pair(pair, folder, name, sensor)
+    return name
+
+
+def draw_scenes(
+    folder: str | Path,
+    name: str,
+    count: int = 1,
+    size: int = 1024,
+    bands: int = 4,
+    ratio: int = 4,
+    sensor: str | None = None,
+    seed: int = 0,
+    overwrite: bool = False,
+) -> list[str]:
+    """Write ``count`` procedural scenes with seeds from ``seed`` on; makes the folder.
+
+    Returns:
+        Their names: ``name``, or ``name_0``, ``name_1``, … where there are several.
+
+    Raises:
+        KSDiffError: impossible sizes, or files that are there already.
+    """
+    names = [name] if count == 1 else [f"{name}_{index}" for index in range(count)]
+    for index, each in enumerate(names):
+        scene = procedural_scene(seed + index, size, bands, ratio, sensor)
+        if index == 0:
+            _claim(folder, names, overwrite)
+        described = sensor_for(sensor, bands, ratio).band_names
+        write_scene(folder, each, *scene, descriptions=described)
+    return names
+
+
 def _whole(values: Tensor, valid: Tensor) -> Tensor:
     """Without holes, and in float64, so that integers degrade as in the reference."""
     known = valid.sum((-1, -2), keepdim=True).clamp_min(1)
@@ -79,3 +124,14 @@ def _all_of(valid: Tensor, ratio: int) -> Tensor:
 
 def _stored(values: Tensor, valid: Tensor, dtype: str, nodata: float | None):
     return quantise(values[0].numpy(), valid[0].numpy(), dtype, nodata)
+
+
+def _claim(folder: str | Path, names: list[str], overwrite: bool) -> None:
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise KSDiffError(f"out {folder}: cannot be made a folder: {error.strerror}") from None
+    for name in names:
+        for part in ("pan", "ms", "gt"):
+            check_output(folder / f"{name}_{part}.tif", overwrite)

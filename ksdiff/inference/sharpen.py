@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import rasterio
 import torch
+from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
@@ -337,7 +338,7 @@ def _progress(show: bool) -> Iterator[_Stage | None]:
         yield None
         return
     columns = (TextColumn("{task.description:<10}"), BarColumn(), TimeRemainingColumn())
-    with Progress(*columns) as bar:
+    with Progress(*columns, console=Console(stderr=True)) as bar:
 
         def stage(name: str, count: int) -> Callable[[], None]:
             task = bar.add_task(name, total=count)

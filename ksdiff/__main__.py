@@ -1,0 +1,3 @@
+from ksdiff.cli import main
+
+main()

@@ -1,0 +1,228 @@
+"""The command ``ksdiff``. Options in, one call, a few lines out; the work is elsewhere."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from ksdiff.errors import KSDiffError
+
+app = typer.Typer(
+    help="Pansharpening by kernel-space diffusion.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+_state = {"debug": False}
+
+
+class Device(str, Enum):
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+class Stage(str, Enum):
+    one = "1"
+    two = "2"
+    all = "all"
+
+
+Weights = Annotated[
+    str | None,
+    typer.Option(help="Bundled name or .safetensors file; by default the scene's bands decide."),
+]
+Sensor = Annotated[
+    str | None,
+    typer.Option(
+        help="wv2, wv3, wv4, gf2, qb, ikonos, geoeye1, pleiades, spot6 or landsat8; "
+        "generic MTF gains without."
+    ),
+]
+DeviceOption = Annotated[Device, typer.Option(help="Where to compute.")]
+Seed = Annotated[int, typer.Option(help="Of the noise; the same seed gives the same bytes.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing output files.")]
+
+
+@app.callback()
+def _options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,
+) -> None:
+    _state["debug"] = debug
+
+
+@app.command()
+def sharpen(
+    pan: Annotated[Path, typer.Option(help="Panchromatic raster.")],
+    ms: Annotated[Path, typer.Option(help="Multispectral raster of the same place.")],
+    out: Annotated[Path, typer.Option(help="GeoTIFF to write.")],
+    preview: Annotated[
+        Path | None, typer.Option(help="PNG to write: MS, PAN and fused side by side.")
+    ] = None,
+    weights: Weights = None,
+    sensor: Sensor = None,
+    device: DeviceOption = Device.auto,
+    seed: Seed = 0,
+    tile: Annotated[int, typer.Option(help="Window side in PAN pixels; a multiple of 256.")] = 512,
+    overwrite: Overwrite = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar, no summary.")] = False,
+) -> None:
+    """Fuse a PAN and an MS raster into a sharp MS GeoTIFF."""
+    from ksdiff.inference.sharpen import Sharpener
+
+    sharpener = Sharpener(weights, sensor=sensor, device=device.value, seed=seed, tile=tile)
+    done = sharpener.sharpen_files(
+        pan, ms, out, preview=preview, overwrite=overwrite, progress=not quiet
+    )
+    if not quiet:
+        print(
+            f"{done.path}: {done.bands} bands of {done.height} x {done.width}, {done.dtype}, "
+            f"with {done.weights} in {done.seconds:.1f} s"
+        )
+        if preview is not None:
+            print(f"{preview}: picture")
+
+
+@app.command()
+def train(
+    config: Annotated[Path, typer.Argument(help="YAML; its keys are those of ksdiff/config.py.")],
+    stage: Annotated[Stage, typer.Option(help="Which of the two stages to run.")] = Stage.all,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the newest checkpoint of the run.")
+    ] = False,
+) -> None:
+    """Train KSDiff as the configuration says."""
+    from ksdiff.config import load_config
+    from ksdiff.training import run
+
+    print(f"{run(load_config(config), stage.value, resume)}: weights")
+
+
+@app.command()
+def evaluate(
+    data: Annotated[
+        Path, typer.Option(help="Folder of NAME_pan.tif, NAME_ms.tif and maybe NAME_gt.tif.")
+    ],
+    methods: Annotated[
+        str | None, typer.Option(help="Names with commas between; all of them by default.")
+    ] = None,
+    json: Annotated[Path | None, typer.Option(help="JSON file to write.")] = None,
+    weights: Weights = None,
+    sensor: Sensor = None,
+    border: Annotated[
+        int, typer.Option(help="Pixels cut from the sides before indexes with ground truth.")
+    ] = 21,
+    device: DeviceOption = Device.auto,
+    seed: Seed = 0,
+    overwrite: Overwrite = False,
+) -> None:
+    """Score methods on a folder of scenes; print tables in Markdown."""
+    from ksdiff.data.outputs import check_output
+    from ksdiff.evaluation import DEFAULT_METHODS
+    from ksdiff.evaluation import evaluate as evaluate_folder
+
+    if json is not None:
+        check_output(json, overwrite, "json")
+    with Console(stderr=True).status("starting") as status:
+        result = evaluate_folder(
+            data,
+            methods.split(",") if methods is not None else DEFAULT_METHODS,
+            weights=weights,
+            sensor=sensor,
+            border=border,
+            device=device.value,
+            seed=seed,
+            step=lambda name: status.update(escape(name)),
+        )
+    print(result.markdown(), end="")
+    if json is not None:
+        result.write_json(json)
+
+
+@app.command()
+def simulate(
+    out: Annotated[Path, typer.Option(help="Folder for NAME_pan.tif, NAME_ms.tif, NAME_gt.tif.")],
+    pan: Annotated[Path | None, typer.Option(help="Degrade this pair instead of drawing.")] = None,
+    ms: Annotated[Path | None, typer.Option(help="Its MS raster, which becomes the truth.")] = None,
+    name: Annotated[str, typer.Option(help="NAME; numbered where there are several.")] = "scene",
+    count: Annotated[int, typer.Option(help="How many scenes to draw.", min=1)] = 1,
+    size: Annotated[int, typer.Option(help="Side of a drawn scene in PAN pixels.")] = 1024,
+    bands: Annotated[int, typer.Option(help="MS bands of a drawn scene.")] = 4,
+    ratio: Annotated[int, typer.Option(help="Of a drawn scene, 2 or 4.")] = 4,
+    sensor: Sensor = None,
+    seed: Seed = 0,
+    overwrite: Overwrite = False,
+) -> None:
+    """Make scenes with ground truth: drawn ones, or a given pair degraded by Wald's protocol."""
+    from ksdiff.data.simulate import draw_scenes, simulate_files
+
+    if (pan is None) != (ms is None):
+        raise KSDiffError("pan and ms: give both, or neither to draw scenes")
+    if pan is not None:
+        names = [simulate_files(pan, ms, out, name, sensor, overwrite)]
+    else:
+        names = draw_scenes(out, name, count, size, bands, ratio, sensor, seed, overwrite)
+    for made in names:
+        print(f"{out / made}_pan.tif, {made}_ms.tif, {made}_gt.tif")
+
+
+@app.command()
+def info() -> None:
+    """Tell version, build, backends, devices and bundled weights."""
+    import torch
+
+    import ksdiff
+    import ksdiff_ops
+    from ksdiff.models.weights import bundled, load_weights
+
+    print(
+        f"ksdiff {ksdiff.__version__}, PyTorch {torch.__version__}, Python {sys.version.split()[0]}"
+    )
+    print("\nBuild")
+    for key, value in ksdiff_ops.build_info().items():
+        print(f"  {key}: {value}")
+    print("\nBackends")
+    for name, problem in ksdiff_ops.backends.available().items():
+        print(f"  {name}: {'available' if problem is None else problem}")
+    print("\nDevices")
+    print(f"  cpu: {torch.get_num_threads()} threads")
+    for index in range(torch.cuda.device_count()):
+        print(f"  cuda:{index}: {torch.cuda.get_device_name(index)}")
+    print("\nBundled weights")
+    for name in bundled():
+        model = load_weights(name)[1].model
+        print(f"  {name}: {model.bands} bands, ratio {model.ratio}")
+    if not bundled():
+        print("  none")
+
+
+def main() -> None:
+    """Run the command; errors become one message and exit status 1."""
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        app(prog_name="ksdiff")
+    except KSDiffError as error:
+        _fail(f"error: {error}")
+    except Exception as error:
+        _fail(
+            f"unexpected {type(error).__name__}: {error}\nksdiff --debug shows where it comes from"
+        )
+
+
+def _fail(message: str) -> None:
+    if _state["debug"]:
+        raise
+    Console(stderr=True, soft_wrap=True, highlight=False).print(f"[red]{escape(message)}[/red]")
+    sys.exit(1)
+
+
+def _terminate(*_) -> None:
+    # Unwinds the stack, so that temporary files are removed.
+    sys.exit(128 + signal.SIGTERM)

@@ -1,0 +1,116 @@
+import json
+import os
+
+import numpy as np
+import pytest
+import rasterio
+
+from ksdiff.data.scenes import open_pair
+from tests.cli.test_sharpen_command import failed
+
+
+def test_help_names_every_command(ksdiff):
+    status, out, _ = ksdiff("--help")
+    assert status == 0
+    for command in ("sharpen", "train", "evaluate", "simulate", "info"):
+        assert command in out
+
+
+def test_info_tells_version_build_backends_and_devices(start):
+    process = start("info")
+    out, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
+    for word in ("ksdiff ", "PyTorch ", "Build", "Backends", "reference: available", "cpu: "):
+        assert word in out
+    assert "Bundled weights" in out
+
+
+def test_drawn_scenes_can_be_evaluated(ksdiff, tmp_path, weights):
+    scenes = tmp_path / "new" / "scenes"
+    status, out, errors = ksdiff(
+        *("simulate", "--out", scenes, "--size", 128, "--count", 2, "--sensor", "gf2")
+    )
+    assert status == 0, errors
+    assert "scene_0_pan.tif" in out and "scene_1_pan.tif" in out
+    status, out, errors = ksdiff(
+        *("evaluate", "--data", scenes, "--methods", "ksdiff,exp,mtf-glp-hpm"),
+        *("--weights", weights, "--json", tmp_path / "scores.json"),
+    )
+    assert status == 0, errors
+    assert out.count("| mtf-glp-hpm |") == 3 and "Mean over 2 scenes" in out
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    assert {"date", "torch", "python", "processor", "cores", "border"} <= set(scores["header"])
+    assert len(scores["rows"]) == 6 and len(scores["means"]) == 3
+    assert all(np.isfinite(list(row["indexes"].values())).all() for row in scores["rows"])
+    result = ksdiff("evaluate", "--data", scenes, "--json", tmp_path / "scores.json")
+    assert failed(result, "scores.json: exists already")
+
+
+def test_drawing_does_not_replace_files_unless_told(ksdiff, tmp_path):
+    call = ("simulate", "--out", tmp_path, "--size", 64, "--name", "x")
+    assert ksdiff(*call)[0] == 0
+    assert failed(ksdiff(*call), "x_pan.tif: exists already")
+    assert ksdiff(*call, "--overwrite", "--seed", 1)[0] == 0
+    assert sorted(os.listdir(tmp_path)) == ["x_gt.tif", "x_ms.tif", "x_pan.tif"]
+
+
+def test_a_given_pair_is_degraded_onto_the_grid_of_its_ms(ksdiff, folder):
+    status, _, errors = ksdiff(
+        *("simulate", "--out", folder / "low", "--name", "b"),
+        *("--pan", folder / "a_pan.tif", "--ms", folder / "a_ms.tif"),
+    )
+    assert status == 0, errors
+    low = folder / "low"
+    with (
+        open_pair(low / "b_pan.tif", low / "b_ms.tif") as pair,
+        rasterio.open(folder / "a_ms.tif") as ms,
+        rasterio.open(low / "b_gt.tif") as gt,
+    ):
+        assert (pair.ratio, pair.shape, pair.phase) == (4, (64, 64), (2.0, 2.0))
+        assert pair.transform == ms.transform == gt.transform
+        assert pair.read_truth(low / "b_gt.tif").shape == (1, 4, 64, 64)
+        np.testing.assert_array_equal(gt.read(), ms.read())
+        assert gt.descriptions == ms.descriptions
+
+
+def test_simulation_wants_both_images_or_none(ksdiff, folder):
+    result = ksdiff("simulate", "--out", folder, "--pan", folder / "a_pan.tif")
+    assert failed(result, "pan and ms: give both, or neither")
+
+
+def test_evaluation_names_unknown_methods_and_empty_folders(ksdiff, folder, tmp_path_factory):
+    result = ksdiff("evaluate", "--data", folder, "--methods", "exp,magic")
+    assert failed(result, "'magic' is not one of exp, ", "ksdiff")
+    empty = tmp_path_factory.mktemp("empty")
+    assert failed(ksdiff("evaluate", "--data", empty), "found none")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("model:\n  bandz: 4\n", ["unknown key 'bandz'"]),
+        ("model: [1, 2\n", ["not readable as YAML"]),
+        ("training:\n  batch: many\n", ["batch: expected int"]),
+    ],
+)
+def test_training_refuses_bad_configurations(ksdiff, tmp_path, text, words):
+    (tmp_path / "config.yaml").write_text(text)
+    assert failed(ksdiff("train", tmp_path / "config.yaml"), "config.yaml", *words)
+
+
+def test_training_refuses_a_missing_configuration(ksdiff, tmp_path):
+    assert failed(ksdiff("train", tmp_path / "no.yaml"), "no.yaml: there is no such file")
+
+
+def test_training_passes_stage_and_resume_on(ksdiff, tmp_path, monkeypatch):
+    calls = []
+
+    def run(config, stage, resume):
+        calls.append((config.training.seed, stage, resume))
+        return tmp_path / "weights.safetensors"
+
+    monkeypatch.setattr("ksdiff.training.run", run)
+    (tmp_path / "config.yaml").write_text("training:\n  seed: 5\n")
+    status, out, _ = ksdiff("train", tmp_path / "config.yaml", "--stage", "2", "--resume")
+    assert (status, calls) == (0, [(5, "2", True)])
+    assert "weights.safetensors" in out

@@ -1,0 +1,225 @@
+import os
+import resource
+import signal
+import time
+
+import numpy as np
+import pytest
+import rasterio
+from rasterio.crs import CRS
+from rasterio.transform import Affine
+
+from ksdiff.data.outputs import write_raster, write_scene
+from ksdiff.data.procedural import procedural_scene
+from tests.conftest import PAN_GRID, UTM
+
+MS_GRID = PAN_GRID * Affine.scale(4)
+
+
+def options(folder, weights, out="fused.tif"):
+    return (
+        *("sharpen", "--pan", folder / "a_pan.tif", "--ms", folder / "a_ms.tif"),
+        *("--out", folder / out, "--weights", weights),
+    )
+
+
+def failed(result, *words) -> bool:
+    """Exit status 1 and one clean message with all these words."""
+    status, _, errors = result
+    message = " ".join(errors.split())
+    assert status == 1, result
+    assert "Traceback" not in errors
+    for word in words:
+        assert word in message, message
+    return True
+
+
+def test_a_pair_becomes_a_geotiff_and_a_picture(start, folder, weights):
+    process = start(*options(folder, weights), "--preview", folder / "fused.png", "--sensor", "gf2")
+    out, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    assert "fused.tif: 4 bands of 256 x 256, uint16" in out
+    assert (folder / "fused.png").read_bytes().startswith(b"\x89PNG")
+    with rasterio.open(folder / "fused.tif") as fused, rasterio.open(folder / "a_pan.tif") as pan:
+        assert (fused.crs, fused.transform, fused.shape) == (pan.crs, pan.transform, pan.shape)
+        assert fused.descriptions == ("blue", "green", "red", "nir")
+
+
+def test_two_processes_write_the_same_bytes(start, folder, weights):
+    processes = [
+        start(*options(folder, weights, f"{name}.tif"), "--seed", 3, "--device", "cpu")
+        for name in ("one", "two")
+    ]
+    assert [process.wait(120) for process in processes] == [0, 0]
+    assert (folder / "one.tif").read_bytes() == (folder / "two.tif").read_bytes()
+
+
+@pytest.fixture
+def slow(tmp_path):
+    """A folder with a scene that takes some seconds."""
+    write_scene(tmp_path, "a", *procedural_scene(0, 1024, 4))
+    return tmp_path
+
+
+def wait_for_writing(folder, process) -> None:
+    while process.poll() is None:
+        parts = [name for name in os.listdir(folder) if ".part" in name]
+        if any((folder / name).stat().st_size > 0 for name in parts):
+            return
+        time.sleep(0.05)
+    pytest.fail(f"ended before it wrote: {process.communicate()[1]}")
+
+
+def test_a_kill_in_the_middle_leaves_nothing_under_the_name(start, slow, weights):
+    process = start(*options(slow, weights))
+    wait_for_writing(slow, process)
+    process.kill()
+    assert process.wait(30) == -signal.SIGKILL
+    assert not (slow / "fused.tif").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_an_interruption_in_the_middle_leaves_nothing_at_all(start, slow, weights, number):
+    (slow / "fused.tif").write_text("precious")
+    before = sorted(os.listdir(slow))
+    process = start(*options(slow, weights), "--overwrite")
+    wait_for_writing(slow, process)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert "Traceback" not in errors
+    assert sorted(os.listdir(slow)) == before
+    assert (slow / "fused.tif").read_text() == "precious"
+
+
+def test_a_full_disk_is_reported_and_leaves_nothing(start, folder, weights):
+    before = sorted(os.listdir(folder))
+    process = start(
+        *options(folder, weights),
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)),
+    )
+    _, errors = process.communicate(timeout=120)
+    assert failed((process.returncode, "", errors), "error:", "is the disk full?")
+    assert sorted(os.listdir(folder)) == before
+
+
+def test_an_existing_output_needs_overwrite(ksdiff, folder, weights):
+    (folder / "fused.tif").write_text("precious")
+    assert failed(ksdiff(*options(folder, weights)), "fused.tif: exists already", "--overwrite")
+    assert (folder / "fused.tif").read_text() == "precious"
+    assert ksdiff(*options(folder, weights), "--overwrite", "--quiet") == (0, "", "")
+
+
+def test_paths_that_cannot_be_written_are_refused(ksdiff, folder, weights):
+    assert failed(ksdiff(*options(folder, weights, "no/fused.tif")), "there is no folder")
+    result = ksdiff(*options(folder, weights), "--preview", "/proc/fused.png")
+    assert failed(result, "preview /proc/fused.png: cannot be written")
+    assert not (folder / "fused.tif").exists()
+
+
+def test_debug_shows_where_an_error_comes_from(start, folder, weights):
+    (folder / "a_ms.tif").unlink()
+    process = start("--debug", *options(folder, weights))
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "Traceback" in errors and "KSDiffError" in errors
+
+
+def ramp(bands, side, dtype="uint16"):
+    return (np.arange(bands * side * side).reshape(bands, side, side) % 200 + 1).astype(dtype)
+
+
+def both(folder, pan=None, ms=None, grid=MS_GRID, crs=UTM):
+    pan = ramp(1, 128) if pan is None else pan
+    ms = ramp(4, 32) if ms is None else ms
+    write_raster(folder / "a_pan.tif", pan, transform=PAN_GRID, crs=UTM)
+    write_raster(folder / "a_ms.tif", ms, transform=grid, crs=crs)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"grid": PAN_GRID * Affine.scale(3)}, ["ratio of 3 by 3", "expected 2 or 4"]),
+        ({"grid": MS_GRID * Affine.translation(100, 0)}, ["do not overlap"]),
+        ({"crs": CRS.from_epsg(4326)}, ["EPSG:32631", "EPSG:4326"]),
+        ({"pan": ramp(4, 128), "ms": ramp(1, 32)}, ["look exchanged"]),
+        ({"ms": ramp(7, 32)}, ["for 4 bands at ratio 4", "7 bands"]),
+        ({"ms": ramp(4, 64), "grid": PAN_GRID * Affine.scale(2)}, ["4 bands at ratio 2"]),
+    ],
+)
+def test_pairs_that_do_not_fit_are_refused(ksdiff, tmp_path, weights, change, words):
+    both(tmp_path, **change)
+    assert failed(ksdiff(*options(tmp_path, weights)), "error:", *words)
+    assert not (tmp_path / "fused.tif").exists()
+
+
+def test_a_missing_or_unreadable_input_is_refused(ksdiff, folder, weights):
+    (folder / "a_pan.tif").write_bytes(b"II*\0 and no more")
+    assert failed(ksdiff(*options(folder, weights)), "pan", "a_pan.tif: not a readable raster")
+    (folder / "a_pan.tif").unlink()
+    assert failed(ksdiff(*options(folder, weights)), "pan", "a_pan.tif: there is no such file")
+
+
+def test_a_damaged_input_is_refused_and_leaves_nothing(ksdiff, folder, weights):
+    whole = (folder / "a_pan.tif").read_bytes()
+    broken = bytearray(whole)
+    broken[len(whole) // 3 : len(whole) // 2] = bytes(len(whole) // 2 - len(whole) // 3)
+    (folder / "a_pan.tif").write_bytes(broken)
+    assert failed(ksdiff(*options(folder, weights)), "a_pan.tif: cannot be read")
+    assert sorted(os.listdir(folder)) == ["a_gt.tif", "a_ms.tif", "a_pan.tif"]
+
+
+def test_corrupt_and_foreign_checkpoints_are_refused(ksdiff, folder, weights):
+    import torch
+    from safetensors.torch import save_file
+
+    corrupt, foreign, pickled = (folder / f"{name}.safetensors" for name in "abc")
+    corrupt.write_bytes(weights.read_bytes()[:1000])
+    save_file({"x": torch.zeros(3)}, foreign)
+    torch.save({"x": torch.zeros(3)}, pickled)
+    for path in (corrupt, foreign, pickled):
+        assert failed(ksdiff(*options(folder, path)), f"weights {path}")
+    assert failed(ksdiff(*options(folder, "ksdiff-xl")), "ksdiff-xl: neither a file nor bundled")
+
+
+def test_bands_without_bundled_weights_are_refused(ksdiff, tmp_path):
+    both(tmp_path, ms=ramp(7, 32))
+    result = ksdiff(*options(tmp_path, "")[:-2])
+    assert failed(result, "none are bundled for 7 bands at ratio 4", "--weights")
+
+
+def test_an_unknown_sensor_or_device_is_refused(ksdiff, folder, weights):
+    assert failed(ksdiff(*options(folder, weights), "--sensor", "wv9"), "'wv9' is not known")
+    assert failed(ksdiff(*options(folder, weights), "--sensor", "wv3"), "wv3 has 8 bands")
+    status, _, errors = ksdiff(*options(folder, weights), "--device", "tpu")
+    assert status == 2 and "tpu" in errors
+
+
+@pytest.mark.parametrize(("dtype", "value"), [("uint8", 7), ("uint16", 0), ("float32", 0.25)])
+def test_constant_images_are_fused(ksdiff, tmp_path, weights, dtype, value):
+    both(tmp_path, np.full((1, 128, 128), value, dtype), np.full((4, 32, 32), value, dtype))
+    status, _, errors = ksdiff(*options(tmp_path, weights))
+    assert status == 0, errors
+    with rasterio.open(tmp_path / "fused.tif") as fused:
+        assert fused.dtypes[0] == dtype
+        np.testing.assert_allclose(fused.read(), value, rtol=0.01)
+
+
+def test_an_image_of_nothing_but_nan_is_refused(ksdiff, tmp_path, weights):
+    both(tmp_path, ms=np.full((4, 32, 32), np.nan, "float32"))
+    assert failed(ksdiff(*options(tmp_path, weights)), "no pixel with data in common")
+
+
+def test_nodata_and_nan_stay_what_they_are(ksdiff, folder, weights, scene):
+    pan, ms = scene[0].astype("float32"), scene[1].copy()
+    pan[0, 200:210, 100:130] = np.nan
+    ms[:, :8] = 4000
+    write_raster(folder / "a_pan.tif", pan, transform=PAN_GRID, crs=UTM)
+    write_raster(folder / "a_ms.tif", ms, transform=MS_GRID, crs=UTM, nodata=4000)
+    status, _, errors = ksdiff(*options(folder, weights), "--preview", folder / "fused.png")
+    assert status == 0, errors
+    expected = np.zeros((256, 256), dtype=bool)
+    expected[:32], expected[200:210, 100:130] = True, True
+    with rasterio.open(folder / "fused.tif") as fused:
+        assert fused.nodata == 4000
+        assert all(np.array_equal(band == 4000, expected) for band in fused.read())
