@@ -1,0 +1,75 @@
+import numpy as np
+import pytest
+from matplotlib import image as png
+
+from ksdiff import Sharpener
+from ksdiff.data.outputs import write_scene
+from ksdiff.data.procedural import procedural_scene
+from ksdiff.inference.preview import colour_bands
+
+
+def preview(folder, scene, model, **tags) -> np.ndarray:
+    write_scene(folder, "a", *scene, **tags)
+    Sharpener(model).sharpen_files(
+        folder / "a_pan.tif", folder / "a_ms.tif", folder / "a.tif", preview=folder / "a.png"
+    )
+    return png.imread(folder / "a.png")[..., :3]
+
+
+def panels(picture: np.ndarray, side: int) -> list[np.ndarray]:
+    """The three panels of the first row, by the layout: 8 pixels apart under a title of 26."""
+    return [picture[26 : 26 + side, 8 + k * (side + 8) :][:, :side] for k in range(3)]
+
+
+def test_a_small_scene_is_shown_pixel_by_pixel(tmp_path, scene, quick):
+    picture = preview(tmp_path, scene, quick)
+    assert picture.shape == (256 + 26 + 8, 3 * 256 + 4 * 8, 3)
+    ms, pan, fused = panels(picture, 256)
+    low, high = np.percentile(scene[0], (1, 99))
+    expected = np.clip((scene[0][0] - low) / (high - low), 0, 1)
+    assert np.abs(pan - expected[..., None]).max() < 0.02
+    blocks = ms.reshape(64, 4, 64, 4, 3)
+    assert (blocks == blocks[:, :1, :, :1]).all()
+    assert np.abs(fused - ms).mean() < 0.1
+
+
+def test_ms_and_fused_share_one_stretch(tmp_path, scene, quick):
+    ms, _, fused = panels(preview(tmp_path, scene, quick), 256)
+    assert np.allclose(ms.mean((0, 1)), fused.mean((0, 1)), atol=0.02)
+    low, high = np.percentile(scene[1][2], (1, 99))
+    red = np.clip((scene[1][2] - low) / (high - low), 0, 1)
+    assert np.abs(ms[::4, ::4, 0] - red).max() < 0.02
+
+
+def test_pixels_without_data_are_white(tmp_path, scene, quick):
+    pan, ms, _ = scene
+    ms = ms.copy()
+    ms[:, 20:30, 10:30] = 3000
+    for panel in panels(preview(tmp_path, (pan, ms), quick, nodata=3000), 256)[::2]:
+        assert (panel[80:120, 40:120] == 1).all()
+        assert not (panel[:80] == 1).all((1, 2)).any()
+
+
+def test_a_large_scene_gets_an_overview_and_its_middle_at_full_resolution(tmp_path, quick):
+    scene = procedural_scene(0, 768, 4)
+    picture = preview(tmp_path, scene, quick)
+    assert picture.shape == (2 * (640 + 26) + 8, 3 * 640 + 4 * 8, 3)
+    zoomed = picture[26 + 640 + 26 :][:640, 8 + 648 :][:, :640]
+    low, high = np.percentile(scene[0], (1, 99))
+    middle = np.clip((scene[0][0, 224:544, 224:544] - low) / (high - low), 0, 1)
+    shown = zoomed[::2, ::2, 0]
+    assert np.corrcoef(shown.ravel(), middle.ravel())[0, 1] > 0.995
+
+
+@pytest.mark.parametrize(
+    ("bands", "names", "expected"),
+    [
+        (4, ("a", "b", None, "d"), [2, 1, 0]),
+        (8, (None,) * 8, [4, 2, 1]),
+        (3, (None,) * 3, [0, 1, 2]),
+        (5, ("NIR", "Red", "Green", "Blue", "Coastal"), [1, 2, 3]),
+        (2, (None,) * 2, [1, 0, 0]),
+    ],
+)
+def test_red_green_and_blue_are_found_by_name_or_by_custom(bands, names, expected):
+    assert colour_bands(bands, names) == expected
