@@ -69,7 +69,8 @@ def test_the_sdist_holds_all_that_a_build_needs(copy, tmp_path):
         if path.parts[0] in needed and str(path) not in held
     ]
     assert not missing
-    assert {"setup.py", "pyproject.toml", "LICENSE", "README.md", "CHANGELOG.md"} <= held
+    beside = {"setup.py", "pyproject.toml", "LICENSE", "README.md", "CHANGELOG.md", "Makefile"}
+    assert beside | {"conftest.py"} <= held
 
 
 def test_an_installed_package_holds_modules_weights_and_configs_but_no_tests(copy, tmp_path):
