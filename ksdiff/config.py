@@ -85,7 +85,9 @@ class DataConfig:
     margin: int = 8  # pixels at a crop's rim without loss: their low-pass misses its neighbours
     exclude: tuple[str, ...] = ()  # scene names left out
     gain_jitter: float = 0.06  # uniform, added to the MTF gains
-    shift_jitter: float = 0.25  # PAN pixels, standard deviation of simulated misregistrations
+    shift_jitter: float = 0.05  # PAN pixels, standard deviation of simulated misregistrations
+    # If given, from and to: truths are sharpened until they hold that share of PAN's detail.
+    detail_gain: tuple[float, ...] = ()
     radiometric_jitter: float = 0.1  # relative, of the scene statistics
     mixed_bands: float = 0.0  # share of samples from scenes of another band count, bands mixed
 

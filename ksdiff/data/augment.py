@@ -10,11 +10,12 @@ from torch import Tensor
 from ksdiff.config import DataConfig
 from ksdiff.data.inputs import SceneStatistics, fusion_inputs
 from ksdiff.data.pairs import TruthPair
-from ksdiff.data.wald import degrade_ms, shift
+from ksdiff.data.wald import degrade_ms, expand, shift
 from ksdiff.inputs import FusionInputs
 
 _MOST_HAZE = 0.4  # of the band mean, added to a band: path radiance, black-level offsets
 _MOST_CLEARED = 0.8  # of a crop's darkest value, taken away: haze-free scenes have more contrast
+_MOST_SHARPENED = 1.2  # beyond it a truth's noise is what grows
 
 
 class Sample(NamedTuple):
@@ -44,8 +45,11 @@ def sample(pair: TruthPair, config: DataConfig, bands: int, rng: np.random.Gener
     gt, pan, statistics = (
         pair.gt[window],
         pair.pans[variant : variant + 1][window],
-        pair.statistics(),
+        pair.statistics,
     )
+    if config.detail_gain:
+        wanted = rng.uniform(*config.detail_gain) / max(pair.detail_gains[variant], 0.1)
+        gt = _sharpened(gt, pair.gains, ratio, min(max(wanted - 1, 0.0), _MOST_SHARPENED))
     jitter = config.shift_jitter
     if pair.ms is not None and rng.random() < 0.5:
         top, left, side = rows // ratio, columns // ratio, size // ratio
@@ -70,6 +74,12 @@ def sample(pair: TruthPair, config: DataConfig, bands: int, rng: np.random.Gener
     pan, ms, gt, phase = _turned((pan, ms, gt), phase, ratio, int(rng.integers(8)))
     inputs = fusion_inputs(pan, ms, gains, ratio, phase, statistics)
     return Sample(inputs, gt / statistics.ms_mean[..., None, None])
+
+
+def _sharpened(gt: Tensor, gains: tuple[float, ...], ratio: int, amount: float) -> Tensor:
+    """The truth with its detail beyond the MS grid strengthened by 1 + ``amount``."""
+    low = expand(degrade_ms(gt, gains, ratio), ratio, None, "reflect")
+    return (gt + amount * (gt - low)).clamp_min(0)
 
 
 def _haze(gt: Tensor, statistics: SceneStatistics, rng: np.random.Generator) -> Tensor:

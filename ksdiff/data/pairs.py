@@ -1,20 +1,21 @@
 """Pairs with ground truth to train on, made from scenes with and without one."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ksdiff.data.inputs import SceneStatistics
+from ksdiff.data.inputs import SceneStatistics, fusion_inputs
 from ksdiff.data.registration import estimate_shift
 from ksdiff.data.scenes import SceneFiles, list_scenes, open_pair
 from ksdiff.data.wald import degrade_ms, degrade_pan, expand, pan_lowpass, shift
 from ksdiff.errors import KSDiffError
 from ksdiff.sensors import sensor_for
 
-_PAN_GAINS = (0.06, 0.09, 0.12, 0.15, 0.20)  # MTF at Nyquist: real ones are .11 to .17
+_PAN_GAINS = (0.10, 0.15, 0.20)  # MTF at Nyquist: real ones are .11 to .17
 
 
 @dataclass(frozen=True)
@@ -29,9 +30,27 @@ class TruthPair:
     gains: tuple[float, ...]  # MTF gains [C]
     ratio: int
 
+    @cached_property
     def statistics(self) -> SceneStatistics:
         """Of the MS image, for which the truth averaged over MS pixels stands in."""
         return SceneStatistics.of(self.pans[0], F.avg_pool2d(self.gt, self.ratio)[0])
+
+    @cached_property
+    def detail_gains(self) -> tuple[float, ...]:
+        """For each PAN, the share of its matched detail (GLP) that the truth holds, over bands."""
+        height, width = (side // self.ratio * self.ratio for side in self.gt.shape[-2:])
+        gt = self.gt[..., :height, :width]
+        ms = degrade_ms(gt, self.gains, self.ratio)
+        inner = (..., slice(16, -16), slice(16, -16))
+        shares = []
+        for pan in self.pans[:, None, :, :height, :width]:
+            inputs = fusion_inputs(pan, ms, self.gains, self.ratio, None, self.statistics)
+            contrast = inputs.contrast[..., None, None]
+            detail = (contrast * (inputs.pan - inputs.pan_low))[inner]
+            missing = (gt / self.statistics.ms_mean[..., None, None] - inputs.lms)[inner]
+            share = (detail * missing).sum((0, 2, 3)) / detail.square().sum((0, 2, 3))
+            shares.append(share.mean().item())
+        return tuple(shares)
 
 
 def load_pairs(
@@ -86,9 +105,7 @@ def _pair(scene: SceneFiles, ratio: int) -> TruthPair | None:
 def _degraded_pans(pan: Tensor, gt: Tensor, ratio: int) -> Tensor:
     """PAN at a ratio-th of its resolution, [V, 1, h, w], by bicubic and by MTFs.
 
-    The protocol's bicubic leaves PAN sharper beside the truth than a real PAN is beside its scene:
-    measured on the pairs here, the best injection gain is then 0.5 to 0.8, where sets whose PAN was
-    filtered by its MTF want 1.1. A network that has seen one kind misjudges the other.
+    Bicubic is the protocol's; real PANs and some delivered sets are softer.
     """
     half = 0.5 if ratio % 2 == 0 else 0.0  # from the middle of a block to the sample in it
     centred = shift(pan, half, half)

@@ -11,11 +11,13 @@ class RunLog:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "metrics.csv"
-        fresh = not self.path.exists()
+        # A run killed at once can leave an empty file.
+        fresh = not self.path.exists() or not self.path.stat().st_size
         self._file = self.path.open("a", newline="")
         self._rows = csv.writer(self._file)
         if fresh:
             self._rows.writerow(("stage", "step", "name", "value"))
+            self._file.flush()
         self._board = SummaryWriter(str(folder / "tensorboard"))
 
     def write(self, stage: int, step: int, values: dict[str, float]) -> None:

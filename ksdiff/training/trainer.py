@@ -36,7 +36,7 @@ from ksdiff.training.checkpoint import (
 from ksdiff.training.log import RunLog, save_curves
 from ksdiff.training.samples import Samples
 from ksdiff.training.stages import StageOne, StageTwo
-from ksdiff.training.validation import save_picture, validate, validation_scenes
+from ksdiff.training.validation import Scene, save_picture, validate, validation_scenes
 
 _LOG_EVERY = 50
 _STAGES = {"1": (1,), "2": (2,), "all": (1, 2)}
@@ -80,9 +80,7 @@ class _Run:
             self.done = read_progress(self.checkpoint)
             load_modules(self.checkpoint, self.model, self.average)
         self.scenes = [
-            scene._replace(
-                inputs=self.fabric.to_device(scene.inputs), gt=self.fabric.to_device(scene.gt)
-            )
+            Scene(scene.name, *self.fabric.to_device(scene[1:]))
             for scene in validation_scenes(config)
         ]
 

@@ -26,6 +26,7 @@ class Scene(NamedTuple):
     name: str
     inputs: FusionInputs
     gt: Tensor  # [1, C, H, W] in the units of lms
+    scale: Tensor  # [1, C, 1, 1] from these units to DN
 
 
 class Scores(NamedTuple):
@@ -57,7 +58,8 @@ def validation_scenes(config: Config) -> list[Scene]:
 def _scene(name, pan, ms, gt, gains, ratio, phase) -> Scene:
     statistics = SceneStatistics.of(pan[0], ms[0])
     inputs = fusion_inputs(pan, ms, gains, ratio, phase, statistics)
-    return Scene(name, inputs, gt / statistics.ms_mean[..., None, None])
+    scale = statistics.ms_mean[..., None, None]
+    return Scene(name, inputs, gt / scale, scale)
 
 
 @torch.no_grad()
@@ -69,9 +71,7 @@ def validate(model: KSDiff, scenes: list[Scene], stage: int) -> dict[str, Scores
 
 
 def scores(fused: Tensor, scene: Scene, ratio: int) -> Scores:
-    # ERGAS is blind to a band's scale, SAM is not: both are taken as the normalised images are,
-    # which ranks checkpoints; `ksdiff evaluate` measures in digital numbers.
-    fused, gt = fused[_BORDER], scene.gt[_BORDER]
+    fused, gt = ((scene.scale * image)[_BORDER] for image in (fused, scene.gt))
     return Scores(sam(fused, gt).item(), ergas(fused, gt, ratio).item())
 
 
