@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import rasterio
@@ -18,7 +19,16 @@ _PANEL = 640  # pixels, the longer side of a panel at most
 _ZOOM = 320  # PAN pixels, side of the part shown at full resolution where the whole is reduced
 _GAP, _TITLE = 8, 26  # pixels
 _PERCENTILES = (1, 99)
+_MEDIAN_GREY = 0.35  # of the stretched MS or PAN, as far as the gamma may go
+_LEAST_GAMMA = 0.5
 _DPI = 100
+
+
+class _Row(NamedTuple):
+    title: str
+    pan: np.ndarray  # [1, h, w]
+    ms: np.ndarray  # [3, h, w]
+    fused: np.ndarray  # [3, h, w]
 
 
 def write_preview(pair: ScenePair, fused: str | Path, out: str | Path) -> None:
@@ -40,8 +50,8 @@ def write_preview(pair: ScenePair, fused: str | Path, out: str | Path) -> None:
     with rasterio.open(fused) as image:
         pan, ms = pair.reduced(size)
         overview = _masked(image, colours, Window(0, 0, image.width, image.height), size)
-        stretches = _stretches(ms[colours]), _stretches(pan)
-        rows = [(f"{pair.shape[0]} x {pair.shape[1]} PAN pixels", pan, ms[colours], overview)]
+        stretches = _Stretch.of(ms[colours]), _Stretch.of(pan)
+        rows = [_Row(f"{pair.shape[0]} x {pair.shape[1]} PAN pixels", pan, ms[colours], overview)]
         if step > 1:
             side = tuple(min(_ZOOM, length) // pair.ratio * pair.ratio for length in pair.shape)
             at = _middle(pair.shape, side, pair.ratio)
@@ -50,7 +60,7 @@ def write_preview(pair: ScenePair, fused: str | Path, out: str | Path) -> None:
             detail = _masked(image, colours, window, (side[0] * 2, side[1] * 2))
             title = f"{side[0]} x {side[1]} PAN pixels at row {at[0]}, column {at[1]}"
             pan, ms = _expanded(patch, pair.ratio, 2)
-            rows.append((title, pan, ms[colours], detail))
+            rows.append(_Row(title, pan, ms[colours], detail))
     figure = _compose(rows, *stretches)
     with atomic(out) as temporary:
         figure.savefig(temporary, format="png", dpi=_DPI, metadata={"Software": None})
@@ -96,36 +106,46 @@ def _expanded(patch: Patch, ratio: int, zoom: int) -> tuple[np.ndarray, np.ndarr
     )
 
 
-def _stretches(values: np.ndarray) -> list[tuple[float, float]]:
-    """Black and white of each band."""
-    limits = []
-    for band in values:
-        known = band[np.isfinite(band)]
-        low, high = np.percentile(known, _PERCENTILES) if known.size else (0.0, 1.0)
-        limits.append((low, high if high > low else low + 1))
-    return limits
+class _Stretch(NamedTuple):
+    black: np.ndarray  # per band
+    white: np.ndarray
+    gamma: float
+
+    @classmethod
+    def of(cls, values: np.ndarray) -> _Stretch:
+        """For an image [C, h, w] with NaN where there is no data.
+
+        Clouds and metal roofs make most of a scene dark; one gamma for all bands lifts it.
+        """
+        known = values[:, np.isfinite(values).all(0)]
+        if not known.size:
+            known = np.zeros((len(values), 1))
+        black, white = np.percentile(known, _PERCENTILES, axis=1)
+        white = np.where(white > black, white, black + 1)
+        middle = np.median(np.clip((known - black[:, None]) / (white - black)[:, None], 0.01, 0.99))
+        gamma = np.clip(np.log(_MEDIAN_GREY) / np.log(middle), _LEAST_GAMMA, 1)
+        return cls(black, white, float(gamma))
+
+    def apply(self, values: np.ndarray) -> np.ndarray:
+        """[C, h, w] to grey or colour [h, w, 3] in 0..1, white where there is no data."""
+        black, white = self.black[:, None, None], self.white[:, None, None]
+        grey = np.clip((values - black) / (white - black), 0, 1) ** self.gamma
+        grey = np.where(np.isfinite(values).all(0), grey, 1.0)
+        return np.broadcast_to(grey, (3, *grey.shape[1:])).transpose(1, 2, 0)
 
 
-def _stretched(values: np.ndarray, limits: list[tuple[float, float]]) -> np.ndarray:
-    """[h, w, 3] in 0..1."""
-    low, high = np.array(limits).T[:, :, None, None]
-    grey = np.clip((values - low) / (high - low), 0, 1)
-    grey = np.where(np.isfinite(values).all(0), grey, 1.0)
-    return np.broadcast_to(grey, (3, *grey.shape[1:])).transpose(1, 2, 0)
-
-
-def _compose(rows, ms_limits, pan_limits) -> Figure:
-    height = sum(pan.shape[1] + _TITLE for _, pan, _, _ in rows) + _GAP
-    width = max(3 * pan.shape[2] for _, pan, _, _ in rows) + 4 * _GAP
+def _compose(rows: list[_Row], ms_stretch: _Stretch, pan_stretch: _Stretch) -> Figure:
+    height = sum(row.pan.shape[1] + _TITLE for row in rows) + _GAP
+    width = max(3 * row.pan.shape[2] for row in rows) + 4 * _GAP
     figure = Figure(figsize=(width / _DPI, height / _DPI), dpi=_DPI, facecolor="white")
     FigureCanvasAgg(figure)
     top = height
     for title, pan, ms, fused in rows:
         top -= _TITLE
         panels = (
-            (f"MS ({title})", _stretched(ms, ms_limits)),
-            ("PAN", _stretched(pan, pan_limits)),
-            ("fused", _stretched(fused, ms_limits)),
+            (f"MS ({title})", ms_stretch.apply(ms)),
+            ("PAN", pan_stretch.apply(pan)),
+            ("fused", ms_stretch.apply(fused)),
         )
         for column, (name, panel) in enumerate(panels):
             left = _GAP + column * (panel.shape[1] + _GAP)

@@ -25,9 +25,9 @@ def test_a_small_scene_is_shown_pixel_by_pixel(tmp_path, scene, quick):
     picture = preview(tmp_path, scene, quick)
     assert picture.shape == (256 + 26 + 8, 3 * 256 + 4 * 8, 3)
     ms, pan, fused = panels(picture, 256)
-    low, high = np.percentile(scene[0], (1, 99))
-    expected = np.clip((scene[0][0] - low) / (high - low), 0, 1)
-    assert np.abs(pan - expected[..., None]).max() < 0.02
+    order = np.argsort(scene[0].ravel())
+    assert (np.diff(pan[..., 0].ravel()[order]) >= 0).all()
+    assert 0.3 < np.median(pan) < 0.6
     blocks = ms.reshape(64, 4, 64, 4, 3)
     assert (blocks == blocks[:, :1, :, :1]).all()
     assert np.abs(fused - ms).mean() < 0.1
@@ -36,9 +36,8 @@ def test_a_small_scene_is_shown_pixel_by_pixel(tmp_path, scene, quick):
 def test_ms_and_fused_share_one_stretch(tmp_path, scene, quick):
     ms, _, fused = panels(preview(tmp_path, scene, quick), 256)
     assert np.allclose(ms.mean((0, 1)), fused.mean((0, 1)), atol=0.02)
-    low, high = np.percentile(scene[1][2], (1, 99))
-    red = np.clip((scene[1][2] - low) / (high - low), 0, 1)
-    assert np.abs(ms[::4, ::4, 0] - red).max() < 0.02
+    red = scene[1][2]
+    assert (np.diff(ms[::4, ::4, 0].ravel()[np.argsort(red.ravel())]) >= 0).all()
 
 
 def test_pixels_without_data_are_white(tmp_path, scene, quick):
@@ -55,10 +54,8 @@ def test_a_large_scene_gets_an_overview_and_its_middle_at_full_resolution(tmp_pa
     picture = preview(tmp_path, scene, quick)
     assert picture.shape == (2 * (640 + 26) + 8, 3 * 640 + 4 * 8, 3)
     zoomed = picture[26 + 640 + 26 :][:640, 8 + 648 :][:, :640]
-    low, high = np.percentile(scene[0], (1, 99))
-    middle = np.clip((scene[0][0, 224:544, 224:544] - low) / (high - low), 0, 1)
-    shown = zoomed[::2, ::2, 0]
-    assert np.corrcoef(shown.ravel(), middle.ravel())[0, 1] > 0.995
+    middle = scene[0][0, 224:544, 224:544]
+    assert (np.diff(zoomed[::2, ::2, 0].ravel()[np.argsort(middle.ravel())]) >= 0).all()
 
 
 @pytest.mark.parametrize(
