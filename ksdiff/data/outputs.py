@@ -79,6 +79,8 @@ class RasterWriter:
         path: where to write; normally a name from `atomic`.
         count, height, width, dtype: of the raster.
         transform, crs, nodata, descriptions: its georeference and tags.
+        gcps, rpcs: ground control points with their CRS, and rational polynomials, as rasterio has
+            them, where there is no transform.
 
     Raises:
         KSDiffError: the file cannot be created, written or read back.
@@ -96,6 +98,8 @@ class RasterWriter:
         crs=None,
         nodata: float | None = None,
         descriptions: Sequence[str | None] = (),
+        gcps: tuple | None = None,
+        rpcs=None,
     ):
         self._path = path
         self._written: list[tuple[Window, int]] = []
@@ -121,6 +125,10 @@ class RasterWriter:
             profile["transform"] = transform
         with self._errors():
             self._dataset = rasterio.open(path, "w", **profile)
+            if gcps is not None:
+                self._dataset.gcps = gcps
+            if rpcs is not None:
+                self._dataset.rpcs = rpcs
             for band, description in enumerate(descriptions, start=1):
                 if description:
                     self._dataset.set_band_description(band, description)

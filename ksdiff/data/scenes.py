@@ -64,7 +64,7 @@ class ArrayPair:
     """
 
     def __init__(self, pan, ms, phase: tuple[float, float] | None = None):
-        pan, ms = torch.as_tensor(pan), torch.as_tensor(ms)
+        pan, ms = _tensor(pan), _tensor(ms)
         pan = pan[None] if pan.ndim == 2 else pan
         if pan.ndim != 3 or pan.shape[0] != 1:
             raise KSDiffError(f"pan: expected an array [H, W] or [1, H, W], got {_shape(pan)}")
@@ -144,6 +144,17 @@ class ScenePair:
     def transform(self):
         """Affine transform of the PAN grid, cropped to the shared extent."""
         return self._pan.transform * self._pan.transform.translation(*self._pan_origin[::-1])
+
+    @property
+    def gcps(self) -> tuple | None:
+        """PAN's ground control points and their CRS, where they are its georeference."""
+        points, crs = self._pan.gcps
+        return (points, crs) if points and not self.georeferenced else None
+
+    @property
+    def rpcs(self):
+        """PAN's rational polynomials, where they are its georeference."""
+        return None if self.georeferenced else self._pan.rpcs
 
     @property
     def ms_transform(self):
@@ -555,6 +566,10 @@ def _marker(dtype: str, wish: float | None) -> float:
 def _holds(dtype: str, value: float) -> bool:
     limits = np.iinfo(dtype)
     return float(value).is_integer() and limits.min <= value <= limits.max
+
+
+def _tensor(values) -> Tensor:
+    return values if isinstance(values, Tensor) else torch.from_numpy(np.ascontiguousarray(values))
 
 
 def _shape(values: Tensor) -> str:

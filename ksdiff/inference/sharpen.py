@@ -322,6 +322,8 @@ def _writer(path: Path, pair: ScenePair) -> Iterator[RasterWriter]:
         crs=pair.crs,
         nodata=pair.nodata,
         descriptions=pair.descriptions,
+        gcps=pair.gcps,
+        rpcs=pair.rpcs,
     )
     try:
         yield writer

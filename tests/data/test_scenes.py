@@ -336,6 +336,13 @@ def test_arrays_that_do_not_fit_are_refused(pan, ms, match):
         ArrayPair(np.zeros(pan), np.zeros(ms))
 
 
+def test_flipped_views_and_lists_are_arrays_too(scene):
+    pan, ms, _ = scene
+    patch = ArrayPair(pan[0, ::-1, ::-1], ms[:, ::-1, ::-1].tolist()).read()
+    np.testing.assert_array_equal(patch.pan[0, 0].numpy(), pan[0, ::-1, ::-1])
+    np.testing.assert_array_equal(patch.ms[0].numpy(), ms[:, ::-1, ::-1])
+
+
 def test_scenes_are_listed_with_sensor_and_truth(tmp_path, scene):
     write_scene(tmp_path, "b", *scene)
     write_scene(tmp_path, "a", *scene[:2])

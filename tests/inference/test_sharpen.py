@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 import rasterio
 import torch
+from rasterio.control import GroundControlPoint
+from rasterio.rpc import RPC
 from rasterio.transform import Affine
 
 from ksdiff import KSDiffError, Sharpener
@@ -322,6 +324,27 @@ def test_files_without_georeference_are_fused(write, scene, quick, tmp_path):
     Sharpener(quick).sharpen_files(pan, ms, tmp_path / "out.tif")
     with rasterio.open(tmp_path / "out.tif") as file:
         assert file.crs is None and file.shape == (256, 256)
+
+
+def test_control_points_and_rational_polynomials_are_kept(write, scene, quick, tmp_path):
+    pan = write("pan", scene[0], Affine.identity(), None)
+    ms = write("ms", scene[1], Affine.identity(), None)
+    points = [GroundControlPoint(row, column, column, -row) for row in (0, 9) for column in (0, 9)]
+    names = ("height", "lat", "line", "long", "samp")
+    offsets = {f"{name}_{part}": 45.0 for name in names for part in ("off", "scale")}
+    names = ("line_num", "line_den", "samp_num", "samp_den")
+    rpcs = RPC(**offsets, **{f"{name}_coeff": [1.0] * 20 for name in names})
+    with rasterio.open(pan, "r+") as file:
+        file.gcps = (points, UTM)
+        file.rpcs = rpcs
+    Sharpener(quick).sharpen_files(pan, ms, tmp_path / "out.tif")
+    with rasterio.open(tmp_path / "out.tif") as file:
+        kept, crs = file.gcps
+        assert crs == UTM
+        assert [(p.row, p.col, p.x, p.y) for p in kept] == [
+            (p.row, p.col, p.x, p.y) for p in points
+        ]
+        assert file.rpcs.lat_off == 45
 
 
 def test_real_scenes_come_out_sharper_than_interpolated(real_scenes, tmp_path):
