@@ -1,0 +1,59 @@
+"""Compares the kernels for one instruction set with the reference; run by itself, for a lower one.
+
+The instruction set is chosen once in a process, so another one needs another process.
+"""
+
+import sys
+
+import torch
+
+import ksdiff_ops
+from ksdiff_ops import dynamic_conv, lowrank_dynamic_conv, tucker_kernel
+
+
+def _tucker(core, *factors, backend):
+    return tucker_kernel(core, factors, backend=backend)
+
+
+def _check_operators(dtype: torch.dtype) -> None:
+    def random(*shape):
+        return torch.randn(shape, dtype=dtype, requires_grad=True)
+
+    factors = random(2, 9, 3), random(2, 5, 2), random(2, 3, 2), random(2, 3, 1)
+    for operator, *inputs in (
+        (dynamic_conv, random(2, 6, 9, 37), random(2, 1, 5, 3, 9, 37)),
+        (lowrank_dynamic_conv, random(2, 6, 9, 37), random(2, 2, 3, 9, 37), random(2, 2, 3, 3, 5)),
+        (_tucker, random(2, 3, 2, 2, 1), *factors),
+    ):
+        results = []
+        for backend in ("cpu", "reference"):
+            y = operator(*inputs, backend=backend)
+            results.append([y, *torch.autograd.grad(y.square().mean(), inputs)])
+        for mine, theirs in zip(*results, strict=True):
+            torch.testing.assert_close(mine, theirs)
+
+
+def _check_rounding(dtype: torch.dtype) -> None:
+    """Every number of 16 bits, and many products that must be rounded to one, as PyTorch does."""
+    every = torch.arange(65536).to(torch.int16).view(dtype).view(1, 1, 256, 256)
+    weight = torch.ones(1, 1, 1, 1, 256, 256, dtype=dtype)
+    same = dynamic_conv(every, weight)
+    assert torch.equal(same.isnan(), every.isnan())
+    assert torch.equal(same.nan_to_num(7), every.nan_to_num(7))
+    numbers = every.nan_to_num(7)
+    for factor in (0.9995, 1.0005, 1.3, 2**-14, 2**-20, 3 * 2**-12):
+        expected = numbers * torch.tensor(factor, dtype=dtype)
+        assert torch.equal(dynamic_conv(numbers, weight * factor), expected)
+
+
+def check() -> None:
+    torch.manual_seed(0)
+    for dtype in ksdiff_ops.arguments.DTYPES:
+        _check_operators(dtype)
+    for dtype in (torch.float16, torch.bfloat16):
+        _check_rounding(dtype)
+
+
+if __name__ == "__main__":
+    assert ksdiff_ops.build_info()["cpu_instruction_set"] == sys.argv[1]
+    check()

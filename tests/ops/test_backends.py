@@ -1,0 +1,87 @@
+"""Which backend runs an operator, and what is said where it cannot."""
+
+import os
+import subprocess
+import sys
+
+import instruction_set_check
+import pytest
+import torch
+
+import ksdiff_ops
+from ksdiff_ops import backends, native
+
+X, WEIGHT = torch.ones(1, 2, 4, 4), torch.ones(1, 1, 3, 3, 4, 4)
+
+
+def test_tensors_on_the_cpu_run_compiled_code():
+    assert backends.choose("cpu") == "cpu"
+
+
+def test_the_environment_forces_a_backend_and_the_argument_goes_before_it(monkeypatch):
+    monkeypatch.setenv("KSDIFF_OPS_BACKEND", "reference")
+    assert backends.choose("cpu") == "reference"
+    assert backends.choose("cpu", "cpu") == "cpu"
+    monkeypatch.setenv("KSDIFF_OPS_BACKEND", "fast")
+    with pytest.raises(ValueError, match=r"KSDIFF_OPS_BACKEND: expected one of .*, got 'fast'"):
+        ksdiff_ops.dynamic_conv(X, WEIGHT)
+
+
+def test_unknown_backends_and_wrong_devices_are_refused():
+    with pytest.raises(ValueError, match=r"backend: expected one of reference, cpu, .*'gpu'"):
+        ksdiff_ops.dynamic_conv(X, WEIGHT, backend="gpu")
+    with pytest.raises(ValueError, match="backend: 'cuda' cannot run on tensors on 'cpu'"):
+        ksdiff_ops.dynamic_conv(X, WEIGHT, backend="cuda")
+    with pytest.raises(ValueError, match="no kernels for device 'xpu'"):
+        backends.choose("xpu")
+
+
+def test_triton_runs_on_the_cpu_only_in_its_interpreter(monkeypatch):
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    with pytest.raises(ValueError, match="'triton' cannot run on tensors on 'cpu'"):
+        backends.choose("cpu", "triton")
+
+
+def test_a_missing_backend_says_how_to_get_it_and_nothing_slow_takes_its_place(monkeypatch):
+    monkeypatch.setattr(native, "module", None)
+    monkeypatch.setattr(native, "problem", "no such file")
+    with pytest.raises(RuntimeError, match=r"no such file; build it with `pip install \.`"):
+        ksdiff_ops.dynamic_conv(X, WEIGHT)
+    with pytest.raises(RuntimeError, match="'cpu' is not available"):
+        ksdiff_ops.dynamic_conv(X, WEIGHT, backend="cpu")
+    assert ksdiff_ops.dynamic_conv(X, WEIGHT, backend="reference").shape == X.shape
+
+
+def test_a_missing_cuda_backend_says_how_to_get_it(monkeypatch):
+    monkeypatch.setattr(native, "cuda_loaded", False)
+    monkeypatch.setattr(native, "cuda_problem", "built without")
+    with pytest.raises(RuntimeError, match=r"built without; .*KSDIFF_OPS_CUDA=1 pip install"):
+        backends.choose("cuda", "cuda")
+
+
+def test_available_tells_of_every_backend():
+    told = backends.available()
+    assert tuple(told) == backends.BACKENDS
+    assert told["reference"] is None
+    assert told["cpu"] is None
+
+
+def test_build_info_tells_what_was_built_and_loaded():
+    info = ksdiff_ops.build_info()
+    assert info["cpu_kernels"]
+    assert info["cpu_problem"] is None
+    assert info["cpu_instruction_set"] in ("generic", "avx2", "avx512")
+    assert info["torch_running"] == torch.__version__
+    assert info["cuda_kernels"] == (info["cuda_problem"] is None)
+    for key in ("version", "compiler", "torch_built_with", "cuda_built", "cuda_architectures"):
+        assert key in info
+
+
+def test_the_code_for_this_machine_gives_the_reference_s_values():
+    instruction_set_check.check()
+
+
+def test_the_code_for_plain_machines_gives_the_reference_s_values():
+    environment = {**os.environ, "KSDIFF_OPS_CPU_CAPABILITY": "generic"}
+    script = [sys.executable, instruction_set_check.__file__, "generic"]
+    subprocess.run(script, env=environment, check=True)
