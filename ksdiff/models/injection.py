@@ -41,25 +41,33 @@ class InjectionHead(nn.Module):
         self.coefficients = count[config.mode]
         self.out_channels = bands * (self.coefficients + 1)
         if config.mode == "lowrank":
+            delta = torch.zeros(taps)
+            delta[taps // 2] = 1
+            self.register_buffer("delta", delta, persistent=False)
             basis = 0.1 * torch.randn(bands, config.rank, taps)
-            basis[:, 0] = 0
-            basis[:, 0, taps // 2] = 1
+            basis[:, 0] = delta
             self.basis = nn.Parameter(basis)
             self.basis_from_prior = nn.Linear(z_channels, basis.numel())
             nn.init.zeros_(self.basis_from_prior.weight)
             nn.init.zeros_(self.basis_from_prior.bias)
+
+    @property
+    def strength(self) -> float:
+        return 1.0 if self.training else self.config.strength
 
     def basis_kernels(self, z: Tensor) -> Tensor | None:
         """K [B, C, R, k, k] from the prior z [B, N, C_z]; None where the mode has none."""
         if self.config.mode != "lowrank":
             return None
         size = self.config.kernel_size
-        offset = self.basis_from_prior(z.mean(1)).unflatten(-1, self.basis.shape)
-        return (self.basis + offset).unflatten(-1, (size, size))
+        basis = self.basis + self.basis_from_prior(z.mean(1)).unflatten(-1, self.basis.shape)
+        # Only the first kernel enters with a fixed coefficient, so only it is drawn to the delta.
+        first = torch.lerp(self.delta.expand_as(basis[:, :, :1]), basis[:, :, :1], self.strength)
+        return torch.cat((first, basis[:, :, 1:]), 2).unflatten(-1, (size, size))
 
     def forward(self, inputs: FusionInputs, output: Tensor, basis: Tensor | None) -> Tensor:
         detail = hpm_detail(inputs)
-        residual, weights = output[:, : self.bands], output[:, self.bands :]
+        residual, weights = output[:, : self.bands], self.strength * output[:, self.bands :]
         if self.config.mode == "off":
             return inputs.lms + detail + residual
         weights = weights.unflatten(1, (self.bands, self.coefficients))

@@ -4,7 +4,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ksdiff.config import InjectionConfig, ModelConfig
 from ksdiff.inputs import FusionInputs
-from ksdiff.models.ksdiff import KSDiff
+from ksdiff.models.ksdiff import KSDiff, _features
 from tests.models.conftest import random_inputs, small_config
 
 
@@ -79,6 +79,34 @@ def test_the_small_preset_keeps_its_budget():
         model.fuse(inputs, model.estimate_kernels(inputs))
     assert sum(parameter.numel() for parameter in model.parameters()) <= 1.5e6
     assert counter.get_total_flops() <= 25e9
+
+
+def _trained(strength: float) -> KSDiff:
+    torch.manual_seed(0)
+    model = KSDiff(small_config(injection=InjectionConfig(strength=strength)))
+    torch.manual_seed(1)
+    for parameter in (*model.network.head.parameters(), model.injection.basis):
+        torch.nn.init.normal_(parameter, std=0.1)
+    return model
+
+
+def test_strength_leads_from_modulation_to_the_learnt_kernels(inputs):
+    models = {strength: _trained(strength).eval() for strength in (0.0, 0.5, 1.0)}
+    kernels = {
+        strength: model.estimate_kernels(inputs, torch.Generator().manual_seed(0))
+        for strength, model in models.items()
+    }
+    fused = {strength: model.fuse(inputs, kernels[strength]) for strength, model in models.items()}
+    residual = models[0.0].network(_features(inputs), kernels[0.0].layers)[:, :4]
+    torch.testing.assert_close(fused[0.0], _hpm(inputs) + residual, rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(fused[0.5], fused[0.0], atol=1e-3)
+    assert not torch.allclose(fused[0.5], fused[1.0], atol=1e-3)
+
+
+def test_training_always_learns_at_full_strength(inputs):
+    weak, full = _trained(0.0).train(), _trained(1.0).train()
+    prior = torch.randn(2, 4, 16)
+    assert torch.equal(weak(inputs, prior), full(inputs, prior))
 
 
 def test_an_unknown_injection_mode_is_refused():
