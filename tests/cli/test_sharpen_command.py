@@ -54,10 +54,15 @@ def test_two_processes_write_the_same_bytes(start, folder, weights):
     assert (folder / "one.tif").read_bytes() == (folder / "two.tif").read_bytes()
 
 
+@pytest.fixture(scope="module")
+def large():
+    return procedural_scene(0, 1024, 4)
+
+
 @pytest.fixture
-def slow(tmp_path):
+def slow(tmp_path, large):
     """A folder with a scene that takes some seconds."""
-    write_scene(tmp_path, "a", *procedural_scene(0, 1024, 4))
+    write_scene(tmp_path, "a", *large)
     return tmp_path
 
 
