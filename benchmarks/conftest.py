@@ -26,7 +26,6 @@ def device(request) -> str:
 
 @pytest.fixture
 def stopwatch(benchmark, device) -> Stopwatch:
-    torch._dynamo.reset()
     return Stopwatch(benchmark, device)
 
 

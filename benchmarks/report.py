@@ -14,7 +14,7 @@ Written by `python -m benchmarks.report benchmarks/results/*.json`; `make bench`
 the rounds of one run, in which all methods of a row met the same tensors. In brackets is how many
 times the first column's time that is: above 1, ours is faster. *Floor* is our time over the time
 that a plain copy needs for the bytes that must at least move; on a CPU, tensors that fit a cache
-may beat it.
+may beat it. A gap is what a run that was cut short did not measure.
 """
 
 
@@ -25,7 +25,7 @@ def load(paths: list[Path]) -> dict[str, dict]:
 
 
 def markdown(results: list[dict]) -> str:
-    parts = [_INTRODUCTION]
+    parts = [_INTRODUCTION] if results else [_INTRODUCTION, "No results are committed yet.\n"]
     for result in results:
         machine = result["machine_info"]
         parts.append(f"## {machine.get('gpu') or machine['cpu']}\n")
@@ -64,9 +64,11 @@ def _operator_section(result: dict, op: str) -> str:
     bandwidth = result["machine_info"]["copy_gb_per_s"] * 1e9
     rows = []
     for case, timed in cases.items():
+        if _OURS not in timed:
+            continue
         ours = timed[_OURS]
         floor = ours["seconds"] / (ours["least_bytes"] / bandwidth)
-        others = (_against(timed[name], ours) for name in methods if name != _OURS)
+        others = (_against(timed.get(name), ours) for name in methods if name != _OURS)
         rows.append([*case, duration(ours["seconds"]), f"{floor:.1f}", *others])
     head = [*keys, _OURS, "floor", *(name for name in methods if name != _OURS)]
     rank = f", rank {entries[0]['rank']}" if "rank" in entries[0] else ""
@@ -90,7 +92,10 @@ def _tile_section(result: dict) -> str:
         table(["part", *modes], rows),
     ]
     for mode in modes:
-        factor = seconds["prior + fusion", mode] / seconds["base network", mode]
+        both, base = (seconds.get((name, mode)) for name in ("prior + fusion", "base network"))
+        if both is None or base is None:
+            continue
+        factor = both / base
         lines.append(
             f"{mode.capitalize()}: with its prior the network takes {factor:.2f} times as long as "
             "its base network without (the paper: 0.077 s against 0.035 s, 2.2 times).\n"
@@ -98,7 +103,9 @@ def _tile_section(result: dict) -> str:
     return "\n".join(lines)
 
 
-def _against(entry: dict, ours: dict) -> str:
+def _against(entry: dict | None, ours: dict) -> str:
+    if entry is None:
+        return ""
     return f"{duration(entry['seconds'])} ({entry['seconds'] / ours['seconds']:.2f}×)"
 
 
@@ -140,8 +147,9 @@ def _plot_operators(axis, entries: list[dict]) -> None:
     width = 0.8 / len(others)
     for number, name in enumerate(others):
         own = {(e["k"], e["direction"]): e["seconds"] for e in shown if e["method"] == name}
-        places = [index + number * width for index in range(len(cases))]
-        axis.bar(places, [own[case] / ours[case] for case in cases], width, label=name)
+        both = [index for index, case in enumerate(cases) if case in own and case in ours]
+        heights = [own[cases[index]] / ours[cases[index]] for index in both]
+        axis.bar([index + number * width for index in both], heights, width, label=name)
     axis.set_yscale("log")
     axis.axhline(1, color="black", linewidth=1, label=_OURS)
     labels = [f"k={k}\n{direction.replace('forward+', 'fwd+')}" for k, direction in cases]
@@ -168,7 +176,7 @@ def _plot_tile(axis, entries: list[dict]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("results", nargs="+", type=Path, help="JSON files of `make bench`")
+    parser.add_argument("results", nargs="*", type=Path, help="JSON files of `make bench`")
     parser.add_argument("--docs", type=Path, default=_ROOT / "docs", help="folder to write to")
     arguments = parser.parse_args()
     results = load(sorted(arguments.results))

@@ -17,6 +17,13 @@ from ksdiff.sensors import sensor_for
 pytestmark = pytest.mark.benchmark(timer=synchronised_time)
 
 SIZE, BANDS, RATIO = 256, 8, 4
+PARTS = {
+    "eager": (
+        *("inputs", "prior", "fusion network", "base network"),
+        *("prior + fusion", "whole path", "Sharpener.sharpen", "plain network"),
+    ),
+    "compiled": ("prior", "fusion network", "base network", "prior + fusion", "plain network"),
+}
 WEIGHTS, CONFIG = "ksdiff-s-8band", ModelConfig(bands=BANDS, ratio=RATIO)
 
 
@@ -35,6 +42,9 @@ class Tile:
         self.model = model.eval().to(device)
         self.sharpener = Sharpener(self.model, sensor="wv3", device=device)
         self.noise = torch.randn_like(self.model.condition(self.inputs()))
+        eager = self.prior, self.model.fuse, PlainNetwork().eval().to(device)
+        compiled = tuple(torch.compile(function, dynamic=False) for function in eager)
+        self.networks = {"eager": eager, "compiled": compiled}
 
     def inputs(self) -> FusionInputs:
         phase = (RATIO // 2, RATIO // 2)
@@ -48,9 +58,7 @@ class Tile:
     def base_kernels(self) -> Kernels:
         """The network without its prior: base kernels as they are, the head's own basis."""
         layers = [layer.weight[None] for layer in self.model.network.modulated_layers()]
-        head = self.model.injection
-        z = torch.zeros_like(self.noise)
-        return Kernels(layers, head.basis_kernels(z))
+        return Kernels(layers, self.model.injection.basis_kernels(torch.zeros_like(self.noise)))
 
 
 class PlainNetwork(nn.Sequential):
@@ -78,17 +86,34 @@ def tile(device) -> Tile:
         return Tile(device)
 
 
-def part(tile: Tile, name: str):
+@pytest.mark.parametrize("mode, name", [(mode, name) for mode in PARTS for name in PARTS[mode]])
+def test_tile(stopwatch, tile, mode, name):
+    with torch.no_grad():
+        function = part(tile, mode, name)
+        if mode == "compiled":
+            check_same(function(), part(tile, "eager", name)())
+        parameters = sum(parameter.numel() for parameter in tile.model.parameters())
+        stopwatch.time(
+            function,
+            op="tile",
+            name=name,
+            mode=mode,
+            shape=[1, BANDS, SIZE, SIZE],
+            parameters=parameters,
+        )
+
+
+def part(tile: Tile, mode: str, name: str):
     """The function to time; its tensors are ready, so that only the part itself is measured."""
-    model, inputs = tile.model, tile.inputs()
+    prior, fuse, plain = tile.networks[mode]
+    inputs = tile.inputs()
     kernels, base = tile.prior(inputs), tile.base_kernels()
-    plain = PlainNetwork().eval().to(tile.pan.device)
     parts = {
         "inputs": lambda: tile.inputs(),
-        "prior": lambda: tile.prior(inputs),
-        "fusion network": lambda: model.fuse(inputs, kernels),
-        "base network": lambda: model.fuse(inputs, base),
-        "prior + fusion": lambda: model.fuse(inputs, tile.prior(inputs)),
+        "prior": lambda: prior(inputs),
+        "fusion network": lambda: fuse(inputs, kernels),
+        "base network": lambda: fuse(inputs, base),
+        "prior + fusion": lambda: fuse(inputs, prior(inputs)),
         "whole path": lambda: whole_path(tile),
         "Sharpener.sharpen": lambda: tile.sharpener.sharpen(tile.pan[0].cpu(), tile.ms[0].cpu()),
         "plain network": lambda: plain(inputs.lms),
@@ -100,34 +125,6 @@ def whole_path(tile: Tile):
     """From digital numbers to digital numbers."""
     inputs = tile.inputs()
     return to_dn(tile.model.fuse(inputs, tile.prior(inputs)), tile.statistics)
-
-
-PARTS = {
-    "eager": (
-        *("inputs", "prior", "fusion network", "base network"),
-        *("prior + fusion", "whole path", "Sharpener.sharpen", "plain network"),
-    ),
-    "compiled": ("prior", "fusion network", "base network", "prior + fusion", "plain network"),
-}
-
-
-@pytest.mark.parametrize("mode, name", [(mode, name) for mode in PARTS for name in PARTS[mode]])
-def test_tile(stopwatch, tile, mode, name):
-    with torch.no_grad():
-        function = part(tile, name)
-        expected = function()
-        if mode == "compiled":
-            function = torch.compile(function, dynamic=False)
-            check_same(function(), expected)
-        parameters = sum(parameter.numel() for parameter in tile.model.parameters())
-        stopwatch.time(
-            function,
-            op="tile",
-            name=name,
-            mode=mode,
-            shape=[1, BANDS, SIZE, SIZE],
-            parameters=parameters,
-        )
 
 
 def check_same(result, expected) -> None:

@@ -36,7 +36,10 @@ class Method:
     compiled: bool = False
 
     def ready(self) -> Callable[..., Tensor]:
-        return torch.compile(self.function, dynamic=False) if self.compiled else self.function
+        if not self.compiled:
+            return self.function
+        torch._dynamo.reset()  # else it gives up compiling after a few shapes
+        return torch.compile(self.function, dynamic=False)
 
 
 DYNAMIC_CONV = (
