@@ -52,9 +52,10 @@ class InjectionConfig:
     """The per-pixel head. ``mode``: lowrank, full (one free kernel per pixel) or off."""
 
     mode: str = "lowrank"
-    # At inference, the share of the learnt departure from the delta kernel; 0 leaves HPM's detail.
-    # On sensors that training has not seen, less than all is better.
+    # At inference, the shares of what was learnt that depart from high-pass modulation: of the
+    # per-pixel kernels and of the residual. On sensors that training has not seen, less is better.
     strength: float = 1.0
+    residual_strength: float = 1.0
     kernel_size: int = 5
     rank: int = 4
 

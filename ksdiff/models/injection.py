@@ -55,6 +55,10 @@ class InjectionHead(nn.Module):
     def strength(self) -> float:
         return 1.0 if self.training else self.config.strength
 
+    @property
+    def residual_strength(self) -> float:
+        return 1.0 if self.training else self.config.residual_strength
+
     def basis_kernels(self, z: Tensor) -> Tensor | None:
         """K [B, C, R, k, k] from the prior z [B, N, C_z]; None where the mode has none."""
         if self.config.mode != "lowrank":
@@ -67,7 +71,8 @@ class InjectionHead(nn.Module):
 
     def forward(self, inputs: FusionInputs, output: Tensor, basis: Tensor | None) -> Tensor:
         detail = hpm_detail(inputs)
-        residual, weights = output[:, : self.bands], self.strength * output[:, self.bands :]
+        residual = self.residual_strength * output[:, : self.bands]
+        weights = self.strength * output[:, self.bands :]
         if self.config.mode == "off":
             return inputs.lms + detail + residual
         weights = weights.unflatten(1, (self.bands, self.coefficients))

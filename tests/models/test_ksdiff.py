@@ -81,9 +81,10 @@ def test_the_small_preset_keeps_its_budget():
     assert counter.get_total_flops() <= 25e9
 
 
-def _trained(strength: float) -> KSDiff:
+def _trained(strength: float, residual_strength: float = 1.0) -> KSDiff:
     torch.manual_seed(0)
-    model = KSDiff(small_config(injection=InjectionConfig(strength=strength)))
+    injection = InjectionConfig(strength=strength, residual_strength=residual_strength)
+    model = KSDiff(small_config(injection=injection))
     torch.manual_seed(1)
     for parameter in (*model.network.head.parameters(), model.injection.basis):
         torch.nn.init.normal_(parameter, std=0.1)
@@ -103,8 +104,14 @@ def test_strength_leads_from_modulation_to_the_learnt_kernels(inputs):
     assert not torch.allclose(fused[0.5], fused[1.0], atol=1e-3)
 
 
+def test_at_no_strength_a_trained_model_is_high_pass_modulation(inputs):
+    model = _trained(0.0, 0.0).eval()
+    fused = model.fuse(inputs, model.estimate_kernels(inputs))
+    torch.testing.assert_close(fused, _hpm(inputs), rtol=1e-4, atol=1e-4)
+
+
 def test_training_always_learns_at_full_strength(inputs):
-    weak, full = _trained(0.0).train(), _trained(1.0).train()
+    weak, full = _trained(0.0, 0.0).train(), _trained(1.0).train()
     prior = torch.randn(2, 4, 16)
     assert torch.equal(weak(inputs, prior), full(inputs, prior))
 
