@@ -146,7 +146,7 @@ class NinjaBuildExt(build_ext):
     def get_ext_filename(self, fullname: str) -> str:
         if fullname.rpartition(".")[2] == CUDA_LIBRARY.rpartition(".")[2]:
             # No Python module: it only registers kernels, so its name carries no Python version.
-            return str(Path(*CUDA_LIBRARY.split(".")).with_suffix(".so"))
+            return str(Path(*fullname.split(".")).with_suffix(".so"))
         return super().get_ext_filename(fullname)
 
     def build_extensions(self) -> None:
