@@ -107,5 +107,7 @@ def test_every_bundled_file_loads_and_is_found_by_its_bands():
 
 
 def test_a_band_count_without_weights_says_what_to_do():
-    with pytest.raises(KSDiffError, match=r"none are bundled for 13 bands at ratio 4.*ksdiff train"):
+    with pytest.raises(
+        KSDiffError, match=r"none are bundled for 13 bands at ratio 4.*ksdiff train"
+    ):
         weights_for(13, 4)
