@@ -71,12 +71,12 @@ def wait_for_writing(folder, process) -> None:
         parts = [name for name in os.listdir(folder) if ".part" in name]
         if any((folder / name).stat().st_size > 0 for name in parts):
             return
-        time.sleep(0.05)
+        time.sleep(0.01)
     pytest.fail(f"ended before it wrote: {process.communicate()[1]}")
 
 
 def test_a_kill_in_the_middle_leaves_nothing_under_the_name(start, slow, weights):
-    process = start(*options(slow, weights))
+    process = start(*options(slow, weights), "--tile", "256")
     wait_for_writing(slow, process)
     process.kill()
     assert process.wait(30) == -signal.SIGKILL
@@ -87,7 +87,7 @@ def test_a_kill_in_the_middle_leaves_nothing_under_the_name(start, slow, weights
 def test_an_interruption_in_the_middle_leaves_nothing_at_all(start, slow, weights, number):
     (slow / "fused.tif").write_text("precious")
     before = sorted(os.listdir(slow))
-    process = start(*options(slow, weights), "--overwrite")
+    process = start(*options(slow, weights), "--tile", "256", "--overwrite")
     wait_for_writing(slow, process)
     process.send_signal(number)
     _, errors = process.communicate(timeout=60)
