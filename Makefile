@@ -41,7 +41,7 @@ $(STAMP): $(NATIVE)
 	       "install g++ or clang, or name one with CXX=..."; exit 1; }
 	@test -x $(BIN)/python || { echo "make: creating $(VENV)"; $(PYTHON) -m venv $(VENV); }
 	@echo "make: installing $(TORCH) and the build's needs (the first time, a large download)"
-	@$(PIP) '$(TORCH)' $(BUILD_NEEDS)
+	@$(PIP) '$(TORCH)' $(BUILD_NEEDS) | { grep -v '^Requirement already' || true; }
 	@$(BIN)/python -c 'import triton' 2>/dev/null || $(PIP) -q '$(TRITON)'
 	@echo "make: compiling csrc and installing KSDiff in $(VENV)"
 	@$(PIP) -q --no-build-isolation --editable '.[test]'
