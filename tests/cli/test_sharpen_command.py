@@ -87,7 +87,14 @@ def test_a_kill_in_the_middle_leaves_nothing_under_the_name(start, slow, weights
 def test_an_interruption_in_the_middle_leaves_nothing_at_all(start, slow, weights, number):
     (slow / "fused.tif").write_text("precious")
     before = sorted(os.listdir(slow))
-    process = start(*options(slow, weights), "--tile", "256", "--overwrite")
+    process = start(
+        *options(slow, weights),
+        "--tile",
+        "256",
+        "--overwrite",
+        # A job in a shell's background inherits an ignored SIGINT.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     wait_for_writing(slow, process)
     process.send_signal(number)
     _, errors = process.communicate(timeout=60)
