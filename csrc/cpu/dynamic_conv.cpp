@@ -22,7 +22,10 @@ class StoredKernels {
       std::fill(tile + to, tile + pixels, Real{});
       const int64_t index = first_ + tap.index * shape_.out_plane() + tap.row * shape_.out_width +
                             tap.column + from;
-      if (from < to) load_row(numbers_, data_, index, to - from, tile + from);
+      if (from < to) {
+        load_row(numbers_, data_, index, to - from, tile + from);
+        prefetch_row(numbers_, data_, index + shape_.out_width, to - from);
+      }
       tile += pitch;
     }
   }

@@ -43,12 +43,22 @@ inline int64_t rows_per_task(int64_t rows, int64_t images) {
 // split evenly so that the last tile is no stub.
 template <typename Real>
 int64_t tile_width(int64_t columns, int64_t taps, int64_t image_rows) {
-  constexpr int64_t first_cache = 16 * 1024, second_cache = 192 * 1024;
+  constexpr int64_t first_cache = 28 * 1024, second_cache = 192 * 1024;
   const int64_t most = std::min<int64_t>(first_cache / (sizeof(Real) * std::max<int64_t>(taps, 1)),
                                          second_cache / (sizeof(Real) * std::max<int64_t>(image_rows, 1)));
   const int64_t width = std::clamp<int64_t>(most, 48, 1024);
   const int64_t tiles = std::max<int64_t>(1, ceil_div(columns, width));
   return round_up(ceil_div(columns, tiles), 16);
+}
+
+// Where the row functions may write a result themselves: numbers that need no rounding, and no
+// half-filled vector at the end.
+template <typename Real>
+Real* direct_rows(Numbers numbers, void* out, int64_t index, int64_t pixels) {
+  constexpr int64_t widest_vector = 16;
+  const bool direct =
+      numbers.bytes() == static_cast<int64_t>(sizeof(Real)) && pixels % widest_vector == 0;
+  return direct ? static_cast<Real*>(out) + index : nullptr;
 }
 
 // Where the taps of one kernel row find their column, when columns are split into phases.
@@ -135,14 +145,18 @@ void walk_forward(const Shape& shape, const Window& window, Numbers numbers, con
             }
           }
           kernels.fill(taps, pixels, kernel_tile.data(), pitch);
+          const int64_t index =
+              image_index * shape.channels * shape.out_plane() + y * shape.out_width + x0;
+          Real* const direct = direct_rows<Real>(numbers, out, index, pixels);
           cpu::rows<Real>().contract({kernel_tile.data(), shared.data(), ring.data(), lanes.data(),
-                                      terms.data(), out_tile.data(), pitch,
+                                      terms.data(), direct ? direct : out_tile.data(),
+                                      direct ? shape.out_plane() : pitch,
                                       static_cast<int>(lanes.size()),
                                       static_cast<int>(terms.size()), pixels});
+          if (direct) continue;
           for (int64_t c = 0; c < shape.channels; ++c) {
             store_row(numbers, out_tile.data() + c * pitch, pixels, out,
-                      (image_index * shape.channels + c) * shape.out_plane() +
-                          y * shape.out_width + x0);
+                      index + c * shape.out_plane());
           }
         }
       }
@@ -227,6 +241,11 @@ void walk_grad_input(const Shape& shape, const Window& window, Numbers numbers, 
         ring.start(planes, t0 + columns.least);
         kernels.start(image_index, t0 + columns.least, pixels + columns.most - columns.least);
         for (int64_t y = first_row; y < last_row; ++y) {
+          const int64_t x0 = t0 * window.stride_x;
+          const int64_t index =
+              image_index * shape.channels * shape.image_plane() + y * shape.width + x0;
+          Real* const direct =
+              window.stride_x == 1 ? direct_rows<Real>(numbers, out, index, pixels) : nullptr;
           for (int64_t phase = 0; phase < window.stride_x; ++phase) {
             taps.clear();
             terms.clear();
@@ -242,7 +261,9 @@ void walk_grad_input(const Shape& shape, const Window& window, Numbers numbers, 
             }
             kernels.fill(taps, pixels, kernel_tile.data(), pitch);
             cpu::rows<Real>().contract({kernel_tile.data(), shared.data(), ring.data(),
-                                        lanes.data(), terms.data(), phase_tile.data(), pitch,
+                                        lanes.data(), terms.data(),
+                                        direct ? direct : phase_tile.data(),
+                                        direct ? shape.image_plane() : pitch,
                                         static_cast<int>(lanes.size()),
                                         static_cast<int>(terms.size()), pixels});
             if (window.stride_x == 1) break;
@@ -252,13 +273,12 @@ void walk_grad_input(const Shape& shape, const Window& window, Numbers numbers, 
               for (int64_t t = 0; t < pixels; ++t) target[t * window.stride_x] = source[t];
             }
           }
+          if (direct) continue;
           Real* const finished = window.stride_x == 1 ? phase_tile.data() : out_tile.data();
-          const int64_t x0 = t0 * window.stride_x;
           for (int64_t c = 0; c < shape.channels; ++c) {
             store_row(numbers, finished + c * row_pitch,
                       std::min(pixels * window.stride_x, shape.width - x0), out,
-                      (image_index * shape.channels + c) * shape.image_plane() + y * shape.width +
-                          x0);
+                      index + c * shape.image_plane());
           }
         }
       }

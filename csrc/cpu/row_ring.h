@@ -74,10 +74,12 @@ class RowRing {
     image_ = image;
     first_ = first;
     std::fill(rows_.begin(), rows_.end(), kNone);
+    last_row_ = kNone;
   }
 
   // Brings a row of all planes in, unless it is there; returns its offset within a plane.
   int64_t offset_of(int64_t row) {
+    if (row == last_row_) return last_offset_;
     const int64_t slot = row % static_cast<int64_t>(rows_.size());
     if (rows_[slot] != row) {
       rows_[slot] = row;
@@ -89,7 +91,9 @@ class RowRing {
         }
       }
     }
-    return slot * slot_pitch_;
+    last_row_ = row;
+    last_offset_ = slot * slot_pitch_;
+    return last_offset_;
   }
 
  private:
@@ -105,6 +109,7 @@ class RowRing {
     const int64_t index = image_.first + (plane * image_.height + row) * image_.width;
     if (stride_ == 1) {
       load_row(image_.numbers, image_.data, index + from, to - from, target + (from - first_));
+      prefetch_row(image_.numbers, image_.data, index + image_.width + from, to - from);
       return;
     }
     load_row(image_.numbers, image_.data, index + from * stride_ + phase,
@@ -118,6 +123,7 @@ class RowRing {
   Scratch<Real> memory_, span_;
   Planes image_{};
   int64_t first_ = 0;
+  int64_t last_row_ = kNone, last_offset_ = 0;  // a tile asks for one row many times in turn
 };
 
 }  // namespace ksdiff_ops::cpu

@@ -50,10 +50,10 @@ def test_strides_dilations_and_paddings(dtype, stride, dilation, padding):
 
 
 def test_many_channels_and_rows_take_several_tiles_and_tasks():
-    assert_as_accurate_as_pytorch(dynamic_conv, tensors(1, 19, 1, (40, 150), (7, 7)))
+    assert_as_accurate_as_pytorch(dynamic_conv, tensors(1, 13, 1, (30, 120), (7, 7)))
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=25)
 @given(data=st.data())
 def test_random_arguments(data):
     whole = partial(st.integers, 1)

@@ -52,7 +52,7 @@ def test_strides_dilations_and_paddings(dtype, stride, dilation, padding):
     assert_as_accurate_as_pytorch(partial(lowrank_dynamic_conv, **window), inputs)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=25)
 @given(data=st.data())
 def test_random_arguments(data):
     whole = partial(st.integers, 1)

@@ -40,7 +40,7 @@ def test_shapes_and_dtypes(dtype, base, batch, ranks, sizes):
     assert_as_accurate_as_pytorch(operator, tensors(batch, ranks, sizes, dtype, base))
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=25)
 @given(
     batch=st.integers(0, 3),
     ranks=st.tuples(*[st.integers(0, 5)] * 4),
