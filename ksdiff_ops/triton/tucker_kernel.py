@@ -30,6 +30,12 @@ BASE = "[Cout, Cin, kh, kw]"
 
 
 @triton.jit
+def size_if(condition, size):
+    """`size`, or nothing: a lane's mask by a condition that is the same for all lanes."""
+    return tl.where(condition, size, 0)
+
+
+@triton.jit
 def load_sum(place, mask):
     """A value in the type of sums, zero where `mask` is false."""
     return tl.load(place, mask=mask, other=0.0).to(accumulator(place.dtype.element_ty))
@@ -91,7 +97,7 @@ def forward_kernel(
         first += TERMS
     for k in tl.static_range(OUTPUTS):
         o = first_output + k
-        mask = (n < columns) & (o < outputs)
+        mask = n < size_if(o < outputs, columns)
         value = sums[k]
         if HAS_BASE:
             value *= load_sum(base_ptr + (o.to(tl.int64) * columns + n), mask)
@@ -102,7 +108,7 @@ def forward_kernel(
 @triton.jit
 def load_grad(grad, base, sample, o, n, outputs, columns, HAS_BASE: tl.constexpr):
     """The gradient of U1 T: that of the result, times the base kernel."""
-    mask = (o < outputs) & (n < columns)
+    mask = n < size_if(o < outputs, columns)
     value = load_sum(grad + ((sample * outputs + o) * columns + n), mask)
     if HAS_BASE:
         value *= load_sum(base + (o.to(tl.int64) * columns + n), mask)
@@ -147,7 +153,7 @@ def first_backward_kernel(
                 o += AHEAD
             for a in tl.static_range(TERMS):
                 place = (sample * r1 + first + a) * columns + n
-                mask = (n < columns) & (first + a < r1)
+                mask = n < size_if(first + a < r1, columns)
                 tl.store(t_ptr + place, expanded[a], mask=mask)
                 tl.store(grad_t_ptr + place, sums[a], mask=mask)
             first += TERMS
@@ -186,7 +192,7 @@ def grad_u1(
             added = ()
             for a in tl.static_range(TERMS):
                 place = t + ((sample * r1 + first + a) * columns + n)
-                mask = (n < columns) & (first + a < r1)
+                mask = n < size_if(first + a < r1, columns)
                 added = added + (sums[a] + value * load_sum(place, mask),)
             sums = added
             start += LANES
@@ -224,7 +230,6 @@ def grad_core(
     """M's gradient at one pair of r1 and r2, and from it the core's."""
     taps = kh * kw
     hw = tl.arange(0, TAPS)
-    inside = hw < taps
     a = sample * r1 + pair // r2
     b = pair % r2
     sums = tl.zeros((TAPS,), accumulator(grad_t.dtype.element_ty))
@@ -232,17 +237,17 @@ def grad_core(
     while i < inputs:
         values = ()
         for k in tl.static_range(AHEAD):
-            mask = inside & (i + k < inputs)
+            mask = hw < size_if(i + k < inputs, taps)
             values = values + (load_sum(grad_t + ((a * inputs + i + k) * taps + hw), mask),)
         for k in tl.static_range(AHEAD):
             place = u2 + ((sample * inputs + i + k) * r2 + b)
             sums += values[k] * load_sum(place, i + k < inputs)
         i += AHEAD
-    tl.store(grad_m + ((sample * r1 * r2 + pair) * taps + hw), sums, mask=inside)
+    tl.store(grad_m + ((sample * r1 * r2 + pair) * taps + hw), sums, mask=hw < taps)
     q = 0
     while q < r3 * r4:
-        share = load_sum(u3 + ((sample * kh + hw // kw) * r3 + q // r4), inside)
-        share *= load_sum(u4 + ((sample * kw + hw % kw) * r4 + q % r4), inside)
+        share = load_sum(u3 + ((sample * kh + hw // kw) * r3 + q // r4), hw < taps)
+        share *= load_sum(u4 + ((sample * kw + hw % kw) * r4 + q % r4), hw < taps)
         total = tl.sum(sums * share, axis=0)
         place = out + ((sample * r1 * r2 + pair) * r3 * r4 + q)
         tl.store(place, total.to(out.dtype.element_ty))
@@ -255,7 +260,6 @@ def grad_base(
     TERMS: tl.constexpr, LANES: tl.constexpr,
 ):  # fmt: skip
     """One row at LANES columns: the result's gradient times U1 T, summed over samples."""
-    inside = n < columns
     sums = tl.zeros((LANES,), accumulator(t.dtype.element_ty))
     sample = tl.full((), 0, tl.int64)
     while sample < batch:
@@ -264,13 +268,14 @@ def grad_base(
         while first < r1:
             for a in tl.static_range(TERMS):
                 term = first + a
-                row = load_sum(t + ((sample * r1 + term) * columns + n), inside & (term < r1))
+                inside = n < size_if(term < r1, columns)
+                row = load_sum(t + ((sample * r1 + term) * columns + n), inside)
                 value += row * load_sum(u1 + ((sample * outputs + o) * r1 + term), term < r1)
             first += TERMS
-        sums += value * load_sum(grad + ((sample * outputs + o) * columns + n), inside)
+        sums += value * load_sum(grad + ((sample * outputs + o) * columns + n), n < columns)
         sample += 1
     place = out + (o.to(tl.int64) * columns + n)
-    tl.store(place, sums.to(out.dtype.element_ty), mask=inside)
+    tl.store(place, sums.to(out.dtype.element_ty), mask=n < columns)
 
 
 @kernel
