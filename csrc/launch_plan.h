@@ -1,5 +1,5 @@
-// Which kernel variant, tile and grid run which shape on a GPU. Plain host code: the launch code,
-// the Python module and the tests all read it.
+// Which kernel variant, tile and grid run which shape on a GPU: plain host code, so that tests can
+// ask for any plan without one.
 #pragma once
 
 #include <algorithm>
@@ -157,7 +157,9 @@ inline void choose_tile(ConvPlan& plan, ScalarKind scalar, bool mirrored) {
       plan.pixels = 1;
       plan.threads_x = GeneralTile::threads_x;
       plan.threads_y = GeneralTile::threads_y;
-      plan.shared_bytes = GeneralTile::threads / 32 * GeneralTile::ranks * 8;
+      // A gradient that is summed over the block has a number per warp and rank.
+      plan.shared_bytes =
+          GeneralTile::threads / 32 * GeneralTile::ranks * static_cast<int>(sizeof(double));
       plan.register_budget = register_budget(GeneralTile::threads, GeneralTile::resident);
       break;
   }

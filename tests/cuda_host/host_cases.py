@@ -65,6 +65,7 @@ FAST = (
     same(1, 3, 1, (17, 68), (5, 5), rank=5),
     same(1, 5, 1, (10, 35), (7, 7)),
     same(1, 2, 1, (3, 2), (7, 7)),
+    same(1, 2, 1, (1040, 1), (3, 3), rank=2),  # more tiles than parts that sum them
 )
 STREAMING = (
     same(1, 3, 3, (9, 35), (3, 3)),
@@ -86,6 +87,7 @@ GENERAL = (
     ConvCase(1, 2, 1, (9, 8), (3, 3), out=(9, 8), padding=(2, 3), dilation=(2, 3)),
     ConvCase(1, 4, 1, (12, 15), (5, 3), out=(4, 4), stride=(3, 4), padding=(2, 2), dilation=(2, 1)),
     same(1, 2, 1, (4, 5), (9, 9)),
+    same(1, 2, 1, (1040, 1), (2, 1), rank=2),
 )
 EMPTY = (
     same(0, 4, 2, (5, 6), (3, 3)),

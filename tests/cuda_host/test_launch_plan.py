@@ -155,7 +155,7 @@ def test_sums_do_not_depend_on_the_device(probe, case, processors):
     + [("reduce", True)],
 )
 def test_the_host_cases_reach_every_variant(probe, role, low_rank):
-    reached, split = set(), set()
+    reached, split, tiles_per_part = set(), set(), set()
     for case in host_cases.CONVOLUTIONS:
         plan = probe.plan_conv(
             make_shape(probe, case, low_rank),
@@ -165,11 +165,14 @@ def test_the_host_cases_reach_every_variant(probe, role, low_rank):
         )
         reached.add((plan.variant.name, plan.kernel))
         split.add(plan.splits > 1)
+        tiles_per_part.add((plan.variant.name, plan.tiles_x * plan.tiles_y > plan.splits))
     fast = {("staged", k) for k in (3, 5, 7)}
     alone = set() if low_rank else {("streaming", k) for k in (3, 5, 7)}
     assert reached == {("general", 0)} | fast | alone
     if role != "correlate":
         assert split == {False, True}
+    if role == "reduce":
+        assert {("staged", True), ("general", True)} <= tiles_per_part
 
 
 @quick
