@@ -1,0 +1,15 @@
+"""Published fusion networks, each called as network(pan, lms) -> fused.
+
+PAN [B, 1, H, W] and lms [B, C, H, W] in the same units; the result [B, C, H, W] is in them, too.
+"""
+
+from collections.abc import Callable
+
+from torch import nn
+
+from ksdiff.models.backbones.dicnn import DiCNN
+from ksdiff.models.backbones.fusionnet import FusionNet
+
+BACKBONES: dict[str, Callable[[int], nn.Module]] = {"dicnn": DiCNN, "fusionnet": FusionNet}
+
+__all__ = ["BACKBONES", "DiCNN", "FusionNet"]
