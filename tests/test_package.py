@@ -62,7 +62,8 @@ def test_the_sdist_holds_all_that_a_build_needs(copy, tmp_path):
     name = run_backend(copy, f"backend.build_sdist({str(tmp_path)!r})")
     with tarfile.open(tmp_path / name) as archive:
         held = {member.partition("/")[2] for member in archive.getnames()}
-    needed = ("csrc", "build_support", "ksdiff", "ksdiff_ops", "tests", "benchmarks", "docs")
+    needed = ("csrc", "build_support", "ksdiff", "ksdiff_ops", "tests", "benchmarks")
+    needed += ("docs", "examples")
     missing = [
         str(path)
         for path in (path.relative_to(ROOT) for path in tracked())
