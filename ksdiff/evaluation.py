@@ -265,9 +265,9 @@ def _fusion(
         name = None if sensor.name == "unknown" else sensor.name
         return lambda: sharpener.sharpen(patch.pan[0], patch.ms[0], pair.phase, name)[None]
     boundary = "circular" if reduced else "reflect"
-    gains = sensor.ms_gains
+    gains, pan_gain = sensor.ms_gains, sensor.pan_gain
     return lambda: METHODS[method](
-        Pair.of(patch.pan, patch.ms, gains, pair.ratio, pair.phase, boundary)
+        Pair.of(patch.pan, patch.ms, gains, pair.ratio, pair.phase, boundary, pan_gain)
     )
 
 

@@ -4,14 +4,17 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from ksdiff.baselines.component import brovey, exp, gsa, rcs
+from ksdiff.baselines.bdsd import bdsd_pc
+from ksdiff.baselines.component import brovey, bt_h, exp, gsa, rcs
 from ksdiff.baselines.glp import mtf_glp, mtf_glp_fs, mtf_glp_hpm
 from ksdiff.baselines.pair import Pair
 
 METHODS: dict[str, Callable[[Pair], Tensor]] = {
     "exp": exp,
     "brovey": brovey,
+    "bt-h": bt_h,
     "gsa": gsa,
+    "bdsd-pc": bdsd_pc,
     "rcs": rcs,
     "mtf-glp": mtf_glp,
     "mtf-glp-fs": mtf_glp_fs,

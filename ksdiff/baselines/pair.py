@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from ksdiff.data.wald import Phase, expand, pan_lowpass
+from ksdiff.sensors import GENERIC_PAN_GAIN
 
 # Of the mean: where modulation would divide by less, dark pixels would turn into sparks.
 _LEAST_DIVISOR = 0.1
@@ -23,6 +24,7 @@ class Pair:
     gains: Sequence[float]  # [C] MTF gains of the MS bands at Nyquist
     ratio: int
     boundary: str = "circular"  # of the low-passed PAN; "reflect" where wrapping would show
+    pan_gain: float = GENERIC_PAN_GAIN  # MTF gain of PAN at the Nyquist frequency of the MS grid
 
     def __post_init__(self) -> None:
         batch, bands, height, width = self.ms.shape
@@ -43,9 +45,11 @@ class Pair:
         ratio: int,
         phase: Phase | None = None,
         boundary: str = "circular",
+        pan_gain: float = GENERIC_PAN_GAIN,
     ) -> "Pair":
         """Expand ``ms`` with its phase (see :mod:`ksdiff.data.wald`) and make a pair."""
-        return cls(pan, ms, expand(ms, ratio, phase, boundary), gains, ratio, boundary)
+        lms = expand(ms, ratio, phase, boundary)
+        return cls(pan, ms, lms, gains, ratio, boundary, pan_gain)
 
     def lowpass(self, pan: Tensor, gains: Sequence[float] | None = None) -> Tensor:
         """PAN [B, 1, H, W] as the MS bands would see it, on the PAN grid and aligned with PAN."""

@@ -1,12 +1,15 @@
 """Classical methods: closed forms on constructed scenes."""
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.optimize import nnls
 
 from ksdiff.baselines import METHODS, Pair
-from ksdiff.baselines.component import rcs_with
+from ksdiff.baselines.bdsd import nonnegative_least_squares
+from ksdiff.baselines.component import _haze, rcs_with
 from ksdiff.data.wald import degrade_ms, expand
 from ksdiff.metrics import ergas
 
@@ -42,8 +45,10 @@ def error(fused, gt, rim=16):
 
 
 def test_the_methods_are_those_documented():
-    expected = ["exp", "brovey", "gsa", "rcs", "mtf-glp", "mtf-glp-fs", "mtf-glp-hpm"]
-    assert list(METHODS) == expected
+    assert list(METHODS) == [
+        *("exp", "brovey", "bt-h", "gsa", "bdsd-pc", "rcs"),
+        *("mtf-glp", "mtf-glp-fs", "mtf-glp-hpm"),
+    ]
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -130,6 +135,47 @@ def test_rcs_is_the_ratio_to_the_mean_of_its_window():
     smooth = torch.nn.functional.avg_pool2d(padded, 7, stride=1)
     torch.testing.assert_close(METHODS["rcs"](pair), pair.lms * pan / smooth)
     torch.testing.assert_close(rcs_with(0)(pair), pair.lms)
+
+
+def test_haze_correction_scales_spectra_from_the_darkest_pixel():
+    pan, gt = correlated_scene()
+    pair = pair_of(pan, torch.cat((gt, gt.flip(1)), 1), GAINS * 2)
+    haze = pair.ms.amin((-1, -2), keepdim=True)
+    scale = (METHODS["bt-h"](pair) - haze) / (pair.lms - haze)
+    inner = (pair.lms - haze).amin(1, keepdim=True).expand_as(scale) > 5
+    spread = (scale.amax(1) - scale.amin(1))[inner.all(1)]
+    assert spread.max() < 1e-9
+
+
+def test_haze_of_four_bands_is_a_share_of_the_first_percentile():
+    ms = torch.arange(1.0, 1025).double().reshape(1, 1, 32, 32) * torch.ones(1, 4, 1, 1)
+    expected = 11 * torch.tensor([0.95, 0.45, 0.40, 0.05], dtype=torch.float64)
+    torch.testing.assert_close(_haze(ms).flatten(), expected)
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.integers(0, 2**20), st.integers(1, 9))
+def test_constrained_least_squares_agrees_with_scipy(seed, unknowns):
+    rng = np.random.default_rng(seed)
+    a = rng.normal(size=(40, unknowns)) * 10 ** rng.uniform(-2, 2, unknowns)
+    y = rng.normal(size=40)
+    ours = nonnegative_least_squares(a.T @ a, a.T @ y)
+    np.testing.assert_allclose(ours, nnls(a, y)[0], rtol=1e-6, atol=1e-9)
+
+
+def test_bdsd_recovers_a_scene_whose_detail_it_can_express():
+    """A block-constant gain between PAN's detail and the bands' is the model itself."""
+    pan = texture(size=192)
+    gt = torch.tensor([0.5, 0.8, 1.0, 1.2], dtype=torch.float64)[:, None, None] * pan
+    pair = pair_of(pan, gt)
+    assert error(METHODS["bdsd-pc"](pair), gt) < 0.4 * error(pair.lms, gt)
+
+
+def test_bdsd_injects_no_detail_of_the_wrong_sign():
+    pan, gt = correlated_scene()
+    pair = pair_of(2000 - pan, gt)
+    assert error(METHODS["bdsd-pc"](pair), gt) < 1.1 * error(pair.lms, gt)
+    assert error(METHODS["mtf-glp"](pair), gt) > 1.5 * error(pair.lms, gt)
 
 
 def test_equal_bands_do_not_break_the_regression():
