@@ -237,7 +237,7 @@ def write_scene(
         crs = CRS.from_epsg(32631)
     phase = ratio // 2 if phase is None else phase
     offset = phase - (ratio - 1) / 2
-    ms_transform = transform * Affine.translation(offset, offset) * Affine.scale(ratio)
+    ms_transform = transform @ Affine.translation(offset, offset) @ Affine.scale(ratio)
     write_raster(folder / f"{name}_pan.tif", pan, transform=transform, crs=crs, nodata=pan_nodata)
     common = {"crs": crs, "nodata": nodata, "descriptions": descriptions}
     write_raster(folder / f"{name}_ms.tif", ms, transform=ms_transform, **common)

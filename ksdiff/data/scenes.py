@@ -143,7 +143,7 @@ class ScenePair:
     @property
     def transform(self):
         """Affine transform of the PAN grid, cropped to the shared extent."""
-        return self._pan.transform * self._pan.transform.translation(*self._pan_origin[::-1])
+        return self._pan.transform @ self._pan.transform.translation(*self._pan_origin[::-1])
 
     @property
     def gcps(self) -> tuple | None:
@@ -159,7 +159,7 @@ class ScenePair:
     @property
     def ms_transform(self):
         """Affine transform of the MS grid, cropped to the shared extent."""
-        return self._ms.transform * self._ms.transform.translation(*self._ms_origin[::-1])
+        return self._ms.transform @ self._ms.transform.translation(*self._ms_origin[::-1])
 
     @property
     def dtype(self) -> str:
@@ -230,7 +230,7 @@ class ScenePair:
                 raise KSDiffError(
                     f"{path}: ground truth has {truth.count} bands, {self._ms.name} {self.bands}"
                 )
-            x, y = ~truth.transform * (self.transform.c, self.transform.f)
+            x, y = ~truth.transform @ (self.transform.c, self.transform.f)
             corner = (round(y), round(x))
             fits = (
                 abs(y - corner[0]) < 0.01
@@ -376,7 +376,7 @@ def _relate(pan: DatasetReader, ms: DatasetReader) -> tuple[tuple[float, float],
     if not all(located):
         bare = (pan, ms)[located.index(False)]
         raise KSDiffError(f"{bare.name}: has no georeference, while its partner has one")
-    to_pan = ~pan.transform * ms.transform
+    to_pan = ~pan.transform @ ms.transform
     skew = max(abs(to_pan.b) * ms.height, abs(to_pan.d) * ms.width)
     if skew > 0.5 or to_pan.a <= 0 or to_pan.e <= 0:
         raise KSDiffError(

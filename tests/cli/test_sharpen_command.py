@@ -13,7 +13,7 @@ from ksdiff.data.outputs import write_raster, write_scene
 from ksdiff.data.procedural import procedural_scene
 from tests.conftest import PAN_GRID, UTM
 
-MS_GRID = PAN_GRID * Affine.scale(4)
+MS_GRID = PAN_GRID @ Affine.scale(4)
 
 
 def options(folder, weights, out="fused.tif"):
@@ -151,12 +151,12 @@ def both(folder, pan=None, ms=None, grid=MS_GRID, crs=UTM):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"grid": PAN_GRID * Affine.scale(3)}, ["ratio of 3 by 3", "expected 2 or 4"]),
-        ({"grid": MS_GRID * Affine.translation(100, 0)}, ["do not overlap"]),
+        ({"grid": PAN_GRID @ Affine.scale(3)}, ["ratio of 3 by 3", "expected 2 or 4"]),
+        ({"grid": MS_GRID @ Affine.translation(100, 0)}, ["do not overlap"]),
         ({"crs": CRS.from_epsg(4326)}, ["EPSG:32631", "EPSG:4326"]),
         ({"pan": ramp(4, 128), "ms": ramp(1, 32)}, ["look exchanged"]),
         ({"ms": ramp(7, 32)}, ["for 4 bands at ratio 4", "7 bands"]),
-        ({"ms": ramp(4, 64), "grid": PAN_GRID * Affine.scale(2)}, ["4 bands at ratio 2"]),
+        ({"ms": ramp(4, 64), "grid": PAN_GRID @ Affine.scale(2)}, ["4 bands at ratio 2"]),
     ],
 )
 def test_pairs_that_do_not_fit_are_refused(ksdiff, tmp_path, weights, change, words):

@@ -28,7 +28,7 @@ def test_a_raster_comes_back_as_it_was_written(tmp_path):
 
 
 def test_a_rotated_grid_survives(tmp_path):
-    grid = PAN_GRID * Affine.rotation(30)
+    grid = PAN_GRID @ Affine.rotation(30)
     write_raster(tmp_path / "a.tif", np.zeros((1, 8, 8), "uint8"), transform=grid, crs=UTM)
     with rasterio.open(tmp_path / "a.tif") as file:
         assert file.transform.almost_equals(grid)

@@ -85,7 +85,7 @@ def test_scenes_without_truth_are_degraded_and_registered(scene, write, tmp_path
 
     pan, ms, _ = scene
     write("a_pan", pan)
-    write("a_ms", ms, PAN_GRID * PAN_GRID.scale(4, 4))
+    write("a_ms", ms, PAN_GRID @ PAN_GRID.scale(4, 4))
     pair = load_pairs(tmp_path, 4)[0]
     assert pair.gt.shape == (1, 4, 64, 64)
     assert pair.pans.shape[1:] == (1, 64, 64)
@@ -103,7 +103,7 @@ def test_folders_that_cannot_train_are_refused(scene, write, tmp_path):
     with pytest.raises(KSDiffError, match="found none"):
         load_pairs(tmp_path, 4)
     write("a_pan", scene[0])
-    write("a_ms", scene[1], PAN_GRID * PAN_GRID.scale(4, 4))
+    write("a_ms", scene[1], PAN_GRID @ PAN_GRID.scale(4, 4))
     with pytest.raises(KSDiffError, match="expected scenes of ratio 2, found none"):
         load_pairs(tmp_path, 2)
     with pytest.raises(

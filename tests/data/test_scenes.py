@@ -18,7 +18,7 @@ from tests.conftest import PAN_GRID, UTM
 
 def ms_grid(ratio: float = 4, dy: float = 0.0, dx: float = 0.0) -> Affine:
     """The MS transform whose corner lies (dy, dx) PAN pixels from PAN's."""
-    return PAN_GRID * Affine.translation(dx, dy) * Affine.scale(ratio)
+    return PAN_GRID @ Affine.translation(dx, dy) @ Affine.scale(ratio)
 
 
 def ramp(bands: int, height: int, width: int, dtype="uint16") -> np.ndarray:
@@ -103,7 +103,7 @@ def test_phase_and_crop_put_every_ms_pixel_where_the_transforms_do(
             file.write(ramp(*shape))
     with open_pair(folder / "pan.tif", folder / "ms.tif") as pair:
         patch = pair.read()
-        x, y = ~pair.transform * (pair.ms_transform * (0.5, 0.5))
+        x, y = ~pair.transform @ (pair.ms_transform @ (0.5, 0.5))
         assert (y - 0.5, x - 0.5) == pytest.approx(pair.phase, abs=1e-3)
         assert all(-0.5 <= at <= ratio - 0.5 for at in pair.phase)
         rows, columns = pair.shape[0] // ratio, pair.shape[1] // ratio
@@ -113,11 +113,11 @@ def test_phase_and_crop_put_every_ms_pixel_where_the_transforms_do(
         ]
         assert shared[0] - 2 < rows <= shared[0] + 1
         assert shared[1] - 2 < columns <= shared[1] + 1
-        x, y = ~PAN_GRID * (pair.transform * (0, 0))
+        x, y = ~PAN_GRID @ (pair.transform @ (0, 0))
         expected = ramp(1, *pan_shape)[:, round(y) : round(y) + pair.shape[0]]
         expected = expected[:, :, round(x) : round(x) + pair.shape[1]]
         np.testing.assert_array_equal(patch.pan[0].numpy(), expected)
-        x, y = ~ms_grid(ratio, dy, dx) * (pair.ms_transform * (0, 0))
+        x, y = ~ms_grid(ratio, dy, dx) @ (pair.ms_transform @ (0, 0))
         expected = ramp(2, *ms_shape)[:, round(y) : round(y) + rows, round(x) : round(x) + columns]
         np.testing.assert_array_equal(patch.ms[0].numpy(), expected)
 
@@ -245,7 +245,7 @@ def test_other_ratios_are_refused(pair_of, ratio):
 
 def test_ratios_that_differ_between_the_axes_are_refused(pair_of):
     with refused("expected 2 or 4"):
-        pair_of(grid=PAN_GRID * Affine.scale(4, 2))
+        pair_of(grid=PAN_GRID @ Affine.scale(4, 2))
 
 
 def test_a_nearly_right_ratio_that_drifts_is_refused(pair_of):
@@ -255,14 +255,14 @@ def test_a_nearly_right_ratio_that_drifts_is_refused(pair_of):
 
 def test_rotated_grids_are_refused(pair_of):
     with refused("rotated"):
-        pair_of(grid=ms_grid() * Affine.rotation(5))
+        pair_of(grid=ms_grid() @ Affine.rotation(5))
     with refused("mirrored"):
-        pair_of(grid=ms_grid() * Affine.scale(-1, 1))
+        pair_of(grid=ms_grid() @ Affine.scale(-1, 1))
 
 
 def test_grids_rotated_alike_are_fine(pair_of):
-    turned = PAN_GRID * Affine.rotation(20)
-    with pair_of(pan_grid=turned, grid=turned * Affine.scale(4)) as pair:
+    turned = PAN_GRID @ Affine.rotation(20)
+    with pair_of(pan_grid=turned, grid=turned @ Affine.scale(4)) as pair:
         assert pair.phase == pytest.approx((1.5, 1.5), abs=1e-3)
 
 
@@ -292,7 +292,7 @@ def test_truth_is_read_on_the_shared_extent(tmp_path, scene):
     pan, ms, gt = scene
     write_scene(tmp_path, "a", pan, ms[:, 4:, 6:], gt, phase=2)
     with rasterio.open(tmp_path / "a_ms.tif", "r+") as file:
-        file.transform = file.transform * Affine.translation(6, 4)
+        file.transform = file.transform @ Affine.translation(6, 4)
     with open_pair(tmp_path / "a_pan.tif", tmp_path / "a_ms.tif") as pair:
         truth = pair.read_truth(tmp_path / "a_gt.tif")
         assert pair.phase == (2.0, 2.0)
@@ -303,7 +303,7 @@ def test_truth_on_another_grid_is_refused(tmp_path, scene):
     pan, ms, gt = scene
     write_scene(tmp_path, "a", pan, ms, gt)
     with rasterio.open(tmp_path / "a_gt.tif", "r+") as file:
-        file.transform = file.transform * Affine.translation(0.5, 0)
+        file.transform = file.transform @ Affine.translation(0.5, 0)
     with open_pair(tmp_path / "a_pan.tif", tmp_path / "a_ms.tif") as pair:
         with refused("ground truth must lie on the pixel grid"):
             pair.read_truth(tmp_path / "a_gt.tif")

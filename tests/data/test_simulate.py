@@ -18,7 +18,7 @@ def test_reduced_pan_lies_on_the_ms_whatever_the_phase(write, tmp_path, phase):
 
     at = [np.arange(80) * 4 + start for start in phase]
     ms = np.stack([image(*np.meshgrid(*at, indexing="ij"))] * 4)
-    grid = PAN_GRID * Affine.translation(phase[1] - 1.5, phase[0] - 1.5) * Affine.scale(4)
+    grid = PAN_GRID @ Affine.translation(phase[1] - 1.5, phase[0] - 1.5) @ Affine.scale(4)
     simulate_files(
         write("pan", image(*np.mgrid[:320, :320])[None].astype("float32")),
         write("ms", ms.astype("float32"), grid),
@@ -28,7 +28,7 @@ def test_reduced_pan_lies_on_the_ms_whatever_the_phase(write, tmp_path, phase):
     with open_pair(tmp_path / "low_pan.tif", tmp_path / "low_ms.tif") as pair:
         patch = pair.read()
         truth = pair.read_truth(tmp_path / "low_gt.tif")
-        x, y = ~PAN_GRID * (pair.transform * (0.5, 0.5))
+        x, y = ~PAN_GRID @ (pair.transform @ (0.5, 0.5))
         assert (y - 0.5, x - 0.5) == pytest.approx(phase, abs=1e-3)
     inner = (..., slice(8, -8), slice(8, -8))
     assert (patch.pan - truth[:, :1])[inner].abs().max() < 8
@@ -37,7 +37,7 @@ def test_reduced_pan_lies_on_the_ms_whatever_the_phase(write, tmp_path, phase):
 def test_the_ms_image_is_degraded_with_the_sensors_mtf(write, tmp_path, scene):
     ms = np.tile(scene[1], (1, 2, 2))
     pan = np.tile(scene[0], (1, 2, 2))
-    grid = PAN_GRID * Affine.scale(4)
+    grid = PAN_GRID @ Affine.scale(4)
     simulate_files(write("pan", pan), write("ms", ms, grid), tmp_path, "low", sensor="qb")
     with rasterio.open(tmp_path / "low_ms.tif") as file:
         low = file.read()
@@ -49,7 +49,7 @@ def test_nodata_stays_nodata_and_does_not_leak(write, tmp_path):
     pan = np.full((1, 512, 512), 500, dtype="uint16")
     ms = np.full((4, 128, 128), 300, dtype="uint16")
     pan[:, :100], ms[:, :25] = 0, 0
-    grid = PAN_GRID * Affine.scale(4)
+    grid = PAN_GRID @ Affine.scale(4)
     simulate_files(write("pan", pan, nodata=0), write("ms", ms, grid, nodata=0), tmp_path, "low")
     with open_pair(tmp_path / "low_pan.tif", tmp_path / "low_ms.tif") as pair:
         patch = pair.read()
@@ -61,7 +61,7 @@ def test_nodata_stays_nodata_and_does_not_leak(write, tmp_path):
 
 def test_pairs_too_small_to_degrade_are_refused(write, tmp_path, scene):
     pan, ms = scene[0][:, :128, :128], scene[1][:, :32, :32]
-    grid = PAN_GRID * Affine.scale(4)
+    grid = PAN_GRID @ Affine.scale(4)
     with pytest.raises(KSDiffError, match="at least 256 x 256"):
         simulate_files(write("pan", pan), write("ms", ms, grid), tmp_path, "low")
 

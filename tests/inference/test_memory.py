@@ -39,7 +39,7 @@ def test_a_large_scene_of_eight_bands_is_streamed(tmp_path):
     """
     pan, ms, _ = procedural_scene(0, 512, 8)
     write_repeated(tmp_path / "pan.tif", pan, 8, PAN_GRID)
-    grid = PAN_GRID * Affine.translation(0.5, 0.5) * Affine.scale(4)
+    grid = PAN_GRID @ Affine.translation(0.5, 0.5) @ Affine.scale(4)
     write_repeated(tmp_path / "ms.tif", ms, 8, grid)
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, *(str(tmp_path / f"{n}.tif") for n in ("pan", "ms", "out"))],

@@ -102,12 +102,12 @@ def test_the_output_keeps_georeference_names_and_data_type(files, quick):
 
 def test_the_output_is_cut_to_the_shared_extent(write, scene, quick, tmp_path):
     pan, ms, _ = scene
-    pan = write("pan", pan[:, 10:, 6:], PAN_GRID * Affine.translation(6, 10))
-    ms = write("ms", ms[:, :, :50], PAN_GRID * Affine.translation(0.5, 0.5) * Affine.scale(4))
+    pan = write("pan", pan[:, 10:, 6:], PAN_GRID @ Affine.translation(6, 10))
+    ms = write("ms", ms[:, :, :50], PAN_GRID @ Affine.translation(0.5, 0.5) @ Affine.scale(4))
     Sharpener(quick).sharpen_files(pan, ms, tmp_path / "out.tif")
     with rasterio.open(tmp_path / "out.tif") as file:
         assert file.shape == (244, 196)
-        assert file.transform == PAN_GRID * Affine.translation(6, 12)
+        assert file.transform == PAN_GRID @ Affine.translation(6, 12)
 
 
 def test_the_same_call_gives_the_same_bytes(files, shaken, tmp_path):
@@ -146,7 +146,7 @@ def test_ratio_two_is_fused(quick):
 def test_every_data_type_comes_out_as_it_went_in(write, tmp_path, scene, quick, dtype):
     pan, ms, gt = scene
     scale = 250 / gt.max() if dtype == "uint8" else 1
-    grid = PAN_GRID * Affine.translation(0.5, 0.5) * Affine.scale(4)
+    grid = PAN_GRID @ Affine.translation(0.5, 0.5) @ Affine.scale(4)
     pan, ms = (pan * scale).astype(dtype), (ms * scale).astype(dtype)
     Sharpener(quick).sharpen_files(write("pan", pan), write("ms", ms, grid), tmp_path / "out.tif")
     with rasterio.open(tmp_path / "out.tif") as file:
@@ -175,7 +175,7 @@ def collar(scene, marker: float, dtype="uint16"):
 
 def fuse_collar(write, scene, model, marker, **tags):
     pan, ms, gt, outside = collar(scene, marker, tags.pop("dtype", "uint16"))
-    grid = PAN_GRID * Affine.translation(0.5, 0.5) * Affine.scale(4)
+    grid = PAN_GRID @ Affine.translation(0.5, 0.5) @ Affine.scale(4)
     pan = write(f"pan{marker}", pan, **tags)
     ms = write(f"ms{marker}", ms, grid, **tags)
     out = pan.with_name(f"out{marker}.tif")

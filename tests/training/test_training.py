@@ -30,7 +30,7 @@ def config(scene, write, tmp_path) -> Config:
     """A run of seconds on one procedural scene, which is its validation scene, too."""
     pan, ms, gt = scene
     write("a_pan", pan)
-    write("a_ms", ms, PAN_GRID * PAN_GRID.translation(0.5, 0.5) * PAN_GRID.scale(4, 4))
+    write("a_ms", ms, PAN_GRID @ PAN_GRID.translation(0.5, 0.5) @ PAN_GRID.scale(4, 4))
     write("a_gt", gt)
     return Config(
         model=small_config(),
