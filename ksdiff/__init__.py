@@ -9,7 +9,7 @@ try:
 except PackageNotFoundError:
     __version__ = "0+source"
 
-__all__ = ["KSDiffError", "Sharpener", "__version__"]
+__all__ = ["KSDiffError", "Sharpener", "__version__", "modulate"]
 
 
 def __getattr__(name: str):
@@ -18,4 +18,8 @@ def __getattr__(name: str):
         from ksdiff.inference.sharpen import Sharpener
 
         return Sharpener
+    if name == "modulate":
+        from ksdiff.models.modulate import modulate
+
+        return modulate
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

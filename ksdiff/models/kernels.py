@@ -161,7 +161,7 @@ class KernelGenerator(nn.Module):
         ]
 
 
-def layer_shape(layer: ModulatedConv2d, config: KernelConfig) -> LayerShape:
+def layer_shape(layer: nn.Module, ranks: tuple[int, int, int, int]) -> LayerShape:
+    """Of a layer with a ``weight`` [C_out, C_in / groups, k, k]; ranks are cut to its modes."""
     modes = tuple(layer.weight.shape)
-    ranks = tuple(min(rank, mode) for rank, mode in zip(config.ranks, modes, strict=True))
-    return LayerShape(modes, ranks)
+    return LayerShape(modes, tuple(min(pair) for pair in zip(ranks, modes, strict=True)))

@@ -53,7 +53,7 @@ class KSDiff(nn.Module):
         self.generator = KernelGenerator(
             prior.channels,
             bands + 2,
-            [layer_shape(layer, config.kernels) for layer in self.network.modulated_layers()],
+            [layer_shape(layer, config.kernels.ranks) for layer in self.network.modulated_layers()],
             config.kernels,
         )
 

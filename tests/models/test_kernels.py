@@ -57,5 +57,5 @@ def test_the_core_sees_the_prior_and_the_factors_the_image():
 
 def test_ranks_are_cut_to_the_kernel():
     layer = ModulatedConv2d(8, 8, 3, groups=8)
-    shape = layer_shape(layer, KernelConfig(ranks=(4, 4, 2, 2)))
+    shape = layer_shape(layer, (4, 4, 2, 2))
     assert shape == LayerShape((8, 1, 3, 3), (4, 1, 2, 2))
