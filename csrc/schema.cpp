@@ -1,6 +1,6 @@
 // The schema of every operator, in one place. Only the padding above and to the left is given;
-// the output's size follows from the kernels, the coefficients or the gradient. `size` is the
-// image's (H, W), `kernel` is (kh, kw).
+// the output's size follows from the kernels, the coefficients or the gradient, or is given.
+// `size` is (H, W) of the result, `kernel` is (kh, kw).
 #include <torch/csrc/stable/library.h>
 
 STABLE_TORCH_LIBRARY(ksdiff_ops, m) {
@@ -31,4 +31,17 @@ STABLE_TORCH_LIBRARY(ksdiff_ops, m) {
   m.def(
       "tucker_kernel_backward(Tensor grad, Tensor core, Tensor u1, Tensor u2, Tensor u3, "
       "Tensor u4, Tensor? base) -> Tensor[]");
+  m.def(
+      "batched_conv2d(Tensor x, Tensor weight, SymInt[] size, "
+      "int[] stride, SymInt[] padding, int[] dilation, SymInt groups) -> Tensor");
+  m.def(
+      "batched_conv2d_grad_input(Tensor grad, Tensor weight, SymInt[] size, "
+      "int[] stride, SymInt[] padding, int[] dilation, SymInt groups) -> Tensor");
+  m.def(
+      "batched_conv2d_grad_weight(Tensor grad, Tensor x, SymInt[] kernel, "
+      "int[] stride, SymInt[] padding, int[] dilation, SymInt groups) -> Tensor");
+  m.def("adaptive_conv2d(Tensor x, Tensor attention, Tensor weight) -> Tensor");
+  m.def("adaptive_conv2d_grad_input(Tensor grad, Tensor attention, Tensor weight) -> Tensor");
+  m.def("adaptive_conv2d_grad_attention(Tensor grad, Tensor x, Tensor weight) -> Tensor");
+  m.def("adaptive_conv2d_grad_weight(Tensor grad, Tensor x, Tensor attention) -> Tensor");
 }

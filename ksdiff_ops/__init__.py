@@ -1,16 +1,27 @@
 """Per-pixel and low-rank kernel operators for PyTorch, on CPU and GPU.
 
-`dynamic_conv`, `lowrank_dynamic_conv` and `tucker_kernel` are functions of tensors; `backends`
-tells and chooses what runs them; `build_info` tells what was compiled.
+`dynamic_conv`, `lowrank_dynamic_conv`, `tucker_kernel`, `batched_conv2d` and `adaptive_conv2d` are
+functions of tensors; `backends` tells and chooses what runs them; `build_info` tells what was
+compiled.
 """
 
 from ksdiff_ops import backends, native, registration
+from ksdiff_ops.adaptive_conv2d import adaptive_conv2d
+from ksdiff_ops.batched_conv2d import batched_conv2d
 from ksdiff_ops.dynamic_conv import dynamic_conv
 from ksdiff_ops.lowrank_dynamic_conv import lowrank_dynamic_conv
 from ksdiff_ops.native import build_info
 from ksdiff_ops.tucker_kernel import tucker_kernel
 
-__all__ = ["backends", "build_info", "dynamic_conv", "lowrank_dynamic_conv", "tucker_kernel"]
+__all__ = [
+    "adaptive_conv2d",
+    "backends",
+    "batched_conv2d",
+    "build_info",
+    "dynamic_conv",
+    "lowrank_dynamic_conv",
+    "tucker_kernel",
+]
 
 if native.module is not None:
     registration.register("ksdiff_ops")

@@ -3,6 +3,7 @@
 import importlib.util
 import os
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 
@@ -12,31 +13,72 @@ BACKENDS = ("reference", "cpu", "cuda", "triton")
 VARIABLE = "KSDIFF_OPS_BACKEND"
 
 
+class Choice(NamedTuple):
+    """What runs an operator on one type of device."""
+
+    backends: tuple[str, ...]  # the first of these that is there
+    reason: str
+
+
+# What is chosen where nobody asks for a backend: operator -> device type -> choice.
+AUTOMATIC: dict[str, dict[str, Choice]] = {
+    "dynamic_conv": {
+        "cpu": Choice(("cpu",), "faster than the compiled shift form"),
+        "cuda": Choice(("cuda", "triton"), "hand-tuned tiles"),
+    },
+    "lowrank_dynamic_conv": {
+        "cpu": Choice(("cpu",), "faster than the compiled shift form"),
+        "cuda": Choice(("cuda", "triton"), "hand-tuned tiles"),
+    },
+    "tucker_kernel": {
+        "cpu": Choice(("cpu",), "one pass instead of a chain of small products"),
+        "cuda": Choice(("cuda", "triton"), "one launch"),
+    },
+    "batched_conv2d": {
+        "cpu": Choice(("reference",), "no compiled kernels"),
+        "cuda": Choice(("triton",), "no CUDA C++"),
+    },
+    "adaptive_conv2d": {
+        "cpu": Choice(("reference",), "no compiled kernels"),
+        "cuda": Choice(("triton",), "no CUDA C++"),
+    },
+}
+
+_NOT_WRITTEN = {
+    "cpu": ("batched_conv2d", "adaptive_conv2d"),
+    "cuda": ("batched_conv2d", "adaptive_conv2d"),
+}
+
+
 def available() -> dict[str, str | None]:
     """For every backend, None where it can be used, else why not and how to get it."""
     return {name: _problem(name) for name in BACKENDS}
 
 
-def choose(device: str, asked: str | None = None) -> str:
-    """The backend that runs a tensor on a `device` type.
+def choose(operator: str, device: str, asked: str | None = None) -> str:
+    """The backend that runs an operator, such as "dynamic_conv", on tensors of a `device` type.
 
     The argument `asked` is obeyed first, then the environment variable KSDIFF_OPS_BACKEND, then
-    the device decides: "cpu" on the CPU, "cuda" on a GPU, or "triton" where that is missing.
+    the table AUTOMATIC, which also gives its reasons.
 
     Raises:
-        ValueError: no such backend, or one that cannot run on that device.
+        ValueError: no such operator or backend, or one that cannot run on that device.
         RuntimeError: the backend is not there; the message says how to get it.
     """
+    if operator not in AUTOMATIC:
+        raise ValueError(f"operator: expected one of {', '.join(AUTOMATIC)}, got {operator!r}")
     source = "backend"
     if asked is None:
         asked = os.environ.get(VARIABLE) or None
         source = VARIABLE
     if asked is None:
-        return _automatic(device)
+        return _automatic(operator, device)
     if asked not in BACKENDS:
         raise ValueError(f"{source}: expected one of {', '.join(BACKENDS)}, got {asked!r}")
     if not _runs_on(asked, device):
         raise ValueError(f"{source}: {asked!r} cannot run on tensors on {device!r}")
+    if operator in _NOT_WRITTEN.get(asked, ()):
+        raise ValueError(f"{source}: {asked!r} has no kernels for {operator}")
     problem = _problem(asked)
     if problem is not None:
         raise RuntimeError(f"{source}: {asked!r} is not available: {problem}")
@@ -45,7 +87,7 @@ def choose(device: str, asked: str | None = None) -> str:
 
 def operator(name: str, device: str, asked: str | None = None) -> Callable[..., torch.Tensor]:
     """The function that runs the operator `name`, in the backend that `choose` gives."""
-    backend = choose(device, asked)
+    backend = choose(name, device, asked)
     if backend == "reference":
         return getattr(reference, name)
     if backend == "triton":
@@ -55,17 +97,14 @@ def operator(name: str, device: str, asked: str | None = None) -> Callable[..., 
     return getattr(torch.ops.ksdiff_ops, name).default
 
 
-def _automatic(device: str) -> str:
-    if device == "cuda":
-        candidates = ("cuda", "triton")
-    elif device in ("cpu", "meta"):
-        candidates = ("cpu",)
-    else:
+def _automatic(operator: str, device: str) -> str:
+    choice = AUTOMATIC[operator].get("cpu" if device == "meta" else device)
+    if choice is None:
         raise ValueError(
             f"backend: no kernels for device {device!r}; backend='reference' runs anywhere"
         )
     problems = []
-    for candidate in candidates:
+    for candidate in choice.backends:
         problem = _problem(candidate)
         if problem is None:
             return candidate
@@ -90,7 +129,7 @@ def triton_interprets() -> bool:
 
 def _problem(backend: str) -> str | None:
     if backend == "cpu" and native.module is None:
-        return f"{native.problem}; build it with `pip install .` in the source tree"
+        return native.problem
     if backend == "cuda" and not native.cuda_loaded:
         return (
             f"{native.cuda_problem}; install a CUDA build of PyTorch, then build with nvcc on "

@@ -1,5 +1,6 @@
 """Loads the compiled libraries and tells what is in them."""
 
+import importlib.util
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -7,6 +8,10 @@ from typing import Any
 import torch
 
 _HERE = Path(__file__).parent
+_HOW_TO_BUILD = (
+    "build it with `pip install .` in the source tree, or, to use the tree itself, with "
+    "`python setup.py build_ext --inplace`"
+)
 
 module: ModuleType | None = None
 problem: str | None = None  # why the CPU kernels are missing
@@ -16,11 +21,15 @@ cuda_problem: str | None = None  # why the CUDA kernels are missing
 
 def _load() -> None:
     global module, problem, cuda_loaded, cuda_problem
+    if importlib.util.find_spec("ksdiff_ops._C") is None:
+        problem = f"the extension ksdiff_ops._C is not built for this Python; {_HOW_TO_BUILD}"
+        cuda_problem = problem
+        return
     try:
         from ksdiff_ops import _C
     except ImportError as error:
-        problem = str(error)
-        cuda_problem = "the compiled library ksdiff_ops._C is missing"
+        problem = f"the extension ksdiff_ops._C does not load: {error}; {_HOW_TO_BUILD}"
+        cuda_problem = problem
         return
     module = _C
     library = _HERE / "_C_cuda.so"

@@ -1,7 +1,8 @@
 """Every operator in a few obvious lines of differentiable PyTorch: what the kernels must equal.
 
 The functions take the same arguments as the low-level operators: only the top and left padding,
-the output's size being known from `weight` or `coeff`. Half precision accumulates in float32.
+the output's size being given or known from `weight` or `coeff`. Half precision accumulates in
+float32.
 """
 
 import torch
@@ -13,6 +14,35 @@ def _accumulation_dtype(dtype: torch.dtype) -> torch.dtype:
     return torch.float32 if dtype in (torch.float16, torch.bfloat16) else dtype
 
 
+def _padded(
+    x: Tensor,
+    kernel: tuple[int, int],
+    size: tuple[int, int],
+    stride: tuple[int, int],
+    padding: tuple[int, int],
+    dilation: tuple[int, int],
+) -> Tensor:
+    """The image with zeros on all sides, as many as the outputs of `size` read."""
+    margins = []
+    for axis in (1, 0):
+        reach = (size[axis] - 1) * stride[axis] + (kernel[axis] - 1) * dilation[axis] + 1
+        margins += [padding[axis], max(reach - x.shape[2 + axis] - padding[axis], 0)]
+    return F.pad(x, margins)
+
+
+def _shifted(
+    padded: Tensor,
+    tap: tuple[int, int],
+    size: tuple[int, int],
+    stride: tuple[int, int],
+    dilation: tuple[int, int],
+) -> Tensor:
+    """What every output pixel reads through one tap."""
+    top, left = tap[0] * dilation[0], tap[1] * dilation[1]
+    bottom, right = top + (size[0] - 1) * stride[0] + 1, left + (size[1] - 1) * stride[1] + 1
+    return padded[:, :, top : bottom : stride[0], left : right : stride[1]]
+
+
 def dynamic_conv(
     x: Tensor,  # [B, C, H, W]
     weight: Tensor,  # [B, G, kh, kw, Ho, Wo]
@@ -21,25 +51,15 @@ def dynamic_conv(
     dilation: tuple[int, int],
 ) -> Tensor:  # [B, C, Ho, Wo]
     """Sum over the taps of a shifted image times that tap's weight plane."""
-    batch, channels, height, width = x.shape
+    batch, channels = x.shape[:2]
     groups, kh, kw, ho, wo = weight.shape[1:]
     precise = _accumulation_dtype(x.dtype)
-    reach_y = (ho - 1) * stride[0] + (kh - 1) * dilation[0] + 1
-    reach_x = (wo - 1) * stride[1] + (kw - 1) * dilation[1] + 1
-    bottom = max(reach_y - height - padding[0], 0)
-    right = max(reach_x - width - padding[1], 0)
-    padded = F.pad(x.to(precise), (padding[1], right, padding[0], bottom))
+    padded = _padded(x.to(precise), (kh, kw), (ho, wo), stride, padding, dilation)
     weight = weight.to(precise)
     y = padded.new_zeros(batch, groups, channels // groups, ho, wo)
     for i in range(kh):
         for j in range(kw):
-            top, left = i * dilation[0], j * dilation[1]
-            window = padded[
-                :,
-                :,
-                top : top + (ho - 1) * stride[0] + 1 : stride[0],
-                left : left + (wo - 1) * stride[1] + 1 : stride[1],
-            ]
+            window = _shifted(padded, (i, j), (ho, wo), stride, dilation)
             y = y + window.unflatten(1, (groups, -1)) * weight[:, :, None, i, j]
     return y.flatten(1, 2).to(x.dtype)
 
@@ -78,3 +98,47 @@ def tucker_kernel(
         if base is not None:
             kernel = kernel * base.to(precise)
         return kernel.to(core.dtype)
+
+
+def batched_conv2d(
+    x: Tensor,  # [B, Cin, H, W]
+    weight: Tensor,  # [B, Cout, Cin / groups, kh, kw]
+    size: tuple[int, int],
+    stride: tuple[int, int],
+    padding: tuple[int, int],
+    dilation: tuple[int, int],
+    groups: int,
+) -> Tensor:  # [B, Cout, Ho, Wo]
+    """Sum over the taps of a matrix product between that tap's kernels and a shifted image."""
+    batch, out_channels, _, kh, kw = weight.shape
+    precise = _accumulation_dtype(x.dtype)
+    with torch.autocast(x.device.type, enabled=False):
+        padded = _padded(x.to(precise), (kh, kw), size, stride, padding, dilation)
+        weight = weight.to(precise).unflatten(1, (groups, -1))
+        y = padded.new_zeros(batch, groups, out_channels // groups, *size)
+        for i in range(kh):
+            for j in range(kw):
+                window = _shifted(padded, (i, j), size, stride, dilation)
+                window = window.unflatten(1, (groups, -1))
+                y = y + torch.einsum("bgchw,bgoc->bgohw", window, weight[..., i, j])
+        return y.flatten(1, 2).to(x.dtype)
+
+
+def adaptive_conv2d(
+    x: Tensor,  # [B, Cin, H, W]
+    attention: Tensor,  # [B, kh, kw, H, W]
+    weight: Tensor,  # [Cout, Cin, kh, kw]
+) -> Tensor:  # [B, Cout, H, W]
+    """Sum over the taps of a matrix product between that tap's kernel and a scaled image."""
+    size, kernel, once = tuple(x.shape[2:]), tuple(weight.shape[2:]), (1, 1)
+    precise = _accumulation_dtype(x.dtype)
+    with torch.autocast(x.device.type, enabled=False):
+        padding = ((kernel[0] - 1) // 2, (kernel[1] - 1) // 2)
+        padded = _padded(x.to(precise), kernel, size, once, padding, once)
+        attention, weight = attention.to(precise), weight.to(precise)
+        y = padded.new_zeros(x.shape[0], weight.shape[0], *size)
+        for i in range(kernel[0]):
+            for j in range(kernel[1]):
+                scaled = _shifted(padded, (i, j), size, once, once) * attention[:, None, i, j]
+                y = y + torch.einsum("bchw,oc->bohw", scaled, weight[..., i, j])
+        return y.to(x.dtype)

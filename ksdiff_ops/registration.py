@@ -6,6 +6,8 @@ operators; each calls `register` once after defining them.
 
 import torch
 
+from ksdiff_ops.adaptive_conv2d import register as _register_adaptive_conv2d
+from ksdiff_ops.batched_conv2d import register as _register_batched_conv2d
 from ksdiff_ops.dynamic_conv import register as _register_dynamic_conv
 from ksdiff_ops.lowrank_dynamic_conv import register as _register_lowrank_dynamic_conv
 from ksdiff_ops.tucker_kernel import register as _register_tucker_kernel
@@ -20,6 +22,13 @@ OPERATORS = (
     "lowrank_dynamic_conv_grad_basis",
     "tucker_kernel",
     "tucker_kernel_backward",
+    "batched_conv2d",
+    "batched_conv2d_grad_input",
+    "batched_conv2d_grad_weight",
+    "adaptive_conv2d",
+    "adaptive_conv2d_grad_input",
+    "adaptive_conv2d_grad_attention",
+    "adaptive_conv2d_grad_weight",
 )
 
 _kept: list[torch.library.Library] = []
@@ -40,3 +49,5 @@ def register(namespace: str) -> None:
     _register_dynamic_conv(namespace, library)
     _register_lowrank_dynamic_conv(namespace, library)
     _register_tucker_kernel(namespace, library)
+    _register_batched_conv2d(namespace, library)
+    _register_adaptive_conv2d(namespace, library)

@@ -29,7 +29,7 @@ def _define() -> torch.library.Library:
     if native.module is None:
         raise RuntimeError(
             "the Triton operators take their schemas from the compiled library, which is missing: "
-            f"{native.problem}; build it with `pip install .` in the source tree"
+            f"{native.problem}"
         )
     library = torch.library.Library(NAMESPACE, "DEF")
     registration.define_like_native(library)

@@ -15,16 +15,28 @@ X, WEIGHT = torch.ones(1, 2, 4, 4), torch.ones(1, 1, 3, 3, 4, 4)
 
 
 def test_tensors_on_the_cpu_run_compiled_code():
-    assert backends.choose("cpu") == "cpu"
+    assert backends.choose("dynamic_conv", "cpu") == "cpu"
 
 
 def test_the_environment_forces_a_backend_and_the_argument_goes_before_it(monkeypatch):
     monkeypatch.setenv("KSDIFF_OPS_BACKEND", "reference")
-    assert backends.choose("cpu") == "reference"
-    assert backends.choose("cpu", "cpu") == "cpu"
+    assert backends.choose("dynamic_conv", "cpu") == "reference"
+    assert backends.choose("dynamic_conv", "cpu", "cpu") == "cpu"
     monkeypatch.setenv("KSDIFF_OPS_BACKEND", "fast")
     with pytest.raises(ValueError, match=r"KSDIFF_OPS_BACKEND: expected one of .*, got 'fast'"):
         ksdiff_ops.dynamic_conv(X, WEIGHT)
+
+
+def test_every_operator_has_its_choice_and_reason_for_both_kinds_of_device():
+    public = set(ksdiff_ops.__all__) - {"backends", "build_info"}
+    assert set(backends.AUTOMATIC) == public
+    for choices in backends.AUTOMATIC.values():
+        assert set(choices) == {"cpu", "cuda"}
+        for choice in choices.values():
+            assert set(choice.backends) <= set(backends.BACKENDS)
+            assert choice.reason
+    with pytest.raises(ValueError, match=r"operator: expected one of dynamic_conv, .*'conv'"):
+        backends.choose("conv", "cpu")
 
 
 def test_unknown_backends_and_wrong_devices_are_refused():
@@ -33,30 +45,40 @@ def test_unknown_backends_and_wrong_devices_are_refused():
     with pytest.raises(ValueError, match="backend: 'cuda' cannot run on tensors on 'cpu'"):
         ksdiff_ops.dynamic_conv(X, WEIGHT, backend="cuda")
     with pytest.raises(ValueError, match="no kernels for device 'xpu'"):
-        backends.choose("xpu")
+        backends.choose("dynamic_conv", "xpu")
 
 
 def test_triton_runs_on_the_cpu_only_in_its_interpreter(monkeypatch):
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
     with pytest.raises(ValueError, match="'triton' cannot run on tensors on 'cpu'"):
-        backends.choose("cpu", "triton")
+        backends.choose("dynamic_conv", "cpu", "triton")
 
 
 def test_a_missing_backend_says_how_to_get_it_and_nothing_slow_takes_its_place(monkeypatch):
     monkeypatch.setattr(native, "module", None)
-    monkeypatch.setattr(native, "problem", "no such file")
-    with pytest.raises(RuntimeError, match=r"no such file; build it with `pip install \.`"):
+    monkeypatch.setattr(native, "problem", "not built; do this")
+    with pytest.raises(RuntimeError, match="cpu: not built; do this"):
         ksdiff_ops.dynamic_conv(X, WEIGHT)
     with pytest.raises(RuntimeError, match="'cpu' is not available"):
         ksdiff_ops.dynamic_conv(X, WEIGHT, backend="cpu")
     assert ksdiff_ops.dynamic_conv(X, WEIGHT, backend="reference").shape == X.shape
 
 
+def test_where_nothing_is_built_that_is_said_and_how_to_build_it(monkeypatch):
+    for name in ("module", "problem", "cuda_loaded", "cuda_problem"):
+        monkeypatch.setattr(native, name, None)
+    monkeypatch.setattr(native.importlib.util, "find_spec", lambda name: None)
+    native._load()
+    assert native.module is None
+    for problem in (native.problem, native.cuda_problem):
+        assert "ksdiff_ops._C is not built for this Python; build it with `pip" in problem
+
+
 def test_a_missing_cuda_backend_says_how_to_get_it(monkeypatch):
     monkeypatch.setattr(native, "cuda_loaded", False)
     monkeypatch.setattr(native, "cuda_problem", "built without")
     with pytest.raises(RuntimeError, match=r"built without; .*KSDIFF_OPS_CUDA=1 pip install"):
-        backends.choose("cuda", "cuda")
+        backends.choose("dynamic_conv", "cuda", "cuda")
 
 
 def test_available_tells_of_every_backend():
