@@ -1,0 +1,1 @@
+"""KSDiff against pixel-space diffusion and one-pass networks: training, quality, time."""

@@ -1,0 +1,149 @@
+"""The controlled baseline: diffusion in pixel space, on the same inputs as KSDiff.
+
+A conditional U-Net (`diffusers.UNet2DModel`) predicts the clean residual x0 of HRMS - lms from its
+noisy state, PAN and lms. What the published ones do (PanDiff, DDIF, SSDiff), in its plainest form,
+with what is known to help samplers of few steps: x0 prediction, a cosine schedule that ends in pure
+noise, trailing time steps (Lin et al. 2024).
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from diffusers import (
+    DDIMScheduler,
+    DDPMScheduler,
+    DPMSolverMultistepScheduler,
+    UNet2DModel,
+)
+from torch import Tensor, nn
+
+from ksdiff.inputs import FusionInputs
+
+TRAIN_STEPS = 1000
+_NOISE = {
+    "num_train_timesteps": TRAIN_STEPS,
+    "beta_schedule": "squaredcos_cap_v2",
+    "prediction_type": "sample",
+    "timestep_spacing": "trailing",
+}
+
+
+class Sampler(NamedTuple):
+    """A scheduler of diffusers and the network evaluations it spends."""
+
+    scheduler: Callable[[], object]
+    evaluations: int
+
+
+def _ddpm():
+    return DDPMScheduler(**_NOISE, clip_sample=False)
+
+
+def _ddim():
+    return DDIMScheduler(**_NOISE, clip_sample=False, set_alpha_to_one=True)
+
+
+def _dpm_solver():
+    return DPMSolverMultistepScheduler(**_NOISE, algorithm_type="dpmsolver++")
+
+
+SAMPLERS = {
+    "DDPM-1000": Sampler(_ddpm, 1000),
+    **{f"DDIM-{steps}": Sampler(_ddim, steps) for steps in (100, 50, 25, 10, 4, 1)},
+    **{f"DPM-Solver++-{steps}": Sampler(_dpm_solver, steps) for steps in (25, 10, 4)},
+}
+
+
+class PixelDiffusion(nn.Module):
+    """x0 [B, C, H, W] of the residual, in units of each band's contrast times ``scale``.
+
+    ``widths`` and ``layers`` are those of the U-Net; ``patch`` folds patches of the PAN grid into
+    channels first, as KSDiff's network does with 2; ``attention`` puts self-attention into the
+    lowest level, ``scale`` makes the residual's variance about one.
+
+    H and W are multiples of ``patch * 2 ** (len(widths) - 1)``.
+    """
+
+    def __init__(
+        self,
+        bands: int,
+        widths: tuple[int, ...] = (16, 32, 64),
+        layers: int = 1,
+        patch: int = 2,
+        attention: bool = False,
+    ) -> None:
+        super().__init__()
+        self.bands, self.patch = bands, patch
+        down, up = ["DownBlock2D"] * len(widths), ["UpBlock2D"] * len(widths)
+        if attention:
+            down[-1], up[0] = "AttnDownBlock2D", "AttnUpBlock2D"
+        self.unet = UNet2DModel(
+            in_channels=patch**2 * (2 * bands + 2),
+            out_channels=patch**2 * bands,
+            block_out_channels=widths,
+            layers_per_block=layers,
+            down_block_types=tuple(down),
+            up_block_types=tuple(up),
+            add_attention=attention,
+            norm_num_groups=8,
+        )
+        self.register_buffer("scale", torch.ones(()))
+        alpha_bar = DDPMScheduler(**_NOISE).alphas_cumprod
+        self.register_buffer("alpha_bar", alpha_bar, persistent=False)
+
+    def forward(self, noisy: Tensor, t: Tensor, condition: Tensor) -> Tensor:
+        """x0 from ``noisy`` [B, C, H, W] at times ``t`` [B] and ``condition`` [B, C + 2, H, W]."""
+        x = F.pixel_unshuffle(torch.cat((noisy, condition), 1), self.patch)
+        x = x.contiguous(memory_format=torch.channels_last)
+        return F.pixel_shuffle(self.unet(x, t, return_dict=False)[0], self.patch)
+
+    @torch.no_grad()
+    def calibrate(self, inputs: FusionInputs, gt: Tensor) -> None:
+        """Choose ``scale`` from samples, so that their residuals have unit variance."""
+        residual = (gt - inputs.lms) / inputs.contrast[..., None, None]
+        self.scale.copy_(residual.square().mean().sqrt())
+
+    def loss(self, inputs: FusionInputs, gt: Tensor, margin: int, noise: torch.Generator) -> Tensor:
+        """L1(G, H) at random times: KSDiff's own loss, on the one-step estimate of the truth."""
+        unit = self._unit(inputs)
+        x0 = (gt - inputs.lms) / unit
+        t = torch.randint(TRAIN_STEPS, (len(gt),), generator=noise).to(gt.device)
+        alpha_bar = self.alpha_bar[t][:, None, None, None]
+        epsilon = torch.randn(gt.shape, generator=noise).to(gt)
+        noisy = alpha_bar.sqrt() * x0 + (1 - alpha_bar).sqrt() * epsilon
+        fused = inputs.lms + unit * self(noisy, t, condition(inputs))
+        inner = (..., slice(margin, -margin or None), slice(margin, -margin or None))
+        return F.l1_loss(fused[inner], gt[inner])
+
+    def sample(
+        self,
+        inputs: FusionInputs,
+        sampler: str,
+        noise: torch.Generator | None = None,
+        network: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None,
+    ) -> Tensor:
+        """Fused [B, C, H, W] in the units of ``lms``; ``network`` stands in for ``self`` compiled.
+
+        ``noise`` is a generator on the CPU.
+        """
+        network = network or self
+        scheduler = SAMPLERS[sampler].scheduler()
+        scheduler.set_timesteps(SAMPLERS[sampler].evaluations)
+        given = condition(inputs)
+        x = torch.randn(inputs.lms.shape, generator=noise).to(inputs.lms)
+        extra = {} if isinstance(scheduler, DDIMScheduler) else {"generator": noise}
+        for t in scheduler.timesteps.tolist():
+            x0 = network(x, torch.full((len(x),), t, device=x.device), given)
+            x = scheduler.step(x0, t, x, return_dict=False, **extra)[0]
+        return inputs.lms + self._unit(inputs) * x
+
+    def _unit(self, inputs: FusionInputs) -> Tensor:
+        return self.scale * inputs.contrast[..., None, None]
+
+
+def condition(inputs: FusionInputs) -> Tensor:
+    """[B, C + 2, H, W]: centred lms, PAN and PAN's detail, what KSDiff's network sees."""
+    detail = inputs.pan - inputs.pan_low.mean(1, keepdim=True)
+    return torch.cat((inputs.lms - 1, inputs.pan, detail), 1)
