@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
+import ksdiff_ops
 from ksdiff.models.kernels import LayerShape, layer_shape
 
 Layers = str | type[nn.Module] | Sequence[str | type[nn.Module]]
@@ -28,17 +28,21 @@ class PerSampleConv2d(nn.Conv2d):
         if self.padding_mode != "zeros":
             x = F.pad(x, self._reversed_padding_repeated_twice, self.padding_mode)
             padding = 0
-        place = {
-            "bias": self.bias,
-            "stride": self.stride,
-            "padding": padding,
-            "dilation": self.dilation,
-            "groups": self.groups,
-        }
+        if padding == "valid":
+            padding = 0
         if len(self.weight) == 1:
-            return F.conv2d(x, self.weight[0], **place)
-        pairs = zip(x.split(1), self.weight.unbind(), strict=True)
-        return torch.cat([F.conv2d(one, weight, **place) for one, weight in pairs])
+            convolve, weight = F.conv2d, self.weight[0]
+        else:
+            convolve, weight = ksdiff_ops.batched_conv2d, self.weight
+        return convolve(
+            x,
+            weight,
+            self.bias,
+            stride=self.stride,
+            padding=padding,
+            dilation=self.dilation,
+            groups=self.groups,
+        )
 
 
 class Modulated(nn.Module):

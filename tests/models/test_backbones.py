@@ -2,7 +2,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from ksdiff.models.backbones import BACKBONES
+from ksdiff.models.backbones import BACKBONES, LAGConv
+from ksdiff.models.modulate import modulate
 
 PARAMETERS = {"dicnn": 46_792, "fusionnet": 78_632, "lagnet": 151_397}
 
@@ -56,3 +57,29 @@ def test_dicnn_is_three_convolutions():
         x = F.conv2d(x, layer.weight, layer.bias, padding=1).clamp_min(0)
     expected = lms + F.conv2d(x, network.last.weight, network.last.bias, padding=1)
     torch.testing.assert_close(network(pan, lms), expected)
+
+
+def _lagconv(layer: LAGConv, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """The published formula, pixel by pixel: attention on the taps, then an ordinary product."""
+    attention = layer.attention(x).flatten(2)  # [B, 9, HW]
+    columns = F.unfold(x, 3, padding=1).unflatten(1, (x.shape[1], 9))  # [B, C, 9, HW]
+    y = torch.einsum("bjp,bcjp,ocj->bop", attention, columns, weight.flatten(2))
+    bias = layer.harmonic(F.adaptive_avg_pool2d(x, 1))
+    return y.unflatten(2, x.shape[2:]) + bias
+
+
+def test_lagconv_is_the_published_formula():
+    torch.manual_seed(0)
+    layer, x = LAGConv(3, 5), torch.randn(2, 3, 6, 7)
+    torch.testing.assert_close(layer(x), _lagconv(layer, x, layer.weight), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("kernels", [1, 2])
+def test_lagconv_takes_a_kernel_per_sample(kernels):
+    torch.manual_seed(0)
+    layer, x, weight = LAGConv(3, 5), torch.randn(2, 3, 6, 7), torch.randn(kernels, 5, 3, 3, 3)
+    rows = [_lagconv(layer, x[b : b + 1], weight[b % kernels]) for b in range(2)]
+    modulated = modulate(layer, LAGConv)
+    torch.testing.assert_close(
+        modulated(x, kernels=[weight]), torch.cat(rows), rtol=1e-4, atol=1e-4
+    )

@@ -9,7 +9,12 @@ from torch import nn
 
 from ksdiff.models.backbones.dicnn import DiCNN
 from ksdiff.models.backbones.fusionnet import FusionNet
+from ksdiff.models.backbones.lagnet import LAGConv, LAGNet
 
-BACKBONES: dict[str, Callable[[int], nn.Module]] = {"dicnn": DiCNN, "fusionnet": FusionNet}
+BACKBONES: dict[str, Callable[[int], nn.Module]] = {
+    "dicnn": DiCNN,
+    "fusionnet": FusionNet,
+    "lagnet": LAGNet,
+}
 
-__all__ = ["BACKBONES", "DiCNN", "FusionNet"]
+__all__ = ["BACKBONES", "DiCNN", "FusionNet", "LAGConv", "LAGNet"]
