@@ -39,13 +39,13 @@ AUTOMATIC: dict[str, dict[str, Choice]] = {
         "cuda": Choice(("triton",), "no CUDA C++"),
     },
     "adaptive_conv2d": {
-        "cpu": Choice(("reference",), "no compiled kernels"),
+        "cpu": Choice(("cpu",), "3 times as fast as unfold or shifts, in the image's memory"),
         "cuda": Choice(("triton",), "no CUDA C++"),
     },
 }
 
 _NOT_WRITTEN = {
-    "cpu": ("batched_conv2d", "adaptive_conv2d"),
+    "cpu": ("batched_conv2d",),
     "cuda": ("batched_conv2d", "adaptive_conv2d"),
 }
 

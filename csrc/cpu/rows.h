@@ -59,11 +59,49 @@ struct Products {
   Real* sums;  // [lefts, rights, product_lanes]
 };
 
+// out[i][p] = sum over t < terms of matrix[i][t] * panel[t][p], added to what is there if `add`.
+template <typename Real>
+struct MatrixProduct {
+  const Real* matrix;
+  int64_t matrix_pitch;
+  const Real* panel;
+  int64_t panel_pitch;
+  Real* out;
+  int64_t out_pitch;
+  int64_t rows;
+  int64_t terms;
+  int64_t columns;
+  bool add;
+};
+
+// A panel of patches, [planes * panel_taps, pixels]: row c * panel_taps + tap[k] belongs to plane
+// c's neighbour at image_offset[k]. `scale_patches` fills it with
+// image[c][image_offset[k] + p] * factors[k][p]; `sum_patches` multiplies it with the image and
+// writes the sums over the planes to factors[k][p].
+template <typename Real>
+struct Patches {
+  const Real* image;
+  int64_t plane_pitch;
+  int64_t planes;
+  const int64_t* image_offset;  // [taps]
+  const int64_t* tap;           // [taps]
+  int taps;
+  Real* factors;
+  int64_t factors_pitch;
+  Real* panel;
+  int64_t panel_taps;
+  int64_t panel_pitch;
+  int64_t pixels;
+};
+
 template <typename Real>
 struct Rows {
   void (*contract)(const Contraction<Real>&);
   void (*mix)(const Mixture<Real>&);
   void (*multiply)(const Products<Real>&);
+  void (*matmul)(const MatrixProduct<Real>&);
+  void (*scale_patches)(const Patches<Real>&);
+  void (*sum_patches)(const Patches<Real>&);
   int product_lanes;
 };
 

@@ -147,6 +147,107 @@ void multiply(const Products<Real>& p) {
   }
 }
 
+// `kRows` x `kVectors` accumulators stay in registers through the whole sum.
+template <typename Real, int kRows, int kVectors>
+inline void matmul_block(const MatrixProduct<Real>& m, int64_t row, int64_t column) {
+  constexpr int step = VectorOf<Real>::lanes;
+  Vector<Real> sums[kRows][kVectors] = {};
+  const Real* const matrix = m.matrix + row * m.matrix_pitch;
+  const Real* panel = m.panel + column;
+  for (int64_t t = 0; t < m.terms; ++t, panel += m.panel_pitch) {
+    Vector<Real> common[kVectors];
+#pragma GCC unroll 8
+    for (int v = 0; v < kVectors; ++v) common[v] = load(panel + v * step);
+#pragma GCC unroll 8
+    for (int i = 0; i < kRows; ++i) {
+      const Vector<Real> weight = matrix[i * m.matrix_pitch + t] - Vector<Real>{};
+#pragma GCC unroll 8
+      for (int v = 0; v < kVectors; ++v) sums[i][v] += weight * common[v];
+    }
+  }
+#pragma GCC unroll 8
+  for (int i = 0; i < kRows; ++i) {
+#pragma GCC unroll 8
+    for (int v = 0; v < kVectors; ++v) {
+      Real* const out = m.out + (row + i) * m.out_pitch + column + v * step;
+      store(out, m.add ? load(out) + sums[i][v] : sums[i][v]);
+    }
+  }
+}
+
+template <typename Real, int kVectors>
+inline void matmul_columns(const MatrixProduct<Real>& m, int64_t column) {
+  constexpr int most = 6;
+  const int64_t blocks = (m.rows + most - 1) / most;
+  int64_t row = 0;
+  for (int64_t block = 0; block < blocks; ++block) {
+    const int64_t end = m.rows * (block + 1) / blocks;
+    switch (end - row) {
+      case 1: matmul_block<Real, 1, kVectors>(m, row, column); break;
+      case 2: matmul_block<Real, 2, kVectors>(m, row, column); break;
+      case 3: matmul_block<Real, 3, kVectors>(m, row, column); break;
+      case 4: matmul_block<Real, 4, kVectors>(m, row, column); break;
+      case 5: matmul_block<Real, 5, kVectors>(m, row, column); break;
+      default: matmul_block<Real, 6, kVectors>(m, row, column); break;
+    }
+    row = end;
+  }
+}
+
+template <typename Real>
+void matmul(const MatrixProduct<Real>& m) {
+  constexpr int step = VectorOf<Real>::lanes;
+  int64_t column = 0;
+  for (; column + step < m.columns; column += 2 * step) matmul_columns<Real, 2>(m, column);
+  if (column < m.columns) matmul_columns<Real, 1>(m, column);
+}
+
+template <typename Real>
+void scale_patches(const Patches<Real>& p) {
+  constexpr int step = VectorOf<Real>::lanes;
+  for (int64_t pixel = 0; pixel < p.pixels; pixel += step) {
+    for (int64_t plane = 0; plane < p.planes; ++plane) {
+      const Real* const image = p.image + plane * p.plane_pitch + pixel;
+      Real* const panel = p.panel + plane * p.panel_taps * p.panel_pitch + pixel;
+      for (int k = 0; k < p.taps; ++k) {
+        store(panel + p.tap[k] * p.panel_pitch,
+              load(image + p.image_offset[k]) * load(p.factors + k * p.factors_pitch + pixel));
+      }
+    }
+  }
+}
+
+template <typename Real, int kTaps>
+inline void sum_patches_block(const Patches<Real>& p, int first, int64_t pixel) {
+  Vector<Real> sums[kTaps] = {};
+  const Real* image = p.image + pixel;
+  const Real* panel = p.panel + pixel;
+  for (int64_t plane = 0; plane < p.planes; ++plane) {
+#pragma GCC unroll 8
+    for (int k = 0; k < kTaps; ++k) {
+      sums[k] += load(image + p.image_offset[first + k]) *
+                 load(panel + p.tap[first + k] * p.panel_pitch);
+    }
+    image += p.plane_pitch;
+    panel += p.panel_taps * p.panel_pitch;
+  }
+#pragma GCC unroll 8
+  for (int k = 0; k < kTaps; ++k) {
+    store(p.factors + (first + k) * p.factors_pitch + pixel, sums[k]);
+  }
+}
+
+template <typename Real>
+void sum_patches(const Patches<Real>& p) {
+  constexpr int step = VectorOf<Real>::lanes;
+  for (int64_t pixel = 0; pixel < p.pixels; pixel += step) {
+    int tap = 0;
+    for (; tap + 6 <= p.taps; tap += 6) sum_patches_block<Real, 6>(p, tap, pixel);
+    for (; tap + 3 <= p.taps; tap += 3) sum_patches_block<Real, 3>(p, tap, pixel);
+    for (; tap < p.taps; ++tap) sum_patches_block<Real, 1>(p, tap, pixel);
+  }
+}
+
 inline uint32_t bits_of(float value) {
   uint32_t bits;
   __builtin_memcpy(&bits, &value, sizeof bits);
@@ -223,7 +324,8 @@ void store_bfloat16(const float* source, int64_t count, uint16_t* target) {
 
 template <typename Real>
 constexpr Rows<Real> table() {
-  return {contract<Real>, mix<Real>, multiply<Real>, VectorOf<Real>::lanes};
+  return {contract<Real>,      mix<Real>,         multiply<Real>,        matmul<Real>,
+          scale_patches<Real>, sum_patches<Real>, VectorOf<Real>::lanes};
 }
 
 extern const InstructionSet instruction_set;

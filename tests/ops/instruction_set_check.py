@@ -8,7 +8,7 @@ import sys
 import torch
 
 import ksdiff_ops
-from ksdiff_ops import dynamic_conv, lowrank_dynamic_conv, tucker_kernel
+from ksdiff_ops import adaptive_conv2d, dynamic_conv, lowrank_dynamic_conv, tucker_kernel
 
 
 def _tucker(core, *factors, backend):
@@ -23,6 +23,7 @@ def _check_operators(dtype: torch.dtype) -> None:
     for operator, *inputs in (
         (dynamic_conv, random(2, 6, 9, 37), random(2, 1, 5, 3, 9, 37)),
         (lowrank_dynamic_conv, random(2, 6, 9, 37), random(2, 2, 3, 9, 37), random(2, 2, 3, 3, 5)),
+        (adaptive_conv2d, random(2, 6, 9, 37), random(2, 5, 3, 9, 37), random(7, 6, 5, 3)),
         (_tucker, random(2, 3, 2, 2, 1), *factors),
     ):
         results = []

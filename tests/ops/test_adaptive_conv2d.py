@@ -2,11 +2,15 @@
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from ops_accuracy import assert_as_accurate_as_pytorch, with_gradients
 from torch.nn import functional as F
 
 from ksdiff_ops import adaptive_conv2d
 
 pytestmark = pytest.mark.usefixtures("poisoned", "seeded")
+DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
 
 def tensors(batch, channels, size, kernel, dtype=torch.float32):
@@ -14,6 +18,50 @@ def tensors(batch, channels, size, kernel, dtype=torch.float32):
     x = torch.randn(batch, into, *size, dtype=dtype)
     attention = torch.randn(batch, *kernel, *size, dtype=dtype)
     return x, attention, torch.randn(out, into, *kernel, dtype=dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kernel", [(1, 1), (3, 3), (5, 5), (4, 3), (1, 5)])
+@pytest.mark.parametrize("channels", [(6, 13), (33, 8), (1, 1)])
+def test_kernel_sizes_channels_and_dtypes(dtype, kernel, channels):
+    inputs = tensors(2, channels, (9, 19), kernel, dtype)
+    assert_as_accurate_as_pytorch(adaptive_conv2d, inputs)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 129), (151, 1), (3, 151), (2, 300), (70, 33)])
+def test_odd_image_sizes(size):
+    assert_as_accurate_as_pytorch(adaptive_conv2d, tensors(1, (4, 5), size, (5, 3)))
+
+
+def test_wide_images_and_many_channels_take_several_tiles_and_tasks():
+    assert_as_accurate_as_pytorch(adaptive_conv2d, tensors(1, (130, 3), (20, 120), (3, 3)))
+    assert_as_accurate_as_pytorch(adaptive_conv2d, tensors(2, (2, 3), (40, 1100), (3, 3)))
+
+
+@settings(deadline=None, max_examples=20)
+@given(
+    batch=st.integers(0, 3),
+    channels=st.tuples(st.integers(1, 9), st.integers(1, 9)),
+    size=st.tuples(st.integers(1, 12), st.integers(1, 70)),
+    kernel=st.tuples(st.integers(1, 6), st.integers(1, 6)),
+    dtype=st.sampled_from(DTYPES),
+)
+def test_random_arguments(batch, channels, size, kernel, dtype):
+    inputs = tensors(batch, channels, size, kernel, dtype)
+    assert_as_accurate_as_pytorch(adaptive_conv2d, inputs)
+
+
+def test_same_bits_for_every_number_of_threads():
+    inputs = tensors(2, (6, 20), (65, 70), (3, 3))
+    first = with_gradients(adaptive_conv2d, inputs, "cpu")
+    threads = torch.get_num_threads()
+    try:
+        for count in (1, 3):
+            torch.set_num_threads(count)
+            again = with_gradients(adaptive_conv2d, inputs, "cpu")
+            assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+    finally:
+        torch.set_num_threads(threads)
 
 
 @pytest.mark.parametrize("bias", [(), (4,), (2, 4)])

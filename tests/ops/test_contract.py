@@ -113,6 +113,10 @@ LOW_LEVEL = {
         *((2, 5, 3, 3, 2), (2, 4, 3, 2, 1), (2, 5, 4), (2, 3, 3), (2, 3, 2), (2, 2, 1)),
         (5, 3, 3, 2),
     ),
+    "adaptive_conv2d": ((2, 3, 4, 5), (2, 3, 2, 4, 5), (6, 3, 3, 2)),
+    "adaptive_conv2d_grad_input": ((2, 6, 4, 5), (2, 3, 2, 4, 5), (6, 3, 3, 2)),
+    "adaptive_conv2d_grad_attention": ((2, 6, 4, 5), (2, 3, 4, 5), (6, 3, 3, 2)),
+    "adaptive_conv2d_grad_weight": ((2, 6, 4, 5), (2, 3, 4, 5), (2, 3, 2, 4, 5)),
 }
 
 
@@ -265,6 +269,10 @@ def test_empty_batches_give_empty_outputs_and_zero_gradients(backend):
     kernel = tucker_kernel(torch.randn(0, 2, 2, 2, 2), factors, base, backend=backend)
     assert kernel.shape == (0, 5, 4, 3, 3)
     assert torch.equal(torch.autograd.grad(kernel.sum(), base)[0], torch.zeros_like(base))
+    mixer = torch.randn(6, 4, 3, 3, requires_grad=True)
+    y = adaptive_conv2d(x, torch.randn(0, 3, 3, 5, 6), mixer, backend=backend)
+    assert y.shape == (0, 6, 5, 6)
+    assert torch.equal(torch.autograd.grad(y.sum(), mixer)[0], torch.zeros_like(mixer))
 
 
 @pytest.mark.parametrize("backend", ["cpu", "reference"])
@@ -284,6 +292,15 @@ def test_autocast_lowers_convolutions_and_raises_kernels_to_float32(backend):
     assert kernel.dtype == torch.float32
     assert torch.autograd.grad(dense.sum() + mixed.sum(), x)[0].dtype == torch.float32
     assert torch.equal(dense, dynamic_conv(x.bfloat16(), weight, backend=backend))
+
+
+def test_autocast_lowers_convolutions_with_bias():
+    x, bias = torch.randn(2, 4, 5, 6, requires_grad=True), torch.randn(3)
+    with torch.autocast("cpu", torch.bfloat16):
+        own = batched_conv2d(x, torch.randn(2, 3, 4, 3, 3), bias)
+        scaled = adaptive_conv2d(x, torch.randn(2, 3, 3, 5, 6), torch.randn(3, 4, 3, 3), bias)
+    assert (own.dtype, scaled.dtype) == (torch.bfloat16, torch.bfloat16)
+    assert torch.autograd.grad(own.sum() + scaled.sum(), x)[0].dtype == torch.float32
 
 
 def test_meta_tensors_give_shapes():

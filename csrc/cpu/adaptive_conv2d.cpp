@@ -1,0 +1,452 @@
+// adaptive_conv2d and its gradients on the CPU. Patches are scaled a strip of pixels at a time,
+// into a panel that stays in the first cache, and multiplied by the kernel from there.
+#include "stored_kernels.h"
+
+namespace ksdiff_ops::cpu {
+namespace {
+
+// Shape's channels are those of the image that patches are taken from.
+struct Problem {
+  Shape shape;
+  int64_t others;  // channels on the other side of the kernel
+
+  int64_t patch() const { return shape.channels * shape.taps(); }
+};
+
+Problem problem_of(int64_t batch, int64_t channels, int64_t others, int64_t height, int64_t width,
+                   int64_t kernel_y, int64_t kernel_x) {
+  return {{batch, 1, channels, height, width, kernel_y, kernel_x, height, width}, others};
+}
+
+// "same" padding above and to the left; `mirrored` is the view of the gradient of the image, to
+// which a tap leads in the opposite direction.
+Window same_window(const Shape& shape, bool mirrored) {
+  const int64_t y = mirrored ? shape.kernel_y / 2 : (shape.kernel_y - 1) / 2;
+  const int64_t x = mirrored ? shape.kernel_x / 2 : (shape.kernel_x - 1) / 2;
+  return {1, 1, y, x, 1, 1};
+}
+
+// Neighbourhoods of some neighbouring pixels of a row, with or without attention.
+template <typename Real>
+class Neighbourhoods {
+ public:
+  Neighbourhoods(const Problem& problem, Numbers numbers, const void* image, const void* attention,
+                 bool mirrored, int64_t tile)
+      : shape_(problem.shape),
+        window_(same_window(shape_, mirrored)),
+        mirrored_(mirrored),
+        numbers_(numbers),
+        image_(image),
+        ring_(forward_slots(shape_, window_), shape_.channels, {0}, 1, tile + shape_.kernel_x - 1),
+        pitch_(round_up(tile, kRowQuantum)),
+        factors_(shape_.taps() * pitch_),
+        zeros_(pitch_),
+        attention_(shape_, numbers, attention),
+        scaled_(attention != nullptr) {}
+
+  void start(int64_t image_index, int64_t x0, int64_t pixels) {
+    ring_.start({numbers_, image_, image_index * shape_.channels * shape_.image_plane(),
+                 shape_.channels, shape_.height, shape_.width},
+                x0 - window_.padding_x);
+    attention_.start(image_index, x0, pixels);
+    x0_ = x0;
+    pixels_ = pixels;
+  }
+
+  void move_to(int64_t y) {
+    taps_.clear();
+    tap_.clear();
+    offset_.clear();
+    for (int64_t i = 0; i < shape_.kernel_y; ++i) {
+      const int64_t row = y + i - window_.padding_y;
+      if (row < 0 || row >= shape_.height) continue;
+      const int64_t offset = ring_.offset_of(row);
+      for (int64_t j = 0; j < shape_.kernel_x; ++j) {
+        const int64_t tap = i * shape_.kernel_x + j;
+        tap_.push_back(tap);
+        offset_.push_back(offset + j);
+        taps_.push_back(mirrored_
+                            ? Tap{shape_.taps() - 1 - tap, row, x0_ + j - window_.padding_x}
+                            : Tap{tap, y, x0_});
+      }
+    }
+    if (scaled_) attention_.fill(taps_, pixels_, factors_.data(), pitch_);
+  }
+
+  // panel[c, tap][p] = neighbour * factor
+  void scale(int64_t pixel, int64_t pixels, Real* panel, int64_t panel_pitch) {
+    if (static_cast<int64_t>(tap_.size()) < shape_.taps()) {
+      std::fill(panel, panel + shape_.channels * shape_.taps() * panel_pitch, Real{});
+    }
+    rows<Real>().scale_patches(patches(pixel, pixels, panel, panel_pitch));
+  }
+
+  // factor = sum over channels of neighbour * panel[c, tap][p]
+  void sum(int64_t pixel, int64_t pixels, Real* panel, int64_t panel_pitch) {
+    rows<Real>().sum_patches(patches(pixel, pixels, panel, panel_pitch));
+  }
+
+  // Calls take(tap, row of factors) for all taps; those that miss the image have zeros.
+  template <class Take>
+  void for_each_tap(const Take& take) {
+    for (int64_t tap = 0, k = 0; tap < shape_.taps(); ++tap) {
+      const bool meets = k < static_cast<int64_t>(tap_.size()) && tap_[k] == tap;
+      take(tap, meets ? factors_.data() + k++ * pitch_ : zeros_.data());
+    }
+  }
+
+ private:
+  Patches<Real> patches(int64_t pixel, int64_t pixels, Real* panel, int64_t panel_pitch) {
+    return {ring_.data() + pixel, ring_.plane_pitch(), shape_.channels, offset_.data(),
+            tap_.data(), static_cast<int>(tap_.size()), factors_.data() + pixel, pitch_,
+            panel, shape_.taps(), panel_pitch, pixels};
+  }
+
+  const Shape& shape_;
+  Window window_;
+  bool mirrored_;
+  Numbers numbers_;
+  const void* image_;
+  RowRing<Real> ring_;
+  int64_t pitch_;
+  Scratch<Real> factors_, zeros_;
+  StoredKernels<Real> attention_;
+  bool scaled_;
+  std::vector<Tap> taps_;
+  std::vector<int64_t> tap_, offset_;
+  int64_t x0_ = 0, pixels_ = 0;
+};
+
+// The kernel [Cout, Cin, taps] in the order of axes that a product reads it in.
+template <typename Real>
+class Kernel {
+ public:
+  Kernel(const Tensor& weight, Numbers numbers)
+      : out_(weight.size(0)), in_(weight.size(1)), taps_(weight.size(2) * weight.size(3)),
+        loaded_(out_ * in_ * taps_), arranged_(out_ * in_ * taps_) {
+    const Tensor kernel = torch::stable::contiguous(weight);
+    load_row(numbers, kernel.const_data_ptr(), 0, out_ * in_ * taps_, loaded_.data());
+  }
+
+  const Real* straight() { return loaded_.data(); }  // [Cout, Cin * taps]
+
+  const Real* mirrored() {  // [Cin, Cout * taps], taps from the last to the first
+    for_each([&](int64_t o, int64_t c, int64_t tap) {
+      return (c * out_ + o) * taps_ + taps_ - 1 - tap;
+    });
+    return arranged_.data();
+  }
+
+  const Real* transposed() {  // [Cin * taps, Cout]
+    for_each([&](int64_t o, int64_t c, int64_t tap) { return (c * taps_ + tap) * out_ + o; });
+    return arranged_.data();
+  }
+
+ private:
+  template <class Place>
+  void for_each(const Place& place) {
+    const Real* source = loaded_.data();
+    for (int64_t o = 0; o < out_; ++o) {
+      for (int64_t c = 0; c < in_; ++c) {
+        for (int64_t tap = 0; tap < taps_; ++tap) arranged_.data()[place(o, c, tap)] = *source++;
+      }
+    }
+  }
+
+  int64_t out_, in_, taps_;
+  Scratch<Real> loaded_, arranged_;
+};
+
+// Some rows of one image; how many follows from the shape alone, so that sums that are made per
+// part are the same for every number of threads.
+struct Parts {
+  const Shape& shape;
+  int64_t rows;  // of one part
+
+  int64_t per_image() const { return ceil_div(shape.height, rows); }
+  int64_t count() const { return shape.batch * per_image(); }
+  int64_t image(int64_t part) const { return part / per_image(); }
+  int64_t first(int64_t part) const { return part % per_image() * rows; }
+  int64_t last(int64_t part) const { return std::min(first(part) + rows, shape.height); }
+};
+
+template <class Body>
+void for_parts(const Problem& problem, const Parts& parts, const Body& body) {
+  const int64_t work = parts.rows * problem.shape.width * problem.patch() * problem.others;
+  for_tasks(parts.count(), work, body);
+}
+
+template <typename Real>
+int64_t strip_of() {
+  return 2 * rows<Real>().product_lanes;
+}
+
+// out[o][p] = sum over channels and taps of matrix[o][c, tap] * the scaled neighbours of p
+template <typename Real>
+void convolve(const Problem& problem, Numbers numbers, const void* image, const void* attention,
+              bool mirrored, const Real* matrix, void* out) {
+  const Shape& shape = problem.shape;
+  const int64_t tile = forward_tile<Real>(shape, same_window(shape, mirrored));
+  const int64_t strip = strip_of<Real>(), tile_pitch = round_up(tile, strip);
+  const Parts parts{shape, rows_per_task(shape.height, shape.batch)};
+
+  for_parts(problem, parts, [&](int64_t begin, int64_t end) {
+    Neighbourhoods<Real> near(problem, numbers, image, attention, mirrored, tile);
+    Scratch<Real> panel(problem.patch() * strip), out_tile(problem.others * tile_pitch);
+    for (int64_t part = begin; part < end; ++part) {
+      for (int64_t x0 = 0; x0 < shape.width; x0 += tile) {
+        const int64_t pixels = std::min(tile, shape.width - x0);
+        near.start(parts.image(part), x0, pixels);
+        for (int64_t y = parts.first(part); y < parts.last(part); ++y) {
+          near.move_to(y);
+          const int64_t index = parts.image(part) * problem.others * shape.image_plane() +
+                                y * shape.width + x0;
+          Real* const direct =
+              pixels % strip == 0 ? direct_rows<Real>(numbers, out, index, pixels) : nullptr;
+          Real* const target = direct ? direct : out_tile.data();
+          const int64_t pitch = direct ? shape.image_plane() : tile_pitch;
+          for (int64_t p = 0; p < pixels; p += strip) {
+            near.scale(p, strip, panel.data(), strip);
+            rows<Real>().matmul({matrix, problem.patch(), panel.data(), strip, target + p, pitch,
+                                 problem.others, problem.patch(), strip, false});
+          }
+          if (direct) continue;
+          for (int64_t o = 0; o < problem.others; ++o) {
+            store_row(numbers, target + o * pitch, pixels, out, index + o * shape.image_plane());
+          }
+        }
+      }
+    }
+  });
+}
+
+// out[tap][p] = sum over channels of image[c][neighbour of p] * (matrix[c, tap][o] . grad[o][p])
+template <typename Real>
+void correlate(const Problem& problem, Numbers numbers, const void* image, const void* grad,
+               const Real* matrix, void* out) {
+  const Shape& shape = problem.shape;
+  const int64_t tile = forward_tile<Real>(shape, same_window(shape, false));
+  const int64_t strip = strip_of<Real>();
+  const Parts parts{shape, rows_per_task(shape.height, shape.batch)};
+
+  for_parts(problem, parts, [&](int64_t begin, int64_t end) {
+    Neighbourhoods<Real> near(problem, numbers, image, nullptr, false, tile);
+    RowRing<Real> grad_row(1, problem.others, {0}, 1, round_up(tile, strip));
+    Scratch<Real> panel(problem.patch() * strip);
+    for (int64_t part = begin; part < end; ++part) {
+      const int64_t image_index = parts.image(part);
+      for (int64_t x0 = 0; x0 < shape.width; x0 += tile) {
+        const int64_t pixels = std::min(tile, shape.width - x0);
+        near.start(image_index, x0, pixels);
+        grad_row.start({numbers, grad, image_index * problem.others * shape.image_plane(),
+                        problem.others, shape.height, shape.width},
+                       x0);
+        for (int64_t y = parts.first(part); y < parts.last(part); ++y) {
+          near.move_to(y);
+          grad_row.offset_of(y);
+          for (int64_t p = 0; p < pixels; p += strip) {
+            rows<Real>().matmul({matrix, problem.others, grad_row.data() + p,
+                                 grad_row.plane_pitch(), panel.data(), strip, problem.patch(),
+                                 problem.others, strip, false});
+            near.sum(p, strip, panel.data(), strip);
+          }
+          const int64_t index = image_index * shape.taps() * shape.out_plane() +
+                                y * shape.width + x0;
+          near.for_each_tap([&](int64_t tap, const Real* sums) {
+            store_row(numbers, sums, pixels, out, index + tap * shape.out_plane());
+          });
+        }
+      }
+    }
+  });
+}
+
+// sums[c, tap][o] = sum over pixels of the scaled neighbours of p * grad[o][p], one to a part
+template <typename Real>
+void accumulate(const Problem& problem, Numbers numbers, const void* image, const void* attention,
+                const void* grad, const Parts& parts, Real* sums, int64_t sums_pitch) {
+  constexpr int64_t panel_numbers = 64 * 1024;  // for the second cache
+  const Shape& shape = problem.shape;
+  const int64_t others = problem.others, patch = problem.patch();
+  const int64_t tile = forward_tile<Real>(shape, same_window(shape, false));
+  const int64_t strip = std::clamp<int64_t>(panel_numbers / patch / 16 * 16, 32, 128);
+  const int64_t panel_pitch = strip + 16;  // no power of two: rows would share a set of the cache
+
+  for_parts(problem, parts, [&](int64_t begin, int64_t end) {
+    Neighbourhoods<Real> near(problem, numbers, image, attention, false, tile);
+    RowRing<Real> grad_row(1, others, {0}, 1, tile);
+    Scratch<Real> panel(patch * panel_pitch), turned(tile * sums_pitch);
+    for (int64_t part = begin; part < end; ++part) {
+      const int64_t image_index = parts.image(part);
+      Real* const part_sums = sums + part * patch * sums_pitch;
+      std::fill(part_sums, part_sums + patch * sums_pitch, Real{});
+      for (int64_t x0 = 0; x0 < shape.width; x0 += tile) {
+        const int64_t pixels = std::min(tile, shape.width - x0);
+        near.start(image_index, x0, pixels);
+        grad_row.start({numbers, grad, image_index * others * shape.image_plane(), others,
+                        shape.height, shape.width},
+                       x0);
+        for (int64_t y = parts.first(part); y < parts.last(part); ++y) {
+          near.move_to(y);
+          grad_row.offset_of(y);
+          for (int64_t o = 0; o < others; ++o) {
+            const Real* const source = grad_row.data() + o * grad_row.plane_pitch();
+            Real* const target = turned.data() + o;
+            for (int64_t p = 0; p < pixels; ++p) target[p * sums_pitch] = source[p];
+          }
+          for (int64_t p = 0; p < pixels; p += strip) {
+            const int64_t count = std::min(strip, pixels - p);
+            near.scale(p, count, panel.data(), panel_pitch);
+            rows<Real>().matmul({panel.data(), panel_pitch, turned.data() + p * sums_pitch,
+                                 sums_pitch, part_sums, sums_pitch, patch, count, others, true});
+          }
+        }
+      }
+    }
+  });
+}
+
+// The fewest rows to a part that keep the parts' sums within some megabytes, in at most 32 parts.
+int64_t rows_per_sum(const Problem& problem, int64_t part_bytes) {
+  constexpr int64_t most_bytes = 16 << 20, least = 4, most = 32;
+  const Shape& shape = problem.shape;
+  const int64_t wanted = std::clamp<int64_t>(most_bytes / std::max<int64_t>(part_bytes, 1), least, most);
+  return std::max<int64_t>(ceil_div(shape.height * shape.batch, wanted), 1);
+}
+
+void check_image(const char* name, const Tensor& image, const Tensor& lead) {
+  check_rank(name, image, 4);
+  check_alike(name, image, lead);
+  for (int64_t axis : {0, 2, 3}) check_size(name, image, axis, lead.size(axis));
+}
+
+void check_attention(const Tensor& attention, const Tensor& lead) {
+  check_rank("attention", attention, 5);
+  check_alike("attention", attention, lead);
+  check_size("attention", attention, 0, lead.size(0));
+  check_size("attention", attention, 3, lead.size(2));
+  check_size("attention", attention, 4, lead.size(3));
+  STD_TORCH_CHECK(attention.size(1) > 0 && attention.size(2) > 0,
+                  "attention: expected a kernel of at least 1 x 1, got shape ", text_of(attention));
+}
+
+void check_weight(const Tensor& weight, const Tensor& lead) {
+  check_rank("weight", weight, 4);
+  check_alike("weight", weight, lead);
+  STD_TORCH_CHECK(weight.size(2) > 0 && weight.size(3) > 0,
+                  "weight: expected a kernel of at least 1 x 1, got shape ", text_of(weight));
+}
+
+void check_same_taps(const Tensor& attention, const Tensor& weight) {
+  check_size("weight", weight, 2, attention.size(1));
+  check_size("weight", weight, 3, attention.size(2));
+}
+
+Tensor forward(const Tensor& x, const Tensor& attention, const Tensor& weight) {
+  check_rank("x", x, 4);
+  check_attention(attention, x);
+  check_weight(weight, x);
+  check_same_taps(attention, weight);
+  check_size("weight", weight, 1, x.size(1));
+  const Problem problem = problem_of(x.size(0), x.size(1), weight.size(0), x.size(2), x.size(3),
+                                     weight.size(2), weight.size(3));
+  const Numbers numbers = numbers_of(x);
+  const Tensor image = torch::stable::contiguous(x),
+               factors = torch::stable::contiguous(attention);
+  Tensor out =
+      torch::stable::new_empty(x, Sizes{x.size(0), weight.size(0), x.size(2), x.size(3)});
+  with_real(numbers, [&](auto real) {
+    using Real = decltype(real);
+    Kernel<Real> kernel(weight, numbers);
+    convolve<Real>(problem, numbers, image.const_data_ptr(), factors.const_data_ptr(), false,
+                   kernel.straight(), out.mutable_data_ptr());
+  });
+  return out;
+}
+
+Tensor grad_input(const Tensor& grad, const Tensor& attention, const Tensor& weight) {
+  check_rank("grad", grad, 4);
+  check_attention(attention, grad);
+  check_weight(weight, grad);
+  check_same_taps(attention, weight);
+  check_size("weight", weight, 0, grad.size(1));
+  const Problem problem = problem_of(grad.size(0), grad.size(1), weight.size(1), grad.size(2),
+                                     grad.size(3), weight.size(2), weight.size(3));
+  const Numbers numbers = numbers_of(grad);
+  const Tensor from = torch::stable::contiguous(grad),
+               factors = torch::stable::contiguous(attention);
+  Tensor out = torch::stable::new_empty(
+      grad, Sizes{grad.size(0), weight.size(1), grad.size(2), grad.size(3)});
+  with_real(numbers, [&](auto real) {
+    using Real = decltype(real);
+    Kernel<Real> kernel(weight, numbers);
+    convolve<Real>(problem, numbers, from.const_data_ptr(), factors.const_data_ptr(), true,
+                   kernel.mirrored(), out.mutable_data_ptr());
+  });
+  return out;
+}
+
+Tensor grad_attention(const Tensor& grad, const Tensor& x, const Tensor& weight) {
+  check_rank("grad", grad, 4);
+  check_image("x", x, grad);
+  check_weight(weight, grad);
+  check_size("weight", weight, 0, grad.size(1));
+  check_size("weight", weight, 1, x.size(1));
+  const Problem problem = problem_of(x.size(0), x.size(1), grad.size(1), x.size(2), x.size(3),
+                                     weight.size(2), weight.size(3));
+  const Numbers numbers = numbers_of(grad);
+  const Tensor from = torch::stable::contiguous(grad), image = torch::stable::contiguous(x);
+  Tensor out = torch::stable::new_empty(
+      grad, Sizes{x.size(0), weight.size(2), weight.size(3), x.size(2), x.size(3)});
+  with_real(numbers, [&](auto real) {
+    using Real = decltype(real);
+    Kernel<Real> kernel(weight, numbers);
+    correlate<Real>(problem, numbers, image.const_data_ptr(), from.const_data_ptr(),
+                    kernel.transposed(), out.mutable_data_ptr());
+  });
+  return out;
+}
+
+Tensor grad_weight(const Tensor& grad, const Tensor& x, const Tensor& attention) {
+  check_rank("grad", grad, 4);
+  check_image("x", x, grad);
+  check_attention(attention, grad);
+  const Problem problem = problem_of(x.size(0), x.size(1), grad.size(1), x.size(2), x.size(3),
+                                     attention.size(1), attention.size(2));
+  const Shape& shape = problem.shape;
+  const Numbers numbers = numbers_of(grad);
+  const Tensor from = torch::stable::contiguous(grad), image = torch::stable::contiguous(x),
+               factors = torch::stable::contiguous(attention);
+  Tensor out = torch::stable::new_empty(
+      grad, Sizes{problem.others, shape.channels, shape.kernel_y, shape.kernel_x});
+  with_real(numbers, [&](auto real) {
+    using Real = decltype(real);
+    const int64_t pitch = round_up(problem.others, rows<Real>().product_lanes);
+    const int64_t part_numbers = problem.patch() * pitch;
+    const Parts parts{shape, rows_per_sum(problem, part_numbers * sizeof(Real))};
+    Scratch<Real> sums(parts.count() * part_numbers), total(problem.others * problem.patch());
+    accumulate<Real>(problem, numbers, image.const_data_ptr(), factors.const_data_ptr(),
+                     from.const_data_ptr(), parts, sums.data(), pitch);
+    for (int64_t m = 0; m < problem.patch(); ++m) {
+      for (int64_t o = 0; o < problem.others; ++o) {
+        double sum = 0;
+        for (int64_t part = 0; part < parts.count(); ++part) {
+          sum += sums.data()[part * part_numbers + m * pitch + o];
+        }
+        total.data()[o * problem.patch() + m] = static_cast<Real>(sum);
+      }
+    }
+    store_row(numbers, total.data(), problem.others * problem.patch(), out.mutable_data_ptr(), 0);
+  });
+  return out;
+}
+
+}  // namespace
+}  // namespace ksdiff_ops::cpu
+
+STABLE_TORCH_LIBRARY_IMPL(ksdiff_ops, CPU, m) {
+  m.impl("adaptive_conv2d", TORCH_BOX(&ksdiff_ops::cpu::forward));
+  m.impl("adaptive_conv2d_grad_input", TORCH_BOX(&ksdiff_ops::cpu::grad_input));
+  m.impl("adaptive_conv2d_grad_attention", TORCH_BOX(&ksdiff_ops::cpu::grad_attention));
+  m.impl("adaptive_conv2d_grad_weight", TORCH_BOX(&ksdiff_ops::cpu::grad_weight));
+}

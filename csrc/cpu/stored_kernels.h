@@ -1,0 +1,41 @@
+// Per-pixel kernels that are read from memory, a tile at a time.
+#pragma once
+
+#include "pixel_conv.h"
+
+namespace ksdiff_ops::cpu {
+
+template <typename Real>
+class StoredKernels {
+ public:
+  StoredKernels(const Shape& shape, Numbers numbers, const void* data)
+      : shape_(shape), numbers_(numbers), data_(data) {}
+
+  void start(int64_t image_index, int64_t, int64_t) {
+    first_ = image_index * shape_.taps() * shape_.out_plane();
+  }
+
+  void fill(const std::vector<Tap>& taps, int64_t pixels, Real* tile, int64_t pitch) const {
+    for (const Tap& tap : taps) {
+      const int64_t from = std::clamp<int64_t>(-tap.column, 0, pixels);
+      const int64_t to = std::clamp<int64_t>(shape_.out_width - tap.column, from, pixels);
+      std::fill(tile, tile + from, Real{});
+      std::fill(tile + to, tile + pixels, Real{});
+      const int64_t index = first_ + tap.index * shape_.out_plane() + tap.row * shape_.out_width +
+                            tap.column + from;
+      if (from < to) {
+        load_row(numbers_, data_, index, to - from, tile + from);
+        prefetch_row(numbers_, data_, index + shape_.out_width, to - from);
+      }
+      tile += pitch;
+    }
+  }
+
+ private:
+  const Shape& shape_;
+  Numbers numbers_;
+  const void* data_;
+  int64_t first_ = 0;
+};
+
+}  // namespace ksdiff_ops::cpu
