@@ -24,11 +24,13 @@ class PriorConfig:
     levels: int = 3  # M, the levels of the pyramid
     width: int = 32  # of PLFE1; PLFE2 has half of it
     heads: int = 4
+    encoder: str = "plfe"  # or concat: plain convolutions of the concatenated images
+    source: str = "diffusion"  # or none: one learnt constant for every scene
 
 
 @dataclass(frozen=True)
 class DiffusionConfig:
-    """Latent DDPM with a z0-predicting denoiser; schedule after DiffIR."""
+    """Latent DDPM; schedule after DiffIR."""
 
     steps: int = 4  # T
     sampling_steps: int = 4  # DDIM evaluations at inference, at most ``steps``
@@ -36,6 +38,7 @@ class DiffusionConfig:
     beta_end: float = 0.99
     width: int = 96
     depth: int = 3
+    predict: str = "z0"  # what the denoiser predicts; or noise
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,8 @@ class KernelConfig:
     ranks: tuple[int, int, int, int] = (4, 4, 2, 2)
     width: int = 32  # of the factor generator's backbone and attention
     heads: int = 4
+    generator: str = "tucker"  # or mlp (every element of W from an MLP), or plain (base kernels)
+    layers: tuple[str, ...] = ()  # names (patterns) in a plug-in network; all by default
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,8 @@ class InjectionConfig:
 class ModelConfig:
     bands: int = 4
     ratio: int = 4
+    # pannext-u with the injection head, or a plug-in: dicnn, fusionnet, lagnet.
+    network: str = "pannext-u"
     widths: tuple[int, ...] = (
         48,
         96,

@@ -25,9 +25,16 @@ class Schedule(nn.Module):
         alpha_bar = self.alpha_bar[t][:, None, None]
         return alpha_bar.sqrt() * z0 + (1 - alpha_bar).sqrt() * noise
 
+    def remove_noise(self, z: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+        """The z_0 that ``add_noise`` made z_t [B, N, C_z] from; t [B] in 0 ... T."""
+        alpha_bar = self.alpha_bar[t][:, None, None]
+        return (z - (1 - alpha_bar).sqrt() * noise) / alpha_bar.sqrt()
+
 
 class Denoiser(nn.Module):
     """z_theta(z_t, t, c): predicts the clean latent z0 directly (paper; steadier than noise here).
+
+    With ``diffusion.predict: noise`` its output is taken for the noise instead.
 
     A token-and-channel mixer: a few small matrix products, whatever the size of the scene.
     """

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ksdiff.models.layers import ConvBlock
 
-_PATCH = 4  # PAN pixels per side of an encoder pixel: the prior is global, not sharp
+PATCH = 4  # PAN pixels per side of an encoder pixel: the prior is global, not sharp
 
 
 class LinearCrossAttention(nn.Module):
@@ -73,15 +73,15 @@ class PLFE(nn.Module):
     ) -> None:
         super().__init__()
         self.grid = math.isqrt(tokens)
-        self.source_stem = nn.Conv2d(source_channels * _PATCH**2, width, 1)
-        self.guide_stem = nn.Conv2d(guide_channels * _PATCH**2, width, 1)
+        self.source_stem = nn.Conv2d(source_channels * PATCH**2, width, 1)
+        self.guide_stem = nn.Conv2d(guide_channels * PATCH**2, width, 1)
         self.levels = nn.ModuleList(FusionLevel(width, heads) for _ in range(levels))
         self.guide_blocks = nn.ModuleList(ConvBlock(width) for _ in range(levels))
         self.project = nn.Linear(width, out_channels)
 
     def forward(self, source: Tensor, guide: Tensor) -> Tensor:
-        x = self.source_stem(_patches(source))
-        y = self.guide_stem(_patches(guide))
+        x = self.source_stem(patches(source))
+        y = self.guide_stem(patches(guide))
         for number, (level, block) in enumerate(zip(self.levels, self.guide_blocks, strict=True)):
             if number:
                 x, y = (F.avg_pool2d(branch, 2, ceil_mode=True) for branch in (x, y))
@@ -91,5 +91,6 @@ class PLFE(nn.Module):
         return self.project(pooled.flatten(2).transpose(1, 2))
 
 
-def _patches(x: Tensor) -> Tensor:
-    return F.pixel_unshuffle(x, _PATCH).contiguous(memory_format=torch.channels_last)
+def patches(x: Tensor) -> Tensor:
+    """x [B, C, H, W] -> [B, 16 C, H / 4, W / 4], channels last."""
+    return F.pixel_unshuffle(x, PATCH).contiguous(memory_format=torch.channels_last)

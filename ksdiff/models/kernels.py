@@ -111,18 +111,31 @@ class StructureAwareAttention(nn.Module):
         return [output(row) for output, row in zip(self.outputs, rows, strict=True)]
 
 
-class FactorGenerator(nn.Module):
+class LocalFeatures(nn.Module):
+    """A light backbone: local features [B, channels, H, W] -> tokens."""
+
+    def __init__(self, channels: int, width: int) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(channels * _PATCH**2, width, 1)
+        self.backbone = nn.Sequential(
+            ConvBlock(width), nn.AvgPool2d(2, ceil_mode=True), ConvBlock(width)
+        )
+
+    def tokens(self, features: Tensor) -> Tensor:
+        """Local feature tokens [B, L, D] of one window, L = 64."""
+        patches = F.pixel_unshuffle(features, _PATCH).contiguous(memory_format=torch.channels_last)
+        local = F.adaptive_avg_pool2d(self.backbone(self.stem(patches)), _TOKEN_GRID)
+        return local.flatten(2).transpose(1, 2)
+
+
+class FactorGenerator(LocalFeatures):
     """Unified factor generator: one light backbone, one attention head group per kernel mode.
 
     Local features [B, channels, H, W] -> for each layer its four factors U(n) [B, d_n, r_n].
     """
 
     def __init__(self, channels: int, layers: list[LayerShape], config: KernelConfig) -> None:
-        super().__init__()
-        self.stem = nn.Conv2d(channels * _PATCH**2, config.width, 1)
-        self.backbone = nn.Sequential(
-            ConvBlock(config.width), nn.AvgPool2d(2, ceil_mode=True), ConvBlock(config.width)
-        )
+        super().__init__(channels, config.width)
         self.modes = nn.ModuleList(
             StructureAwareAttention(
                 config.width,
@@ -132,12 +145,6 @@ class FactorGenerator(nn.Module):
             )
             for mode in range(4)
         )
-
-    def tokens(self, features: Tensor) -> Tensor:
-        """Local feature tokens [B, L, D] of one window, L = 64."""
-        patches = F.pixel_unshuffle(features, _PATCH).contiguous(memory_format=torch.channels_last)
-        local = F.adaptive_avg_pool2d(self.backbone(self.stem(patches)), _TOKEN_GRID)
-        return local.flatten(2).transpose(1, 2)
 
     def factors(self, tokens: Tensor) -> list[tuple[Tensor, ...]]:
         return list(zip(*(mode(tokens) for mode in self.modes), strict=True))
@@ -152,6 +159,10 @@ class KernelGenerator(nn.Module):
         super().__init__()
         self.core = CoreGenerator(z_channels, [layer.ranks for layer in layers])
         self.factor = FactorGenerator(feature_channels, layers, config)
+
+    def tokens(self, features: Tensor) -> Tensor:
+        """Local feature tokens [B, L, D] of features [B, C, H, W]."""
+        return self.factor.tokens(features)
 
     def forward(self, z: Tensor, tokens: Tensor, base: list[Tensor]) -> list[Tensor]:
         cores, factors = self.core(z), self.factor.factors(tokens)

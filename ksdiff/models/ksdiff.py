@@ -7,12 +7,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ksdiff.config import ModelConfig
+from ksdiff.errors import KSDiffError
 from ksdiff.inputs import FusionInputs
+from ksdiff.models.alternatives import ConcatEncoder, MLPKernelGenerator, PlainKernels
+from ksdiff.models.backbones import BACKBONES
 from ksdiff.models.diffusion import Denoiser, Schedule, ddim_sample
 from ksdiff.models.encoder import PLFE
 from ksdiff.models.injection import InjectionHead
 from ksdiff.models.kernels import KernelGenerator, layer_shape
+from ksdiff.models.modulate import Modulated, modulate
 from ksdiff.models.unet import PanNeXtU
+
+ENCODERS = {"plfe": PLFE, "concat": ConcatEncoder}
+GENERATORS = {"tucker": KernelGenerator, "mlp": MLPKernelGenerator, "plain": PlainKernels}
 
 
 class Kernels(NamedTuple):
@@ -29,28 +36,50 @@ class KSDiff(nn.Module):
     The output is the fused image [B, C, H, W] in the units of ``lms``.
     """
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, network: Modulated | None = None) -> None:
+        """Build the model of ``config``.
+
+        Args:
+            network: instead of ``config.network``: any network made by
+                :func:`~ksdiff.models.modulate.modulate`, called as network(pan, lms) -> fused
+                [B, C, H, W], PAN [B, 1, H, W] and lms in units of the band means.
+
+        Raises:
+            KSDiffError: a choice in ``config`` that does not exist.
+        """
         super().__init__()
+        _check(config)
         self.config = config
         prior, bands = config.prior, config.bands
-        encoder = {"levels": prior.levels, "heads": prior.heads, "tokens": prior.tokens}
-        self.target_encoder = PLFE(
-            bands + 2, bands, width=prior.width, out_channels=prior.channels, **encoder
-        )
-        self.condition_encoder = PLFE(
-            2, bands, width=prior.width // 2, out_channels=prior.channels, **encoder
-        )
+        encoder = {
+            "levels": prior.levels,
+            "heads": prior.heads,
+            "tokens": prior.tokens,
+            "out_channels": prior.channels,
+        }
+        kind = ENCODERS[prior.encoder]
         self.schedule = Schedule(config.diffusion)
-        self.denoiser = Denoiser(prior.tokens, prior.channels, config.diffusion)
-        self.injection = InjectionHead(bands, prior.channels, config.injection)
-        self.network = PanNeXtU(
-            bands + 2,
-            self.injection.out_channels,
-            config.widths,
-            config.depths,
-            config.expansion,
-        )
-        self.generator = KernelGenerator(
+        if prior.source == "diffusion":
+            self.target_encoder = kind(bands + 2, bands, width=prior.width, **encoder)
+            self.condition_encoder = kind(2, bands, width=prior.width // 2, **encoder)
+            self.denoiser = Denoiser(prior.tokens, prior.channels, config.diffusion)
+        else:
+            # Nothing to train, so that training needs no case of its own.
+            self.target_encoder = self.condition_encoder = self.denoiser = nn.Module()
+            self.constant_prior = nn.Parameter(torch.zeros(1, prior.tokens, prior.channels))
+        if network is None and config.network == "pannext-u":
+            self.injection = InjectionHead(bands, prior.channels, config.injection)
+            self.network = PanNeXtU(
+                bands + 2,
+                self.injection.out_channels,
+                config.widths,
+                config.depths,
+                config.expansion,
+            )
+        else:
+            self.injection = None
+            self.network = network or _backbone(config)
+        self.generator = GENERATORS[config.kernels.generator](
             prior.channels,
             bands + 2,
             [layer_shape(layer, config.kernels.ranks) for layer in self.network.modulated_layers()],
@@ -59,30 +88,50 @@ class KSDiff(nn.Module):
 
     def target_prior(self, inputs: FusionInputs, gt: Tensor) -> Tensor:
         """z_0 [B, N, C_z] of stage 1, from PLFE1 that sees the truth ``gt`` (units of lms)."""
+        if self.config.prior.source == "none":
+            return self._constant(inputs)
         return _unit(self.target_encoder(_features(inputs), gt - 1))
 
     def condition(self, inputs: FusionInputs) -> Tensor:
         """The diffusion condition c [B, N, C_z], from PLFE2 that sees PAN and LRMS only."""
+        if self.config.prior.source == "none":
+            return self._constant(inputs)
         features = _features(inputs)
         return self.condition_encoder(features[:, -2:], features[:, :-2])
 
     def denoise(self, z: Tensor, t: Tensor, condition: Tensor) -> Tensor:
-        return _unit(self.denoiser(z, t, condition))
+        """The clean prior that the denoiser believes z_t [B, N, C_z] to come from; t [B]."""
+        predicted = self.denoiser(z, t, condition)
+        if self.config.diffusion.predict == "noise":
+            predicted = self.schedule.remove_noise(z, predicted, t)
+        return _unit(predicted)
+
+    def diffusion_loss(self, z0: Tensor, noise: Tensor, t: Tensor, condition: Tensor) -> Tensor:
+        """L1 of what the denoiser predicts (z0, or the noise) at times t [B] in 1 ... T."""
+        if self.config.prior.source == "none":
+            return z0.new_zeros(())
+        noisy = self.schedule.add_noise(z0, noise, t)
+        if self.config.diffusion.predict == "noise":
+            return F.l1_loss(self.denoiser(noisy, t, condition), noise)
+        return F.l1_loss(self.denoise(noisy, t, condition), z0)
 
     def sample_prior(
         self, condition: Tensor, noise: Tensor, sampling_steps: int | None = None
     ) -> Tensor:
         """DDIM from ``noise`` [B, N, C_z] to the prior z [B, N, C_z]."""
+        if self.config.prior.source == "none":
+            return condition
         steps = sampling_steps or self.config.diffusion.sampling_steps
         return ddim_sample(self.denoise, self.schedule, condition, noise, steps)
 
     def local_tokens(self, inputs: FusionInputs) -> Tensor:
-        return self.generator.factor.tokens(_features(inputs))
+        return self.generator.tokens(_features(inputs))
 
     def kernels(self, z: Tensor, tokens: Tensor) -> Kernels:
         """Kernels from prior z [B, N, C_z] and local tokens [B, L, D]."""
         base = [layer.weight for layer in self.network.modulated_layers()]
-        return Kernels(self.generator(z, tokens, base), self.injection.basis_kernels(z))
+        basis = None if self.injection is None else self.injection.basis_kernels(z)
+        return Kernels(self.generator(z, tokens, base), basis)
 
     def estimate_kernels(
         self,
@@ -102,12 +151,39 @@ class KSDiff(nn.Module):
 
     def fuse(self, inputs: FusionInputs, kernels: Kernels) -> Tensor:
         """One pass: fused [B, C, H, W] in the units of ``lms``."""
+        if self.injection is None:
+            return self.network(_matched_pan(inputs), inputs.lms, kernels=kernels.layers)
         output = self.network(_features(inputs), kernels.layers)
         return self.injection(inputs, output, kernels.basis)
 
     def forward(self, inputs: FusionInputs, z: Tensor) -> Tensor:
         """Fuse each sample of a batch with the kernels of its own prior z [B, N, C_z]."""
         return self.fuse(inputs, self.kernels(z, self.local_tokens(inputs)))
+
+    def _constant(self, inputs: FusionInputs) -> Tensor:
+        return self.constant_prior.expand(len(inputs.pan), -1, -1)
+
+
+def _check(config: ModelConfig) -> None:
+    for name, value, known in (
+        ("network", config.network, ("pannext-u", *BACKBONES)),
+        ("prior.source", config.prior.source, ("diffusion", "none")),
+        ("prior.encoder", config.prior.encoder, ENCODERS),
+        ("diffusion.predict", config.diffusion.predict, ("z0", "noise")),
+        ("kernels.generator", config.kernels.generator, GENERATORS),
+    ):
+        if value not in known:
+            raise KSDiffError(f"model.{name}: expected one of {', '.join(known)}, got {value!r}")
+
+
+def _backbone(config: ModelConfig) -> Modulated:
+    network = BACKBONES[config.network](config.bands)
+    return modulate(network, config.kernels.layers or network.modulated, config.kernels.ranks)
+
+
+def _matched_pan(inputs: FusionInputs) -> Tensor:
+    """PAN [B, 1, H, W] in the units of lms, with the mean contrast of the bands."""
+    return 1 + inputs.contrast.mean(1)[:, None, None, None] * inputs.pan
 
 
 def _features(inputs: FusionInputs) -> Tensor:

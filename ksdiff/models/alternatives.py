@@ -1,0 +1,99 @@
+"""What the ablations put in the place of the paper's parts."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ksdiff.config import KernelConfig
+from ksdiff.models.encoder import PATCH, patches
+from ksdiff.models.kernels import LayerShape, LocalFeatures
+from ksdiff.models.layers import ConvBlock
+
+_BLOCKS_PER_LEVEL = 4  # as many parameters as a level of PLFE has
+
+
+class ConcatEncoder(nn.Module):
+    """In the place of PLFE: source and guide concatenated, then convolutions.
+
+    Arguments, inputs and output are those of :class:`~ksdiff.models.encoder.PLFE`; there is no
+    attention and no gate, and ``heads`` has no meaning.
+    """
+
+    def __init__(
+        self,
+        source_channels: int,
+        guide_channels: int,
+        *,
+        width: int,
+        levels: int,
+        heads: int,
+        tokens: int,
+        out_channels: int,
+    ) -> None:
+        super().__init__()
+        self.grid = math.isqrt(tokens)
+        self.stem = nn.Conv2d((source_channels + guide_channels) * PATCH**2, width, 1)
+        self.levels = nn.ModuleList(
+            nn.Sequential(*(ConvBlock(width) for _ in range(_BLOCKS_PER_LEVEL)))
+            for _ in range(levels)
+        )
+        self.project = nn.Linear(width, out_channels)
+
+    def forward(self, source: Tensor, guide: Tensor) -> Tensor:
+        x = self.stem(patches(torch.cat((source, guide), 1)))
+        for number, level in enumerate(self.levels):
+            if number:
+                x = F.avg_pool2d(x, 2, ceil_mode=True)
+            x = level(x)
+        pooled = F.adaptive_avg_pool2d(x, self.grid)
+        return self.project(pooled.flatten(2).transpose(1, 2))
+
+
+class MLPKernelGenerator(nn.Module):
+    """In the place of the Tucker product: every element of W from one MLP, W1 = W0 * W.
+
+    It sees what the Tucker generator sees, the prior and the local features, as their means.
+    """
+
+    def __init__(
+        self, z_channels: int, feature_channels: int, layers: list[LayerShape], config: KernelConfig
+    ) -> None:
+        super().__init__()
+        self.sizes = [math.prod(layer.modes) for layer in layers]
+        self.local = LocalFeatures(feature_channels, config.width)
+        self.mlp = nn.Sequential(
+            nn.Linear(z_channels + config.width, 2 * z_channels),
+            nn.GELU(),
+            nn.Linear(2 * z_channels, sum(self.sizes)),
+        )
+        with torch.no_grad():
+            # W near 1: the network starts as its own base network.
+            self.mlp[-1].weight.mul_(0.1)
+            self.mlp[-1].bias.fill_(1.0)
+
+    def tokens(self, features: Tensor) -> Tensor:
+        return self.local.tokens(features)
+
+    def forward(self, z: Tensor, tokens: Tensor, base: list[Tensor]) -> list[Tensor]:
+        products = self.mlp(torch.cat((z.mean(1), tokens.mean(1)), -1)).split(self.sizes, -1)
+        return [
+            product.unflatten(-1, weight.shape) * weight
+            for product, weight in zip(products, base, strict=True)
+        ]
+
+
+class PlainKernels(nn.Module):
+    """In the place of the kernel generator: the base kernels themselves, for every sample."""
+
+    def __init__(
+        self, z_channels: int, feature_channels: int, layers: list[LayerShape], config: KernelConfig
+    ) -> None:
+        super().__init__()
+
+    def tokens(self, features: Tensor) -> Tensor:
+        return features.new_zeros(len(features), 1, 1)
+
+    def forward(self, z: Tensor, tokens: Tensor, base: list[Tensor]) -> list[Tensor]:
+        return [weight[None] for weight in base]
