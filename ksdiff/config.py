@@ -107,17 +107,20 @@ class DataConfig:
 class TrainingConfig:
     run_dir: str = "runs/ksdiff"
     seed: int = 0
-    batch: int = 8
+    batch: int = 8  # samples of an optimiser step, over all processes and accumulated parts
+    accumulate: int = 1  # parts of its share of a batch that a process takes one after another
     steps_stage1: int = 3000
     steps_stage2: int = 2000
     learning_rate: float = 1e-3
     learning_rate_stage2: float = 5e-4
     weight_decay: float = 1e-4
     warmup: int = 100
+    schedule: str = "cosine"  # of the learning rate after the warm-up: cosine, linear or constant
     ema: float = 0.999
     clip: float = 1.0
     fusion_weight: float = 1.0  # lambda of stage 2
     validate_every: int = 500
+    early_stopping: int = 0  # end a stage after so many validations without a lower mean ERGAS
     checkpoint_every: int = 250
     workers: int = 1  # processes that make samples
     accelerator: str = "auto"

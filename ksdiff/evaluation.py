@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import platform
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime, timezone
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +18,7 @@ from ksdiff.data.outputs import atomic
 from ksdiff.data.scenes import Patch, SceneFiles, ScenePair, list_scenes, open_pair
 from ksdiff.errors import KSDiffError
 from ksdiff.inference.sharpen import Sharpener
+from ksdiff.machine import machine_header
 from ksdiff.metrics import full_indexes, reduced_indexes
 from ksdiff.sensors import Sensor, sensor_for
 
@@ -177,22 +174,6 @@ def evaluate(
     return Evaluation(machine_header() | settings, scenes, rows, notes)
 
 
-def machine_header() -> dict[str, object]:
-    """Date, versions and machine, to stand above measured numbers."""
-    cuda = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    return {
-        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "ksdiff": _version("ksdiff"),
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "system": platform.platform(),
-        "processor": _processor(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "gpu": cuda,
-    }
-
-
 def _known(methods: Sequence[str]) -> list[str]:
     methods = list(dict.fromkeys(name.strip().lower() for name in methods if name.strip()))
     unknown = [name for name in methods if name not in DEFAULT_METHODS]
@@ -297,20 +278,3 @@ def _table(title: str, rows: list[Row]) -> str:
     ]
     rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
     return "\n".join([title, "", lines[0], rule, *lines[1:]])
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(
-            line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")
-        )
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "source"

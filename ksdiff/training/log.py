@@ -5,30 +5,58 @@ from pathlib import Path
 
 from torch.utils.tensorboard import SummaryWriter
 
+from ksdiff.training.checkpoint import Progress
+
+_COLUMNS = ("stage", "step", "name", "value")
+
 
 class RunLog:
-    """Appends rows (stage, step, name, value) to metrics.csv and TensorBoard."""
+    """Appends rows (stage, step, name, value) to metrics.csv and TensorBoard.
 
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / "metrics.csv"
-        # A run killed at once can leave an empty file.
-        fresh = not self.path.exists() or not self.path.stat().st_size
+    Args:
+        folder: the run's.
+        done: where the run goes on; rows of later steps, which a kill left, are dropped.
+        offset: steps of stage 1, after which TensorBoard shows stage 2.
+    """
+
+    def __init__(self, folder: Path, done: Progress, offset: int) -> None:
+        self.path, self._offset = folder / "metrics.csv", offset
+        kept = [row for row in _rows(self.path) if (row[0], row[1]) <= done[:2]]
+        partial = self.path.with_suffix(".part")
+        with partial.open("w", newline="") as file:
+            csv.writer(file).writerows((_COLUMNS, *kept))
+        partial.replace(self.path)
         self._file = self.path.open("a", newline="")
-        self._rows = csv.writer(self._file)
-        if fresh:
-            self._rows.writerow(("stage", "step", "name", "value"))
-            self._file.flush()
-        self._board = SummaryWriter(str(folder / "tensorboard"))
+        self._writer = csv.writer(self._file)
+        self._board = SummaryWriter(
+            str(folder / "tensorboard"), purge_step=self._along(*done[:2]) + 1
+        )
+
+    def _along(self, stage: int, step: int) -> int:
+        return step if stage < 2 else self._offset + step
 
     def write(self, stage: int, step: int, values: dict[str, float]) -> None:
         for name, value in values.items():
-            self._rows.writerow((stage, step, name, f"{value:.6g}"))
-            self._board.add_scalar(f"stage{stage}/{name}", value, step)
+            self._writer.writerow((stage, step, name, f"{value:.6g}"))
+            self._board.add_scalar(f"stage{stage}/{name}", value, self._along(stage, step))
         self._file.flush()
+
+    def show(self, stage: int, step: int, figure) -> None:
+        """Put a matplotlib figure into TensorBoard."""
+        self._board.add_figure("validation", figure, self._along(stage, step))
 
     def close(self) -> None:
         self._file.close()
         self._board.close()
+
+
+def _rows(path: Path) -> list[tuple[int, int, str, str]]:
+    """The rows of metrics.csv; a last one that a kill cut short is left out."""
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        rows = [row for row in csv.reader(file) if len(row) == len(_COLUMNS)]
+    return [(int(stage), int(step), name, value) for stage, step, name, value in rows[1:] if value]
 
 
 def save_curves(folder: Path) -> None:
@@ -36,20 +64,20 @@ def save_curves(folder: Path) -> None:
     from matplotlib.figure import Figure
 
     series: dict[str, dict[str, tuple[list[int], list[float]]]] = {}
-    with (folder / "metrics.csv").open(newline="") as file:
-        for row in csv.DictReader(file):
-            panel = row["name"].split("/")[0]
-            steps, values = series.setdefault(panel, {}).setdefault(
-                f"stage {row['stage']} {row['name'].partition('/')[2]}".strip(), ([], [])
-            )
-            steps.append(int(row["step"]))
-            values.append(float(row["value"]))
+    for stage, step, name, value in _rows(folder / "metrics.csv"):
+        panel, _, line = name.partition("/")
+        label = f"stage {stage} {line}".strip()
+        steps, values = series.setdefault(panel, {}).setdefault(label, ([], []))
+        steps.append(step)
+        values.append(float(value))
+    if not series:
+        return
     figure = Figure(figsize=(4.5 * len(series), 3.5), layout="constrained")
     for axis, (panel, lines) in zip(
         figure.subplots(1, len(series), squeeze=False)[0], series.items(), strict=True
     ):
         for label, (steps, values) in lines.items():
-            axis.plot(steps, values, label=label)
+            axis.plot(steps, values, label=label, marker="." if len(steps) == 1 else None)
         axis.set_title(panel)
         axis.set_xlabel("step")
         axis.legend(fontsize=6)

@@ -1,4 +1,7 @@
-"""The paper's two training stages as losses. Each forward takes a batch and gives named losses."""
+"""The paper's two training stages as losses. Each forward takes a batch and gives named losses.
+
+A forward may get a part of a batch only; ``generator`` is the whole batch's.
+"""
 
 import torch
 import torch.nn.functional as F
@@ -6,6 +9,7 @@ from torch import Tensor, nn
 
 from ksdiff.data.augment import Sample
 from ksdiff.models.ksdiff import KSDiff
+from ksdiff.training.parts import WHOLE, Part
 
 
 class StageOne(nn.Module):
@@ -20,7 +24,9 @@ class StageOne(nn.Module):
         skip = {id(parameter) for module in idle for parameter in module.parameters()}
         return [parameter for parameter in self.parameters() if id(parameter) not in skip]
 
-    def forward(self, sample: Sample, generator: torch.Generator) -> dict[str, Tensor]:
+    def forward(
+        self, sample: Sample, generator: torch.Generator, part: Part = WHOLE
+    ) -> dict[str, Tensor]:
         prior = self.model.target_prior(sample.inputs, sample.gt)
         fused = self.model(sample.inputs, prior)
         return {"loss": _l1(fused, sample.gt, self.margin)}
@@ -42,14 +48,19 @@ class StageTwo(nn.Module):
         skip = {id(parameter) for parameter in self.model.target_encoder.parameters()}
         return [parameter for parameter in self.parameters() if id(parameter) not in skip]
 
-    def forward(self, sample: Sample, generator: torch.Generator) -> dict[str, Tensor]:
+    def forward(
+        self, sample: Sample, generator: torch.Generator, part: Part = WHOLE
+    ) -> dict[str, Tensor]:
         model = self.model
         with torch.no_grad():
             target = model.target_prior(sample.inputs, sample.gt)
         condition = model.condition(sample.inputs)
-        steps = model.config.diffusion.steps
-        t = torch.randint(1, steps + 1, (len(target),), generator=generator).to(target.device)
-        noise, start = (torch.randn(target.shape, generator=generator).to(target) for _ in range(2))
+        steps, count = model.config.diffusion.steps, part.count * len(target)
+        t = part.rows(torch.randint(1, steps + 1, (count,), generator=generator)).to(target.device)
+        shape = (count, *target.shape[1:])
+        noise, start = (
+            part.rows(torch.randn(shape, generator=generator)).to(target) for _ in range(2)
+        )
         noisy = model.schedule.add_noise(target, noise, t)
         diffusion = F.l1_loss(model.denoise(noisy, t, condition), target)
         prior = model.sample_prior(condition, start)

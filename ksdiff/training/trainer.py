@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,10 +18,12 @@ from rich.progress import (
 from rich.progress import (
     Progress as Bar,
 )
+from rich.table import Column
+from safetensors.torch import load_file
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
-from ksdiff.config import Config, TrainingConfig, load_config, save_config
+from ksdiff.config import Config, TrainingConfig
 from ksdiff.data.augment import collate
 from ksdiff.errors import KSDiffError
 from ksdiff.models.ksdiff import KSDiff
@@ -30,13 +33,18 @@ from ksdiff.training.checkpoint import (
     latest_checkpoint,
     load_modules,
     load_optimizer,
+    read_precision,
     read_progress,
     save_checkpoint,
 )
+from ksdiff.training.folder import claim, note_environment
 from ksdiff.training.log import RunLog, save_curves
+from ksdiff.training.parts import Batches, Parts, World
 from ksdiff.training.samples import Samples
+from ksdiff.training.settings import check_settings
+from ksdiff.training.speed import StepClock, loader_speed, verdict
 from ksdiff.training.stages import StageOne, StageTwo
-from ksdiff.training.validation import Scene, save_picture, validate, validation_scenes
+from ksdiff.training.validation import picture, validate, validation_scenes
 
 _LOG_EVERY = 50
 _STAGES = {"1": (1,), "2": (2,), "all": (1, 2)}
@@ -45,6 +53,9 @@ _STAGES = {"1": (1,), "2": (2,), "all": (1, 2)}
 def run(config: Config, stage: str = "all", resume: bool = False) -> Path:
     """Train and return the weights file of the last stage that ran.
 
+    Started by torchrun, its processes train together (DDP); the batch of the config is cut between
+    them, so their number changes no result beyond rounding.
+
     Args:
         config: everything; a copy goes into ``config.training.run_dir``.
         stage: "1", "2" (after stage 1 in the same run folder) or "all".
@@ -52,7 +63,8 @@ def run(config: Config, stage: str = "all", resume: bool = False) -> Path:
             uninterrupted run would have given.
 
     Raises:
-        KSDiffError: no data, a run folder that holds another run, nothing to go on from.
+        KSDiffError: no data, settings that do not fit each other, a run folder that holds another
+            run, nothing to go on from.
     """
     if stage not in _STAGES:
         raise KSDiffError(f"stage: expected one of {', '.join(_STAGES)}, got {stage!r}")
@@ -61,15 +73,18 @@ def run(config: Config, stage: str = "all", resume: bool = False) -> Path:
 
 class _Run:
     def __init__(self, config: Config, stages: tuple[int, ...], resume: bool) -> None:
+        check_settings(config)
         self.config, self.stages = config, stages
         self.folder = Path(config.training.run_dir)
         self.checkpoints = self.folder / "checkpoints"
-        _claim(self.folder, config, stages, resume)
-        self.fabric = Fabric(
-            accelerator=config.training.accelerator, devices=1, precision=config.training.precision
-        )
+        self.fabric = _fabric(config.training)
+        self.main = self.fabric.is_global_zero
+        self.parts = Parts.of(config.training, self.fabric.world_size, self.fabric.global_rank)
+        if self.main:
+            claim(self.folder, config, stages, resume)
+        self.fabric.barrier()
         self.fabric.seed_everything(config.training.seed, verbose=False)
-        self.model = KSDiff(config.model)
+        self.model = self.fabric.strategy.precision.convert_module(KSDiff(config.model))
         self.average = AveragedModel(
             self.model, multi_avg_fn=get_ema_multi_avg_fn(config.training.ema)
         )
@@ -79,140 +94,241 @@ class _Run:
         if self.checkpoint is not None:
             self.done = read_progress(self.checkpoint)
             load_modules(self.checkpoint, self.model, self.average)
+        # Everyone has read the checkpoint before anyone writes the next, which drops it.
+        self.fabric.barrier()
         self.scenes = [
-            Scene(scene.name, *self.fabric.to_device(scene[1:]))
-            for scene in validation_scenes(config)
+            scene.to(self.fabric.device, next(self.model.parameters()).dtype)
+            for scene in (validation_scenes(config) if self.main else [])
         ]
+        if config.training.early_stopping and self.main and not self.scenes:
+            raise KSDiffError(
+                "training.early_stopping: there are no validation scenes with truth to judge by; "
+                "name some in data.validation or data.valid_h5, or set it to 0"
+            )
 
     def train(self) -> Path:
         if self.stages[0] == 2 and self.done.stage == 0:
             raise KSDiffError(
                 f"{self.folder}: stage 2 needs stage 1's checkpoint; run stage 1 first"
             )
-        self.log = RunLog(self.folder)
+        path = self.folder / "weights.safetensors"
+        if not self.main:
+            for stage in self.stages:
+                self._train_stage(stage)
+            return path
+        try:
+            self._train_and_tell()
+        except OSError as error:
+            raise KSDiffError(
+                f"training.run_dir {self.folder}: writing failed: {error.strerror or error}; make "
+                "room and resume"
+            ) from error
+        save_weights(path, self.average.module, self.config)
+        return path
+
+    def _train_and_tell(self) -> None:
+        self.log = RunLog(self.folder, self.done, self.config.training.steps_stage1)
+        note_environment(
+            self.folder, processes=self.parts.world, stage=self.done.stage, step=self.done.step
+        )
         try:
             for stage in self.stages:
                 self._train_stage(stage)
         finally:
             self.log.close()
         save_curves(self.folder)
-        path = self.folder / "weights.safetensors"
-        save_weights(path, self.average.module, self.config)
-        return path
 
     def _train_stage(self, stage: int) -> None:
         training = self.config.training
         total = training.steps_stage1 if stage == 1 else training.steps_stage2
         first = self.done.step if self.done.stage == stage else 0
-        if self.done.stage > stage or first >= total:
+        if self.done.stage > stage:
             return
+        if self.done.stage < stage or not self.done.finished:
+            if first < total:
+                self._steps(stage, first, total)
+            else:
+                self.done = Progress(stage, total, True)
+        if training.early_stopping:
+            self.average.module.load_state_dict(load_file(self._best(stage)))
+
+    def _steps(self, stage: int, first: int, total: int) -> None:
+        training = self.config.training
         losses, optimizer, peak = self._prepare(stage)
         if first:
             load_optimizer(self.checkpoint, optimizer)
-        loader = self.fabric.setup_dataloaders(self._loader(stage, first, total))
-        noise = torch.Generator()
-        started = time.perf_counter()
-        with _bar(f"stage {stage}", total, first) as (bar, task):
-            for step, sample in enumerate(loader, start=first + 1):
+            self.fabric.strategy.precision.load_state_dict(read_precision(self.checkpoint))
+        else:
+            self.done = Progress(stage, 0)
+        loader = self._loader(stage, first, total)
+        supply = loader_speed(loader, self.parts.size, training.workers) * self.parts.world
+        clock, noise = StepClock(), torch.Generator()
+        with _bar(f"stage {stage}", total, first, self.main) as (bar, task):
+            batches = clock.waiting(
+                self.fabric.setup_dataloaders(loader, use_distributed_sampler=False)
+            )
+            for step in range(first + 1, total + 1):
                 for group in optimizer.param_groups:
                     group["lr"] = peak * learning_rate_factor(step, total, training)
-                noise.manual_seed((training.seed * 2 + stage) * 10**9 + step)
-                values = losses(sample, noise)
-                optimizer.zero_grad()
-                self.fabric.backward(values["loss"])
-                self.fabric.clip_gradients(losses, optimizer, max_norm=training.clip)
-                optimizer.step()
-                self.average.update_parameters(self.model)
+                noise_seed = (training.seed * 2 + stage) * 10**9 + step
+                values = self._step(losses, optimizer, batches, noise.manual_seed(noise_seed))
+                clock.count(training.batch)
                 last = step == total
+                if step % _LOG_EVERY == 0 or step % training.checkpoint_every == 0 or last:
+                    entries = self._shared(values)
                 if step % _LOG_EVERY == 0 or last:
-                    speed = (step - first) * training.batch / (time.perf_counter() - started)
-                    entries = {name: value.item() for name, value in values.items()}
-                    self.log.write(stage, step, {**entries, "samples_per_s": speed})
-                    bar.update(task, loss=f"{entries['loss']:.4f}", speed=f"{speed:.1f} samples/s")
+                    speeds = clock.speeds()
+                    if self.main:
+                        said = {**entries, **speeds, "samples_per_s/loader": supply}
+                        self.log.write(stage, step, said)
+                        if step - first <= _LOG_EVERY:
+                            speed = speeds["samples_per_s/step"]
+                            bar.console.print(verdict(supply, speed, training.workers))
+                    told = "  ".join(f"{name} {value:.3f}" for name, value in entries.items())
+                    speed = f"{speeds['samples_per_s/trained']:.1f} samples/s"
+                    bar.update(task, told=told, speed=speed)
+                    clock.restart()
+                began = time.perf_counter()
                 if step % training.validate_every == 0 or last:
-                    self._validate(stage, step)
+                    last = self._validate(stage, step) or last
                 if step % training.checkpoint_every == 0 or last:
-                    self.done = Progress(stage, step)
-                    save_checkpoint(
-                        self.checkpoints, self.done, self.model, self.average, optimizer
-                    )
+                    self._save(Progress(stage, step, last, *self.done[3:]), optimizer)
+                clock.leave_out(time.perf_counter() - began)
                 bar.advance(task)
+                if last:
+                    return
+
+    def _step(self, losses, optimizer, batches: Iterator, noise: torch.Generator) -> dict:
+        """One optimiser step; the losses of this process's share of the batch."""
+        totals: dict[str, torch.Tensor] = {}
+        state = noise.get_state()
+        for turn in range(self.parts.accumulate):
+            more = turn + 1 < self.parts.accumulate
+            with self.fabric.no_backward_sync(losses, enabled=more):
+                values = losses(next(batches), noise.set_state(state), self.parts.part(turn))
+                self.fabric.backward(values["loss"] / self.parts.accumulate)
+            for name, value in values.items():
+                share = value.detach() / self.parts.accumulate
+                totals[name] = totals[name] + share if name in totals else share
+        self.fabric.clip_gradients(
+            losses,
+            optimizer,
+            max_norm=self.config.training.clip,
+            error_if_nonfinite=False,  # `_shared` says it better; float16's scaler skips the step
+        )
+        optimizer.step()
+        optimizer.zero_grad()
+        self.average.update_parameters(self.model)
+        return totals
+
+    def _shared(self, values: dict[str, torch.Tensor]) -> dict[str, float]:
+        """Losses of the whole batch, on every process."""
+        mean = self.fabric.all_reduce(torch.stack(list(values.values())), reduce_op="mean")
+        if not mean.isfinite().all():
+            raise KSDiffError(
+                "training diverged: a loss is not finite; start anew with a lower "
+                "training.learning_rate, a longer training.warmup or precision 32-true"
+            )
+        return dict(zip(values, mean.tolist(), strict=True))
 
     def _prepare(self, stage: int):
         training, margin = self.config.training, self.config.data.margin
         if stage == 1:
             losses, peak = StageOne(self.model, margin), training.learning_rate
         else:
-            if self.done.step == self.config.training.steps_stage1 and self.done.stage == 1:
+            if self.done.stage == 1:
                 # Stage 2 goes on from the averaged weights: they give the better prior.
                 self.model.load_state_dict(self.average.module.state_dict())
             losses = StageTwo(self.model, margin, training.fusion_weight)
             peak = training.learning_rate_stage2
-        optimizer = torch.optim.AdamW(
-            losses.parameters_to_train(), lr=peak, weight_decay=training.weight_decay
-        )
+        trained = losses.parameters_to_train()
+        # What is not trained takes no part in the exchange of gradients either.
+        self.model.requires_grad_(False)
+        for parameter in trained:
+            parameter.requires_grad_(True)
+        optimizer = torch.optim.AdamW(trained, lr=peak, weight_decay=training.weight_decay)
         return *self.fabric.setup(losses, optimizer), peak
 
     def _loader(self, stage: int, first: int, total: int) -> DataLoader:
-        batch = self.config.training.batch
+        training = self.config.training
         # Stage 2 draws other samples than stage 1 did.
-        offset = 0 if stage == 1 else self.config.training.steps_stage1 * batch
-        samples = Samples(self.config, offset + total * batch)
+        offset = 0 if stage == 1 else training.steps_stage1
+        own: Batches = self.parts.batches(offset + first, offset + total)
         return DataLoader(
-            samples,
-            batch_size=batch,
-            sampler=range(offset + first * batch, offset + total * batch),
+            Samples(self.config, (offset + total) * training.batch),
+            batch_sampler=own,
             collate_fn=collate,
-            num_workers=self.config.training.workers,
+            num_workers=training.workers,
         )
 
-    def _validate(self, stage: int, step: int) -> None:
-        if not self.scenes:
-            return
-        model = self.average.module.eval()
-        for name, scores in validate(model, self.scenes, stage).items():
-            self.log.write(stage, step, {f"SAM/{name}": scores.sam, f"ERGAS/{name}": scores.ergas})
-        save_picture(self.folder / "validation.png", model, self.scenes, stage)
+    def _validate(self, stage: int, step: int) -> bool:
+        """Score the scenes; True where the stage should end early."""
+        patience = self.config.training.early_stopping
+        if self.scenes:
+            model = self.average.module.eval()
+            table = validate(model, self.scenes, stage)
+            for name, scores in table.items():
+                values = {f"SAM/{name}": scores.sam, f"ERGAS/{name}": scores.ergas}
+                self.log.write(stage, step, values)
+            figure = picture(model, self.scenes, stage)
+            figure.savefig(self.folder / "validation.png", dpi=90)
+            self.log.show(stage, step, figure)
+            mean = sum(scores.ergas for scores in table.values()) / len(table)
+            if mean < self.done.best:
+                self.done = self.done._replace(best=mean, worse=0)
+                if patience:
+                    save_weights(self._best(stage), model, self.config)
+            else:
+                self.done = self.done._replace(worse=self.done.worse + 1)
+        return bool(patience) and self.fabric.broadcast(self.done.worse) >= patience
+
+    def _best(self, stage: int) -> Path:
+        return self.folder / f"best-stage{stage}.safetensors"
+
+    def _save(self, progress: Progress, optimizer: torch.optim.Optimizer) -> None:
+        self.done = progress
+        if self.main:
+            precision = self.fabric.strategy.precision.state_dict()
+            save_checkpoint(
+                self.checkpoints, progress, self.model, self.average, optimizer, precision
+            )
+        self.fabric.barrier()
+
+
+def _fabric(training: TrainingConfig) -> Fabric:
+    world = World.of_environment()
+    fabric = Fabric(
+        accelerator=training.accelerator,
+        devices=world.local,
+        num_nodes=world.machines,
+        strategy="ddp" if world.size > 1 else "auto",
+        precision=training.precision,
+    )
+    fabric.launch()
+    return fabric
 
 
 def learning_rate_factor(step: int, total: int, training: TrainingConfig) -> float:
-    """Linear warm-up, then a half cosine down to 1 % of the peak."""
+    """Linear warm-up, then a half cosine or a line down to 1 % of the peak, or the peak itself."""
     warm = min(1.0, step / max(training.warmup, 1))
-    return warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * step / total)))
-
-
-def _claim(folder: Path, config: Config, stages: tuple[int, ...], resume: bool) -> None:
-    """Make the run folder ours, or see that it already is."""
-    saved, begun = folder / "config.yaml", latest_checkpoint(folder / "checkpoints") is not None
-    if resume and not begun:
-        raise KSDiffError(f"training.run_dir {folder}: there is no checkpoint to resume from")
-    if begun and not resume and 1 in stages:
-        raise KSDiffError(
-            f"training.run_dir {folder}: holds a run already; resume it or choose another folder"
-        )
-    if begun and load_config(saved) != config:
-        raise KSDiffError(
-            f"training.run_dir {folder}: holds a run with another config ({saved}); "
-            "choose another folder"
-        )
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        save_config(config, saved)
-    except OSError as error:
-        raise KSDiffError(
-            f"training.run_dir {folder}: cannot be written: {error.strerror}"
-        ) from None
+    done = step / total
+    fall = {
+        "cosine": 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done)),
+        "linear": 0.01 + 0.99 * (1 - done),
+        "constant": 1.0,
+    }
+    return warm * fall[training.schedule]
 
 
 @contextmanager
-def _bar(label: str, total: int, done: int):
+def _bar(label: str, total: int, done: int, shown: bool):
     columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
+        TextColumn("{task.description}", table_column=Column(no_wrap=True, min_width=7)),
+        BarColumn(bar_width=10),
         MofNCompleteColumn(),
-        TextColumn("loss {task.fields[loss]}  {task.fields[speed]}"),
+        TextColumn("{task.fields[told]}  {task.fields[speed]}"),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Bar(*columns) as bar:
-        yield bar, bar.add_task(label, total=total, completed=done, loss="-", speed="-")
+    with Bar(*columns, disable=not shown) as bar:
+        yield bar, bar.add_task(label, total=total, completed=done, told="", speed="-")

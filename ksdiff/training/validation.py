@@ -1,14 +1,13 @@
 """Scores and a picture of the validation scenes while training runs."""
 
-from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ksdiff.config import Config
-from ksdiff.data.inputs import SceneStatistics, fusion_inputs
+from ksdiff.data.inputs import scene_inputs
 from ksdiff.data.pancollection import PanCollection
 from ksdiff.data.scenes import list_scenes, open_pair
 from ksdiff.inputs import FusionInputs
@@ -16,6 +15,9 @@ from ksdiff.metrics import ergas, sam
 from ksdiff.models.ksdiff import KSDiff
 from ksdiff.sensors import sensor_for
 from ksdiff.training.samples import data_path
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _BORDER = (..., slice(20, -21), slice(20, -21))
 _MOST_PATCHES = 32  # of a PanCollection validation file
@@ -27,6 +29,10 @@ class Scene(NamedTuple):
     inputs: FusionInputs
     gt: Tensor  # [1, C, H, W] in the units of lms
     scale: Tensor  # [1, C, 1, 1] from these units to DN
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> "Scene":
+        inputs = FusionInputs(*(tensor.to(device, dtype) for tensor in self.inputs))
+        return Scene(self.name, inputs, self.gt.to(device, dtype), self.scale.to(device, dtype))
 
 
 class Scores(NamedTuple):
@@ -56,8 +62,7 @@ def validation_scenes(config: Config) -> list[Scene]:
 
 
 def _scene(name, pan, ms, gt, gains, ratio, phase) -> Scene:
-    statistics = SceneStatistics.of(pan[0], ms[0])
-    inputs = fusion_inputs(pan, ms, gains, ratio, phase, statistics)
+    inputs, statistics = scene_inputs(pan, ms, gains, ratio, phase)
     scale = statistics.ms_mean[..., None, None]
     return Scene(name, inputs, gt / scale, scale)
 
@@ -83,7 +88,7 @@ def fuse(model: KSDiff, scene: Scene, stage: int) -> Tensor:
 
 
 @torch.no_grad()
-def save_picture(path: Path, model: KSDiff, scenes: list[Scene], stage: int) -> None:
+def picture(model: KSDiff, scenes: list[Scene], stage: int) -> "Figure":
     """One row per scene: lms, fused, truth (one stretch), and the absolute error."""
     from matplotlib.figure import Figure
 
@@ -96,12 +101,12 @@ def save_picture(path: Path, model: KSDiff, scenes: list[Scene], stage: int) -> 
         for axis, (title, image) in zip(axes, views.items(), strict=False):
             axis.imshow(((_rgb(image) - low) / (high - low)).clip(0, 1))
             axis.set_title(f"{scene.name}: {title}", fontsize=9)
-        error = (fused - scene.gt).abs().mean(1)[0].numpy()
+        error = (fused - scene.gt).abs().mean(1)[0].cpu().numpy()
         axes[3].imshow(error, cmap="magma", vmin=0, vmax=0.2)
         axes[3].set_title("mean absolute error, 0 to 0.2 of the band mean", fontsize=9)
         for axis in axes:
             axis.set_axis_off()
-    figure.savefig(path, dpi=90)
+    return figure
 
 
 def _rgb(image: Tensor) -> np.ndarray:

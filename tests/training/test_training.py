@@ -1,137 +1,152 @@
 import csv
 import dataclasses
-import os
-import signal
-import subprocess
-import sys
+import json
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
 
-from ksdiff.config import Config, DataConfig, TrainingConfig, load_config, save_config
+from ksdiff.config import TrainingConfig, load_config
 from ksdiff.data.augment import collate
 from ksdiff.errors import KSDiffError
 from ksdiff.models.ksdiff import KSDiff
 from ksdiff.models.weights import load_weights
 from ksdiff.training import run
 from ksdiff.training.samples import Samples
+from ksdiff.training.settings import check_settings
+from ksdiff.training.speed import StepClock, loader_speed, verdict
 from ksdiff.training.stages import StageOne, StageTwo
 from ksdiff.training.trainer import learning_rate_factor
-from tests.conftest import PAN_GRID
-from tests.models.conftest import small_config
+from tests.training.conftest import assert_same_weights, weights_of, with_training
 
 
-@pytest.fixture
-def config(scene, write, tmp_path) -> Config:
-    """A run of seconds on one procedural scene, which is its validation scene, too."""
-    pan, ms, gt = scene
-    write("a_pan", pan)
-    write("a_ms", ms, PAN_GRID @ PAN_GRID.translation(0.5, 0.5) @ PAN_GRID.scale(4, 4))
-    write("a_gt", gt)
-    return Config(
-        model=small_config(),
-        data=DataConfig(scenes=str(tmp_path), validation=str(tmp_path), crop=32, margin=4),
-        training=TrainingConfig(
-            run_dir=str(tmp_path / "run"),
-            batch=2,
-            steps_stage1=6,
-            steps_stage2=6,
-            validate_every=6,
-            checkpoint_every=2,
-            workers=0,
-            accelerator="cpu",
-        ),
-    )
+def rows_of(config) -> list[dict[str, str]]:
+    with (Path(config.training.run_dir) / "metrics.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
 
 
-def _weights(folder: str | Path) -> dict[str, torch.Tensor]:
-    return load_file(Path(folder) / "weights.safetensors")
-
-
-def test_a_run_leaves_all_that_it_promises(config):
-    path = run(config)
-    folder = Path(config.training.run_dir)
-    assert path == folder / "weights.safetensors"
-    assert load_weights(path)[1] == config
-    assert load_config(folder / "config.yaml") == config
+def test_a_run_leaves_all_that_it_promises(whole):
+    folder = Path(whole.training.run_dir)
+    assert load_weights(folder / "weights.safetensors")[1] == whole
+    assert load_config(folder / "config.yaml") == whole
     for name in ("metrics.csv", "curves.png", "validation.png", "tensorboard"):
         assert (folder / name).exists()
     assert [p.name for p in (folder / "checkpoints").iterdir()] == ["stage2-0000006"]
-    rows = list(csv.DictReader((folder / "metrics.csv").open()))
-    names = {(row["stage"], row["name"]) for row in rows}
+    names = {(row["stage"], row["name"]) for row in rows_of(whole)}
     assert {("1", "loss"), ("2", "diffusion"), ("2", "fusion"), ("2", "ERGAS/a")} <= names
+    assert {("1", "samples_per_s/loader"), ("1", "samples_per_s/step")} <= names
+    (start,) = json.loads((folder / "environment.json").read_text())
+    assert {"ksdiff", "code", "torch", "python", "system", "gpu", "date"} <= set(start)
+    assert (start["processes"], start["stage"], start["step"]) == (1, 0, 0)
 
 
-def test_a_run_killed_and_resumed_ends_where_an_unbroken_one_does(config, tmp_path):
-    run(config)
-    broken = dataclasses.replace(
-        config, training=dataclasses.replace(config.training, run_dir=str(tmp_path / "broken"))
+def test_stages_run_one_by_one_give_what_all_gives(config, whole):
+    run(config, "1")
+    run(config, "2")
+    assert_same_weights(config, whole)
+
+
+def test_another_seed_trains_other_weights(config, whole):
+    short = with_training(config, seed=1, steps_stage1=1, steps_stage2=0)
+    run(short)
+    name = "network.stem.weight"
+    assert not torch.equal(weights_of(short)[name], weights_of(whole)[name])
+
+
+def test_early_stopping_ends_with_the_weights_that_scored_best(config):
+    stopping = with_training(
+        config,
+        early_stopping=2,
+        validate_every=1,
+        learning_rate=0.1,
+        learning_rate_stage2=0.1,
+        warmup=0,
+        ema=0.2,
+        schedule="constant",
+        steps_stage1=30,
+        steps_stage2=30,
     )
-    save_config(broken, tmp_path / "broken.yaml")
-    command = [sys.executable, "-m", "ksdiff", "train", str(tmp_path / "broken.yaml")]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=os.environ)
-    checkpoints = tmp_path / "broken" / "checkpoints"
-    deadline = time.monotonic() + 240
-    while not list(checkpoints.glob("stage1-*")) and process.poll() is None:
-        assert time.monotonic() < deadline
+    run(stopping)
+    for stage in ("1", "2"):
+        scores = [
+            float(row["value"])
+            for row in rows_of(stopping)
+            if (row["stage"], row["name"]) == (stage, "ERGAS/a")
+        ]
+        assert len(scores) < 30
+        assert int(np.argmin(scores)) == len(scores) - 3
+    best = load_weights(Path(stopping.training.run_dir) / "best-stage2.safetensors")[0]
+    for name, tensor in weights_of(stopping).items():
+        assert torch.equal(best.state_dict()[name], tensor)
+
+
+def test_early_stopping_needs_something_to_judge_by(config):
+    blind = dataclasses.replace(
+        with_training(config, early_stopping=1),
+        data=dataclasses.replace(config.data, validation=""),
+    )
+    with pytest.raises(KSDiffError, match=r"training\.early_stopping: there are no validation"):
+        run(blind)
+
+
+def test_mixed_precision_trains_and_keeps_float32_weights(config):
+    mixed = with_training(config, precision="bf16-mixed", steps_stage1=2, steps_stage2=2)
+    run(mixed)
+    for tensor in weights_of(mixed).values():
+        assert tensor.dtype == torch.float32 and tensor.isfinite().all()
+
+
+def test_a_diverging_run_stops_with_advice(config):
+    wild = with_training(config, learning_rate=1e30, warmup=0, validate_every=100)
+    with pytest.raises(KSDiffError, match=r"diverged.*training\.learning_rate"):
+        run(wild, "1")
+
+
+@pytest.mark.parametrize(
+    ("group", "changes", "message"),
+    [
+        ("training", {"batch": 0}, r"training\.batch: expected a number above 0"),
+        ("training", {"workers": -1}, r"training\.workers: expected a number 0 or more"),
+        ("training", {"schedule": "steps"}, "cosine, linear, constant, got 'steps'"),
+        ("data", {"crop": 60}, r"data\.crop: expected a multiple of 8"),
+        ("data", {"margin": 16}, r"data\.margin: 16 pixels .* crop of 32"),
+        ("model", {"depths": (1,)}, r"model\.depths: expected one for each of model\.widths"),
+    ],
+)
+def test_settings_that_cannot_work_are_named(config, group, changes, message):
+    part = dataclasses.replace(getattr(config, group), **changes)
+    with pytest.raises(KSDiffError, match=message):
+        check_settings(dataclasses.replace(config, **{group: part}))
+
+
+def test_a_loader_is_timed_without_its_start():
+    def batches():
+        time.sleep(0.2)
+        for _ in range(100):
+            yield None
+            time.sleep(0.01)
+
+    assert 200 < loader_speed(batches(), 4, 0) <= 400
+    assert loader_speed([], 4, 0) == 0
+
+
+def test_waiting_for_samples_is_told_from_stepping():
+    def batches():
+        for _ in range(5):
+            time.sleep(0.02)
+            yield None
+
+    clock = StepClock()
+    for _ in clock.waiting(batches()):
         time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    subprocess.run([*command, "--resume"], check=True, stdout=subprocess.DEVNULL)
-    whole, resumed = _weights(config.training.run_dir), _weights(tmp_path / "broken")
-    assert whole.keys() == resumed.keys()
-    for name, tensor in whole.items():
-        torch.testing.assert_close(resumed[name], tensor, rtol=0, atol=1e-6)
-
-
-def test_stages_run_one_by_one_give_what_all_gives(config, tmp_path):
-    run(config)
-    apart = dataclasses.replace(
-        config, training=dataclasses.replace(config.training, run_dir=str(tmp_path / "apart"))
-    )
-    run(apart, "1")
-    run(apart, "2")
-    for name, tensor in _weights(config.training.run_dir).items():
-        torch.testing.assert_close(_weights(tmp_path / "apart")[name], tensor, rtol=0, atol=1e-6)
-
-
-def test_a_folder_that_holds_a_run_is_not_overwritten(config):
-    run(config, "1")
-    with pytest.raises(KSDiffError, match="holds a run already; resume it or choose another"):
-        run(config)
-    other = dataclasses.replace(config, data=dataclasses.replace(config.data, crop=40))
-    with pytest.raises(KSDiffError, match="holds a run with another config"):
-        run(other, "1", resume=True)
-
-
-def test_what_cannot_start_says_why(config):
-    with pytest.raises(KSDiffError, match="there is no checkpoint to resume from"):
-        run(config, resume=True)
-    with pytest.raises(KSDiffError, match="stage 2 needs stage 1's checkpoint"):
-        run(config, "2")
-    with pytest.raises(KSDiffError, match="stage: expected one of 1, 2, all, got '3'"):
-        run(config, "3")
-    eight = dataclasses.replace(config, model=dataclasses.replace(config.model, bands=8))
-    with pytest.raises(KSDiffError, match="expected scenes of 8 bands"):
-        run(eight)
-
-
-def test_a_full_disk_leaves_the_checkpoint_before(config, monkeypatch):
-    run(config, "1")
-    checkpoints = Path(config.training.run_dir) / "checkpoints"
-    before = [p.name for p in checkpoints.iterdir()]
-
-    def full(*args, **kwargs):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("ksdiff.training.checkpoint.save_file", full)
-    with pytest.raises(KSDiffError, match=r"stage2-0000002: cannot be written.*No space left"):
-        run(config, "2")
-    assert [p.name for p in checkpoints.iterdir()] == before
+        clock.count(10)
+    speeds = clock.speeds()
+    assert 0.3 < speeds["waiting_share"] < 0.7
+    assert speeds["samples_per_s/step"] > 1.4 * speeds["samples_per_s/trained"]
+    assert "may limit" in verdict(100.0, 90.0, 1)
+    assert "keeps up" in verdict(200.0, 90.0, 1)
 
 
 def test_training_lowers_the_loss_of_both_stages(config):
@@ -158,6 +173,15 @@ def test_stage_two_leaves_the_target_encoder_alone(config):
     assert not trained & {id(parameter) for parameter in model.target_encoder.parameters()}
     assert {id(parameter) for parameter in model.denoiser.parameters()} <= trained
     assert {id(parameter) for parameter in model.network.parameters()} <= trained
+
+
+@pytest.mark.parametrize("schedule", ["linear", "constant"])
+def test_other_schedules_warm_up_too(schedule):
+    training = TrainingConfig(warmup=10, schedule=schedule)
+    factors = [learning_rate_factor(step, 100, training) for step in range(1, 101)]
+    assert factors[0] == pytest.approx(0.1, rel=0.02)
+    assert factors[-1] == pytest.approx(0.01 if schedule == "linear" else 1.0)
+    assert factors[9:] == sorted(factors[9:], reverse=True)
 
 
 def test_the_learning_rate_warms_up_and_falls():
