@@ -20,6 +20,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+data = typer.Typer(help="Look at and mend PanCollection's HDF5 files.", no_args_is_help=True)
+app.add_typer(data, name="data")
 _state = {"debug": False}
 
 
@@ -171,6 +173,31 @@ def simulate(
         names = draw_scenes(out, name, count, size, bands, ratio, sensor, seed, overwrite)
     for made in names:
         print(f"{out / made}_pan.tif, {made}_ms.tif, {made}_gt.tif")
+
+
+@data.command()
+def check(
+    file: Annotated[Path, typer.Argument(help="PanCollection's .h5 file.")],
+    sensor: Annotated[str, typer.Option(help="wv2, wv3, gf2 or qb.")],
+) -> None:
+    """See whether a file is what training and evaluation expect."""
+    from ksdiff.data.pancollection import PanCollection
+
+    print(PanCollection(file, sensor, truth=False).describe())
+
+
+@data.command()
+def repair(
+    file: Annotated[Path, typer.Argument(help="PanCollection's .h5 file.")],
+    out: Annotated[Path, typer.Option(help="Repaired copy to write.")],
+    overwrite: Overwrite = False,
+) -> None:
+    """Mend patches whose ms is one pixel off, as in QuickBird's files; takes ms from lms."""
+    from ksdiff.data.outputs import check_output
+    from ksdiff.data.repair import repair as repair_file
+
+    done = repair_file(file, check_output(out, overwrite))
+    print(f"{out}: {done.shifted} of {done.patches} patches mended")
 
 
 @app.command()

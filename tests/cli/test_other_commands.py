@@ -7,6 +7,7 @@ import rasterio
 
 from ksdiff.data.scenes import open_pair
 from tests.cli.test_sharpen_command import failed
+from tests.data.test_pancollection import patches, shifted, write_h5
 
 
 def test_help_names_every_command(ksdiff):
@@ -100,6 +101,16 @@ def test_training_refuses_bad_configurations(ksdiff, tmp_path, text, words):
 
 def test_training_refuses_a_missing_configuration(ksdiff, tmp_path):
     assert failed(ksdiff("train", tmp_path / "no.yaml"), "no.yaml: there is no such file")
+
+
+def test_pancollection_files_are_checked_and_repaired(ksdiff, tmp_path):
+    broken = write_h5(tmp_path / "train_wv3.h5", shifted(patches()))
+    assert failed(ksdiff("data", "check", broken, "--sensor", "wv3"), "ksdiff data repair")
+    mended = tmp_path / "mended.h5"
+    assert ksdiff("data", "repair", broken, "--out", mended)[1].endswith("2 of 3 patches mended\n")
+    status, out, _ = ksdiff("data", "check", mended, "--sensor", "wv3")
+    assert status == 0 and "3 patches of 64 x 64 with truth, 8 bands (wv3)" in out
+    assert failed(ksdiff("data", "repair", broken, "--out", mended), "exists already")
 
 
 def test_training_passes_stage_and_resume_on(ksdiff, tmp_path, monkeypatch):
