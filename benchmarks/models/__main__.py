@@ -1,0 +1,60 @@
+"""Measures KSDiff against its baselines: `python -m benchmarks.models [SECTION...] [--device cuda]`
+
+Without sections: all of them, a few minutes each. Each puts its rows into
+benchmarks/results/models-DEVICE.json; `python -m benchmarks.models.report` makes tables and plots.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import torch
+
+from benchmarks.machine import describe
+from benchmarks.models import results
+from benchmarks.models.quality import quality
+from benchmarks.models.speed import SECTIONS
+from ksdiff.errors import KSDiffError
+
+_BUDGET = 60.0
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    sections = SECTIONS | {"quality": quality}
+    parser.add_argument("sections", nargs="*", metavar="SECTION", help=", ".join(sections))
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument(
+        "--budget", type=float, default=_BUDGET, help="seconds of measuring a section"
+    )
+    parser.add_argument("--json", type=Path, help="result file, if not the usual one")
+    arguments = parser.parse_args()
+    unknown = [name for name in arguments.sections if name not in sections]
+    if unknown:
+        parser.error(f"section {unknown[0]!r}: expected one of {', '.join(sections)}")
+    if arguments.device == "cuda" and not torch.cuda.is_available():
+        print(
+            "skipped: PyTorch sees no CUDA device; where there is one: "
+            "python -m benchmarks.models --device cuda"
+        )
+        return 0
+    path = arguments.json or results.default_path(arguments.device)
+    failed = 0
+    for name in arguments.sections or sections:
+        machine = describe(arguments.device)
+        try:
+            with torch.no_grad():
+                rows = sections[name](arguments.device, arguments.budget)
+            results.write(path, name, machine, rows)
+        except (KSDiffError, torch.cuda.OutOfMemoryError, ModuleNotFoundError) as problem:
+            print(f"{name}: skipped: {problem}")
+            failed = 1
+            continue
+        print(f"{name}: {len(rows)} rows in {path}")
+    return failed
+
+
+if __name__ == "__main__":
+    sys.exit(main())

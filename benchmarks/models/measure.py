@@ -1,0 +1,96 @@
+"""Measures contenders in turn, so that whatever disturbs the machine disturbs all of them."""
+
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.machine import synchronised_time
+
+_MOST_ROUNDS = 25
+_SHORT = 1.0  # seconds; longer first calls are taken for what they will last
+
+
+def round_robin(
+    calls: Mapping[str, Callable[[], object]], budget: float
+) -> dict[str, dict[str, float]]:
+    """Seconds of each call: median, quartiles and number of rounds.
+
+    Every call runs first unmeasured, to compile, allocate and fill caches. One round measures each
+    call once; calls that are too long for their share of ``budget`` seconds sit out the later
+    rounds, but not the first.
+    """
+    share = budget / len(calls)
+    rounds = {}
+    for name, call in calls.items():
+        estimate = _seconds(call)
+        if estimate < _SHORT:
+            estimate = _seconds(call)
+        rounds[name] = min(max(round(share / max(estimate, 1e-6)), 1), _MOST_ROUNDS)
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for number in range(max(rounds.values())):
+        for name, call in calls.items():
+            if number < rounds[name]:
+                times[name].append(_seconds(call))
+    return {name: summary(values) for name, values in times.items()}
+
+
+def summary(seconds: list[float]) -> dict[str, float]:
+    low, middle, high = (
+        statistics.quantiles(seconds, n=4, method="inclusive")
+        if len(seconds) > 1
+        else [seconds[0]] * 3
+    )
+    return {"median": middle, "q1": low, "q3": high, "rounds": len(seconds)}
+
+
+def flops(call: Callable[[], object]) -> int:
+    """Floating-point operations, a multiply-add counting as two; elementwise ones are left out."""
+    counted = {
+        torch.ops.ksdiff_ops.lowrank_dynamic_conv: _lowrank_flops,
+        torch.ops.ksdiff_ops.adaptive_conv2d: _adaptive_flops,
+    }
+    with FlopCounterMode(display=False, custom_mapping=counted) as counter:
+        call()
+    return counter.get_total_flops()
+
+
+def _lowrank_flops(x, coeff, basis, *_, out_shape=None, **__) -> int:
+    """Each pixel's kernel is mixed from the basis, then applied to the group's channels."""
+    batch, channels, height, width = x
+    groups, rank = coeff[1:3]
+    taps = basis[-1] * basis[-2]
+    return 2 * batch * height * width * taps * (groups * rank + channels)
+
+
+def _adaptive_flops(x, attention, weight, *_, out_shape=None, **__) -> int:
+    """Every tap of every pixel is weighed once, then an ordinary convolution."""
+    batch, channels, height, width = x
+    taps = weight[-1] * weight[-2]
+    return batch * height * width * taps * channels * (2 * weight[0] + 1)
+
+
+def peak_memory(prepare: str, measured: str, device: str) -> int:
+    """Bytes by which the program ``measured`` raises the peak memory after ``prepare`` has run.
+
+    In a process of its own: resident memory, or on a GPU what PyTorch allocates.
+    """
+    if device == "cuda":
+        read = "torch.cuda.max_memory_allocated()"
+    else:
+        unit = 1 if sys.platform == "darwin" else 1024
+        read = f"resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * {unit}"
+    program = f"import resource\n{prepare}\nstart = {read}\n{measured}\nprint({read} - start)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"a run to measure memory failed:\n{done.stderr}")
+    return int(done.stdout.split()[-1])
+
+
+def _seconds(call: Callable[[], object]) -> float:
+    start = synchronised_time()
+    call()
+    return synchronised_time() - start

@@ -1,0 +1,48 @@
+"""The result file of `python -m benchmarks.models`: one section per measurement."""
+
+import json
+from pathlib import Path
+
+from ksdiff.errors import KSDiffError
+
+RESULTS = Path(__file__).resolve().parents[1] / "results"
+# What must agree before numbers may stand in one table.
+_SAME = ("device", "cpu", "gpu", "cores", "threads", "torch", "ksdiff")
+
+
+def default_path(device: str) -> Path:
+    return RESULTS / f"models-{device}.json"
+
+
+def read(path: Path) -> dict[str, dict]:
+    """Sections by name, each {"machine": facts, "rows": [...]}; none where there is no file."""
+    if not path.exists():
+        return {}
+    sections = json.loads(path.read_text())["sections"]
+    check_same_machine(path, [section["machine"] for section in sections.values()])
+    return sections
+
+
+def write(path: Path, name: str, machine: dict, rows: list[dict], **settings: object) -> None:
+    """Put one section into the file; the others stay, if they are of the same machine.
+
+    Raises:
+        KSDiffError: the file's other sections come from another machine or other versions.
+    """
+    sections = read(path)
+    sections[name] = {"machine": machine, **settings, "rows": rows}
+    check_same_machine(path, [section["machine"] for section in sections.values()])
+    partial = path.with_suffix(".part")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial.write_text(json.dumps({"sections": sections}, indent=1) + "\n")
+    partial.replace(path)
+
+
+def check_same_machine(path: Path, machines: list[dict]) -> None:
+    for fact in _SAME:
+        found = {str(machine.get(fact)) for machine in machines}
+        if len(found) > 1:
+            raise KSDiffError(
+                f"results {path}: {fact} differs between sections ({', '.join(sorted(found))}); "
+                "measure all of them again, or write to another file with --json"
+            )
