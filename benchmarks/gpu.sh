@@ -105,7 +105,7 @@ if step build must 200 env KSDIFF_OPS_CUDA=1 \
   done
   bench operators benchmarks/test_ops.py 120 -k "not compiled"
   if "$python" -c 'import rasterio' 2>/dev/null; then
-    bench tile benchmarks/test_model.py 60
+    bench tile benchmarks/models/test_tile.py 60
   else
     skip tile "no rasterio"
   fi
