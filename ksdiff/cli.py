@@ -94,7 +94,13 @@ def sharpen(
 
 @app.command()
 def train(
-    config: Annotated[Path, typer.Argument(help="YAML; its keys are those of ksdiff/config.py.")],
+    config: Annotated[
+        str,
+        typer.Argument(
+            help="YAML file with the keys of ksdiff/config.py, or a bundled one by name: wv3, gf2, "
+            "qb, wv2 (PanCollection, in the folder KSDIFF_DATA), ksdiff-s-4band, ..."
+        ),
+    ],
     stage: Annotated[Stage, typer.Option(help="Which of the two stages to run.")] = Stage.all,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the newest checkpoint of the run.")

@@ -11,6 +11,8 @@ import yaml
 
 from ksdiff.errors import KSDiffError
 
+_BUNDLED = Path(__file__).parent / "configs"
+
 
 @dataclass(frozen=True)
 class PriorConfig:
@@ -100,6 +102,8 @@ class DataConfig:
     # If given, from and to: truths are sharpened until they hold that share of PAN's detail.
     detail_gain: tuple[float, ...] = ()
     radiometric_jitter: float = 0.1  # relative, of the scene statistics
+    haze: float = 1.0  # strength of added or removed haze; 0 leaves bands as they are
+    delivered_share: float = 0.5  # of samples that take the MS as delivered, where there is one
     mixed_bands: float = 0.0  # share of samples from scenes of another band count, bands mixed
 
 
@@ -119,6 +123,7 @@ class TrainingConfig:
     ema: float = 0.999
     clip: float = 1.0
     fusion_weight: float = 1.0  # lambda of stage 2
+    joint: bool = True  # stage 2 trains the rest, too; otherwise only PLFE2 and the denoiser
     validate_every: int = 500
     early_stopping: int = 0  # end a stage after so many validations without a lower mean ERGAS
     checkpoint_every: int = 250
@@ -143,12 +148,25 @@ def config_from_dict(values: dict, where: str = "config") -> Config:
     return _build(Config, values, where)
 
 
-def load_config(path: str | Path) -> Config:
-    path = Path(path)
+def bundled_configs() -> list[str]:
+    """Names of the configs that come with the package."""
+    return sorted(path.stem for path in _BUNDLED.glob("*.yaml"))
+
+
+def load_config(name_or_path: str | Path) -> Config:
+    """Read a YAML file, or a bundled config by its name; a file of that name goes first."""
+    path = Path(name_or_path)
+    if not path.exists() and str(name_or_path) in bundled_configs():
+        path = _BUNDLED / f"{name_or_path}.yaml"
     try:
         values = yaml.safe_load(path.read_text())
     except FileNotFoundError:
-        raise KSDiffError(f"config {path}: there is no such file") from None
+        raise KSDiffError(
+            f"config {path}: there is no such file, and bundled are only "
+            f"{', '.join(bundled_configs())}"
+        ) from None
+    except IsADirectoryError:
+        raise KSDiffError(f"config {path}: is a folder, expected a YAML file") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise KSDiffError(f"config {path}: not readable as YAML: {error}") from None
     return config_from_dict(values or {}, where=str(path))

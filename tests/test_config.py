@@ -9,12 +9,14 @@ from ksdiff.config import (
     DataConfig,
     ModelConfig,
     TrainingConfig,
+    bundled_configs,
     config_from_dict,
     config_to_dict,
     load_config,
     save_config,
 )
 from ksdiff.errors import KSDiffError
+from ksdiff.sensors import get_sensor
 
 PRESETS = sorted((Path(__file__).parents[1] / "ksdiff" / "configs").glob("*.yaml"))
 
@@ -66,6 +68,24 @@ def test_a_bad_config_names_the_field(tmp_path, text, message):
     path.write_text(text)
     with pytest.raises(KSDiffError, match="(?s)config.yaml.*" + message.replace("[", r"\[")):
         load_config(path)
+
+
+def test_bundled_configs_go_by_name(tmp_path, monkeypatch):
+    assert {"wv3", "gf2", "qb", "wv2"} <= set(bundled_configs())
+    assert load_config("gf2").data.train_h5 == "${KSDIFF_DATA}/train_gf2.h5"
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "gf2").write_text("model: {bands: 3}\n")
+    assert load_config("gf2").model.bands == 3
+    with pytest.raises(KSDiffError, match="is a folder"):
+        load_config(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["wv3", "gf2", "qb", "wv2"])
+def test_published_sets_are_not_varied(name):
+    config = load_config(name)
+    assert config.data.sensor == name
+    assert config.model.bands == get_sensor(name).bands
+    assert (config.data.haze, config.data.delivered_share, config.data.crop) == (0, 1, 64)
 
 
 def test_a_missing_config_is_named():

@@ -53,6 +53,12 @@ def _sources(config: Config) -> tuple[Sequence[TruthPair], Sequence[TruthPair]]:
             raise KSDiffError(
                 f"{source.path}: {source.sensor.bands} bands, but model.bands is {model.bands}"
             )
+        height, width = source[0].gt.shape[-2:]
+        if min(height, width) < data.crop:
+            raise KSDiffError(
+                f"{source.path}: patches of {height} x {width} pixels are smaller than the crop of "
+                f"{data.crop}; lower data.crop"
+            )
         return source, []
     pairs = load_pairs(data_path(data.scenes), model.ratio, data.exclude, data.crop)
     own = [pair for pair in pairs if pair.gt.shape[1] == model.bands]
