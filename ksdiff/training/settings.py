@@ -43,3 +43,8 @@ def check_settings(config: Config) -> None:
             f"model.diffusion.sampling_steps: expected 1 to {model.diffusion.steps} "
             f"(model.diffusion.steps), got {model.diffusion.sampling_steps}"
         )
+    if prior.source == "none" and not training.joint:
+        raise KSDiffError(
+            "training.joint: without a prior (model.prior.source none) false leaves nothing to "
+            "train in stage 2; set it to true"
+        )

@@ -33,18 +33,24 @@ class StageOne(nn.Module):
 
 
 class StageTwo(nn.Module):
-    """PLFE2 and diffusion, jointly with the rest.
+    """PLFE2 and diffusion, jointly with the rest, or (``joint`` false) with the rest frozen.
 
     E ||z0 - z_theta(z_t, t, c)||_1 + lambda ||G - H2||_1, where H2's prior is sampled from noise
     with all steps unrolled (our choice, after DiffIR: the paper does not say) and z0 comes from
     stage 1's PLFE1, frozen.
     """
 
-    def __init__(self, model: KSDiff, margin: int, fusion_weight: float) -> None:
+    def __init__(
+        self, model: KSDiff, margin: int, fusion_weight: float, joint: bool = True
+    ) -> None:
         super().__init__()
         self.model, self.margin, self.fusion_weight = model, margin, fusion_weight
+        self.joint = joint
 
     def parameters_to_train(self) -> list[nn.Parameter]:
+        if not self.joint:
+            alone = (self.model.condition_encoder, self.model.denoiser)
+            return [parameter for module in alone for parameter in module.parameters()]
         skip = {id(parameter) for parameter in self.model.target_encoder.parameters()}
         return [parameter for parameter in self.parameters() if id(parameter) not in skip]
 
@@ -61,12 +67,12 @@ class StageTwo(nn.Module):
         noise, start = (
             part.rows(torch.randn(shape, generator=generator)).to(target) for _ in range(2)
         )
-        noisy = model.schedule.add_noise(target, noise, t)
-        diffusion = F.l1_loss(model.denoise(noisy, t, condition), target)
-        prior = model.sample_prior(condition, start)
-        fusion = _l1(model(sample.inputs, prior), sample.gt, self.margin)
+        diffusion = model.diffusion_loss(target, noise, t, condition)
+        with torch.set_grad_enabled(self.joint and torch.is_grad_enabled()):
+            prior = model.sample_prior(condition, start)
+            fusion = _l1(model(sample.inputs, prior), sample.gt, self.margin)
         return {
-            "loss": diffusion + self.fusion_weight * fusion,
+            "loss": diffusion + self.fusion_weight * fusion if self.joint else diffusion,
             "diffusion": diffusion.detach(),
             "fusion": fusion.detach(),
             "prior_error": F.l1_loss(prior, target).detach(),

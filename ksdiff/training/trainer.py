@@ -239,7 +239,7 @@ class _Run:
             if self.done.stage == 1:
                 # Stage 2 goes on from the averaged weights: they give the better prior.
                 self.model.load_state_dict(self.average.module.state_dict())
-            losses = StageTwo(self.model, margin, training.fusion_weight)
+            losses = StageTwo(self.model, margin, training.fusion_weight, training.joint)
             peak = training.learning_rate_stage2
         trained = losses.parameters_to_train()
         # What is not trained takes no part in the exchange of gradients either.

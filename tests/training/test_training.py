@@ -184,6 +184,32 @@ def test_other_schedules_warm_up_too(schedule):
     assert factors[9:] == sorted(factors[9:], reverse=True)
 
 
+def test_a_separate_stage_two_trains_the_diffusion_alone(config):
+    torch.manual_seed(0)
+    samples, model = Samples(config, 2), KSDiff(config.model)
+    stage = StageTwo(model, 4, 1.0, joint=False)
+    values = stage(collate([samples[0], samples[1]]), torch.Generator().manual_seed(0))
+    assert values["loss"] == values["diffusion"]
+    values["loss"].backward()
+    moved = {name.split(".")[0] for name, p in model.named_parameters() if p.grad is not None}
+    assert moved == {"condition_encoder", "denoiser"}
+    trained = {id(parameter) for parameter in stage.parameters_to_train()}
+    assert trained == {
+        id(p) for module in (model.condition_encoder, model.denoiser) for p in module.parameters()
+    }
+
+
+def test_a_plug_in_network_trains_by_its_config_alone(config):
+    fields = {"run_dir": config.training.run_dir, "steps_stage1": 2, "steps_stage2": 2}
+    plug_in = dataclasses.replace(
+        config,
+        model=dataclasses.replace(config.model, network="dicnn"),
+        training=dataclasses.replace(config.training, **fields),
+    )
+    model, _ = load_weights(run(plug_in))
+    assert len(model.network.names) == 3
+
+
 def test_the_learning_rate_warms_up_and_falls():
     training = TrainingConfig(warmup=10)
     factors = [learning_rate_factor(step, 100, training) for step in range(1, 101)]
