@@ -10,11 +10,11 @@ class FusionInputs(NamedTuple):
 
     Digital numbers differ between sensors by factors and offsets; what a network learns about
     detail should not. Each MS band is divided by its scene mean, and PAN is standardised, so that
-    ``1 + contrast * pan`` is PAN matched to a band in mean and standard deviation (the histogram
-    matching of the classical methods).
+    ``1 + contrast * pan`` is PAN matched to a band in mean and strength of detail (where the
+    histogram matching of the classical methods matches mean and standard deviation).
     """
 
     pan: Tensor  # [B, 1, H, W] (PAN - mean) / std, both of the low-passed PAN of the scene
     pan_low: Tensor  # [B, C, H, W] PAN through each band's MTF and back, in the same units
     lms: Tensor  # [B, C, H, W] expanded MS divided by each band's scene mean
-    contrast: Tensor  # [B, C] each band's standard deviation over its mean
+    contrast: Tensor  # [B, C] a band's detail (in units of its mean) per detail of ``pan_low``

@@ -4,7 +4,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ksdiff.config import DataConfig
@@ -45,7 +44,7 @@ def sample(pair: TruthPair, config: DataConfig, bands: int, rng: np.random.Gener
     gt, pan, statistics = (
         pair.gt[window],
         pair.pans[variant : variant + 1][window],
-        pair.statistics,
+        pair.statistics[variant],
     )
     if config.detail_gain:
         wanted = rng.uniform(*config.detail_gain) / max(pair.detail_gains[variant], 0.1)
@@ -62,14 +61,16 @@ def sample(pair: TruthPair, config: DataConfig, bands: int, rng: np.random.Gener
     gains = pair.gains
     if gt.shape[1] != bands:
         mix = torch.from_numpy(rng.dirichlet((0.5,) * gt.shape[1], bands)).float()
+        contrast = statistics.contrast @ mix.T  # a slope: linear in the band
         mix = mix / statistics.ms_mean
         gt, ms = (torch.einsum("dc,bchw->bdhw", mix, image) for image in (gt, ms))
-        low = torch.einsum("dc,bchw->bdhw", mix, F.avg_pool2d(pair.gt, ratio))
-        statistics = SceneStatistics.of(pair.pans[0], low[0])
+        statistics = statistics._replace(ms_mean=torch.ones_like(contrast), contrast=contrast)
         gains = (float(np.mean(gains)),) * bands
     haze = _haze(gt, statistics, rng)
     gt, ms = gt + haze[..., None, None], ms + haze[..., None, None]
-    statistics = _jittered(statistics._replace(ms_mean=statistics.ms_mean + haze), config, rng)
+    hazy = statistics.ms_mean + haze
+    contrast = statistics.contrast * statistics.ms_mean / hazy
+    statistics = _jittered(statistics._replace(ms_mean=hazy, contrast=contrast), config, rng)
     pan = shift(pan, *rng.normal(0, jitter, 2).round(2))
     pan, ms, gt, phase = _turned((pan, ms, gt), phase, ratio, int(rng.integers(8)))
     inputs = fusion_inputs(pan, ms, gains, ratio, phase, statistics)

@@ -10,6 +10,8 @@ from ksdiff.data.wald import expand, pan_lowpass
 from ksdiff.inputs import FusionInputs
 
 _LEAST_SPREAD = 1e-3  # of the mean: a constant image has no contrast, but must not divide by zero
+_DETAIL_WINDOW = 5  # MS pixels: what varies within it is detail
+_CONTRAST_RANGE = (0.2, 3.0)  # of the ratio of standard deviations, where a regression is trusted
 
 
 class SceneStatistics(NamedTuple):
@@ -19,7 +21,7 @@ class SceneStatistics(NamedTuple):
     """
 
     ms_mean: Tensor  # [B, C]
-    ms_std: Tensor  # [B, C]
+    contrast: Tensor  # [B, C] see FusionInputs; at first a band's standard deviation over its mean
     pan_mean: Tensor  # [B, 1]
     pan_std: Tensor  # [B, 1]
 
@@ -57,7 +59,8 @@ class SceneMoments:
         scale = torch.where(mean > 0, mean, 1.0)
         std = torch.maximum(std, _LEAST_SPREAD * scale)
         mean, scale, std = mean.float()[None], scale.float()[None], std.float()[None]
-        return SceneStatistics(scale[:, :-1], std[:, :-1], mean[:, -1:], std[:, -1:])
+        contrast = std[:, :-1] / scale[:, :-1]
+        return SceneStatistics(scale[:, :-1], contrast, mean[:, -1:], std[:, -1:])
 
 
 def fusion_inputs(
@@ -80,8 +83,48 @@ def fusion_inputs(
         pan=pan,
         pan_low=pan_lowpass(pan, gains, ratio, boundary),
         lms=expand(ms / mean, ratio, phase, boundary),
-        contrast=statistics.ms_std / statistics.ms_mean,
+        contrast=statistics.contrast,
     )
+
+
+def scene_inputs(
+    pan: Tensor,
+    ms: Tensor,
+    gains: tuple[float, ...],
+    ratio: int,
+    phase: tuple[float, float] | None,
+    boundary: str = "reflect",
+) -> tuple[FusionInputs, SceneStatistics]:
+    """A whole scene, pan [1, 1, H, W] and ms [1, C, h, w], as network inputs; its statistics."""
+    statistics = SceneStatistics.of(pan[0], ms[0])
+    inputs = fusion_inputs(pan, ms, gains, ratio, phase, statistics, boundary)
+    contrast = detail_contrast(inputs, ratio)
+    return inputs._replace(contrast=contrast), statistics._replace(contrast=contrast)
+
+
+def detail_contrast(inputs: FusionInputs, ratio: int) -> Tensor:
+    """The contrast [1, C] that a scene's own detail shows, from windows of it (the batch).
+
+    The slope of each band on the low-passed PAN, both less their means over 5 x 5 MS pixels. Over
+    whole scenes bands and PAN vary for different reasons (fields, water, shadow), and the ratio of
+    standard deviations tells little of how much of PAN's detail a band shows; between neighbours it
+    shows as a slope. Held to 0.2 to 3 times that ratio, which stands where PAN has no detail.
+    """
+    lms, low = (_detail(image, ratio) for image in (inputs.lms, inputs.pan_low))
+    power = low.square().sum((0, 2, 3))
+    slope = (lms * low).sum((0, 2, 3)) / power.clamp_min(torch.finfo(low.dtype).tiny)
+    rough = inputs.contrast[0]
+    least, most = (factor * rough for factor in _CONTRAST_RANGE)
+    return torch.where(power > 0, slope.clamp(least, most), rough)[None]
+
+
+def _detail(image: Tensor, ratio: int) -> Tensor:
+    """What varies from MS pixel to MS pixel in an image [B, C, H, W] that is no finer, far from
+    the rim."""
+    coarse = image[..., ::ratio, ::ratio].double()
+    half = _DETAIL_WINDOW // 2
+    inner = (..., slice(half, -half), slice(half, -half))
+    return (coarse[inner] - F.avg_pool2d(coarse, _DETAIL_WINDOW, 1)).float()
 
 
 def to_dn(fused: Tensor, statistics: SceneStatistics) -> Tensor:

@@ -1,18 +1,19 @@
 """Pairs with ground truth to train on, made from scenes with and without one."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from ksdiff.data.inputs import SceneStatistics, fusion_inputs
+from ksdiff.data.inputs import SceneStatistics, scene_inputs
 from ksdiff.data.registration import estimate_shift
 from ksdiff.data.scenes import SceneFiles, list_scenes, open_pair
 from ksdiff.data.wald import degrade_ms, degrade_pan, expand, pan_lowpass, shift
 from ksdiff.errors import KSDiffError
+from ksdiff.inputs import FusionInputs
 from ksdiff.sensors import sensor_for
 
 _PAN_GAINS = (0.10, 0.15, 0.20)  # MTF at Nyquist: real ones are .11 to .17
@@ -31,26 +32,33 @@ class TruthPair:
     ratio: int
 
     @cached_property
-    def statistics(self) -> SceneStatistics:
-        """Of the MS image, for which the truth averaged over MS pixels stands in."""
-        return SceneStatistics.of(self.pans[0], F.avg_pool2d(self.gt, self.ratio)[0])
+    def statistics(self) -> tuple[SceneStatistics, ...]:
+        """With each PAN: of the MS image, for which the truth degraded stands in."""
+        return tuple(statistics for _, statistics in self._inputs)
 
     @cached_property
     def detail_gains(self) -> tuple[float, ...]:
         """For each PAN, the share of its matched detail (GLP) that the truth holds, over bands."""
-        height, width = (side // self.ratio * self.ratio for side in self.gt.shape[-2:])
-        gt = self.gt[..., :height, :width]
-        ms = degrade_ms(gt, self.gains, self.ratio)
         inner = (..., slice(16, -16), slice(16, -16))
         shares = []
-        for pan in self.pans[:, None, :, :height, :width]:
-            inputs = fusion_inputs(pan, ms, self.gains, self.ratio, None, self.statistics)
-            contrast = inputs.contrast[..., None, None]
-            detail = (contrast * (inputs.pan - inputs.pan_low))[inner]
-            missing = (gt / self.statistics.ms_mean[..., None, None] - inputs.lms)[inner]
+        for inputs, statistics in self._inputs:
+            detail = (inputs.contrast[..., None, None] * (inputs.pan - inputs.pan_low))[inner]
+            truth = self._whole(self.gt) / statistics.ms_mean[..., None, None]
+            missing = (truth - inputs.lms)[inner]
             share = (detail * missing).sum((0, 2, 3)) / detail.square().sum((0, 2, 3))
             shares.append(share.mean().item())
         return tuple(shares)
+
+    @property
+    def _inputs(self) -> Iterator[tuple[FusionInputs, SceneStatistics]]:
+        ms = degrade_ms(self._whole(self.gt), self.gains, self.ratio)
+        for pan in self.pans[:, None]:
+            yield scene_inputs(self._whole(pan), ms, self.gains, self.ratio, None)
+
+    def _whole(self, image: Tensor) -> Tensor:
+        """Cut to whole MS pixels."""
+        height, width = (side // self.ratio * self.ratio for side in image.shape[-2:])
+        return image[..., :height, :width]
 
 
 def load_pairs(

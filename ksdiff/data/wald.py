@@ -277,6 +277,29 @@ def expand(
     return ms
 
 
+def back_project(
+    fused: Tensor, ms: Tensor, gains: Gains, ratio: int, phase: Phase | None = None
+) -> Tensor:
+    """Add to a fused image what its degraded self lacks of the MS image.
+
+    One step of iterative back-projection (Irani and Peleg 1991): Wald's consistency property says
+    that the fused image, degraded to the MS grid, is the MS image.
+
+    Args:
+        fused: [B, C, H, W].
+        ms: [B, C, H/ratio, W/ratio], same units.
+        gains: [C] MTF gains at Nyquist.
+        phase: of ``ms``, as in `expand`.
+
+    Returns:
+        [B, C, H, W].
+    """
+    centre = ratio // 2
+    offset = [centre - at for at in phase or (centre, centre)]
+    degraded = degrade_ms(shift(fused, *offset), gains, ratio)
+    return fused + expand(ms - degraded, ratio, phase, "reflect")
+
+
 def interp23tap(ms: Tensor, ratio: int) -> Tensor:
     """The toolbox's ``interp23tap``: circular, MS pixel n at PAN pixel ``ratio*n + ratio//2``.
 

@@ -17,12 +17,14 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
 from ksdiff.data.fill import fill_invalid
-from ksdiff.data.inputs import SceneStatistics, fusion_inputs, to_dn
+from ksdiff.data.inputs import SceneStatistics, detail_contrast, fusion_inputs, to_dn
 from ksdiff.data.outputs import RasterWriter, atomic, check_output, quantise
 from ksdiff.data.polyphase import extend
 from ksdiff.data.scenes import ArrayPair, Pair, Patch, ScenePair, open_pair
+from ksdiff.data.wald import back_project
 from ksdiff.errors import KSDiffError
 from ksdiff.inference.preview import write_preview
+from ksdiff.inference.registration import RegisteredPair, measure_shift
 from ksdiff.inference.survey import sample_windows, survey
 from ksdiff.inference.tiles import Blender, plan_spans
 from ksdiff.inputs import FusionInputs
@@ -41,10 +43,12 @@ _GDAL_CACHE = 128  # MB; GDAL's own default is a share of the machine's memory
 class _Prepared(NamedTuple):
     """What is computed once per scene."""
 
+    pair: Pair  # registered, if that was wanted
     model: nn.Module
     kernels: object
     statistics: SceneStatistics
     gains: tuple[float, ...]
+    shift: tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,7 @@ class Fused:
     width: int
     dtype: str
     weights: str
+    shift: tuple[float, float]  # (dy, dx) by which PAN was off the MS, in PAN pixels; undone
     seconds: float
 
 
@@ -71,6 +76,8 @@ class Sharpener:
         device: ``auto``, ``cpu`` or ``cuda``.
         seed: of the noise from which the prior is sampled. Same scene, same seed, same result.
         tile: side of a window in PAN pixels, a multiple of 256.
+        register: move PAN onto the MS first, by the shift that the scene itself shows; where it
+            shows none, nothing is moved.
 
     Raises:
         KSDiffError: no such weights, sensor or device.
@@ -84,6 +91,7 @@ class Sharpener:
         device: str = "auto",
         seed: int = 0,
         tile: int = 512,
+        register: bool = True,
     ):
         if tile < 256 or tile % 256:
             raise KSDiffError(f"tile: expected a multiple of 256, got {tile}")
@@ -91,6 +99,7 @@ class Sharpener:
         self.device = _device(device)
         self.seed = seed
         self.tile = tile
+        self.register = register
         self._models: dict[str, nn.Module] = {}
         self._fixed: str | None = None
         if isinstance(weights, nn.Module):
@@ -119,7 +128,7 @@ class Sharpener:
         pair = ArrayPair(pan, ms, phase)
         out = torch.empty(pair.bands, *pair.shape)
         prepared = self._prepare(pair, sensor or self.sensor)
-        for part, valid, top, left in self._windows(pair, prepared):
+        for part, valid, top, left in self._windows(prepared):
             area = (..., slice(top, top + part.shape[1]), slice(left, left + part.shape[2]))
             out[area] = torch.where(valid, part, math.nan)
         return out if isinstance(ms, Tensor) else out.numpy()
@@ -159,7 +168,7 @@ class Sharpener:
             with _progress(progress) as stage:
                 prepared = self._prepare(pair, sensor or self.sensor, stage)
                 with atomic(out) as temporary, _writer(temporary, pair) as writer:
-                    for part, valid, top, left in self._windows(pair, prepared, stage):
+                    for part, valid, top, left in self._windows(prepared, stage):
                         values = quantise(part.numpy(), valid.numpy(), pair.dtype, pair.nodata)
                         writer.write(values, top, left)
                     writer.finish()
@@ -171,6 +180,7 @@ class Sharpener:
                 *pair.shape,
                 pair.dtype,
                 self._weights_name(pair),
+                prepared.shift,
                 time.perf_counter() - began,
             )
 
@@ -202,16 +212,23 @@ class Sharpener:
         chosen = sample_windows(
             pair.shape, surveyed.valid_share, pair.ratio, _SAMPLE_SIDE, _SAMPLES
         )
-        samples = [self._inputs(pair, pair.read(*at), gains, statistics) for at in chosen]
+        samples = [self._inputs(pair.read(*at), pair, gains, statistics)[0] for at in chosen]
+        moved = measure_shift(samples) if self.register else (0.0, 0.0)
+        if any(moved):
+            pair = RegisteredPair(pair, *moved)
+            samples = [self._inputs(pair.read(*at), pair, gains, statistics)[0] for at in chosen]
         inputs = FusionInputs(*(torch.cat(parts) for parts in zip(*samples, strict=True)))
+        contrast = detail_contrast(inputs, pair.ratio)
+        inputs = inputs._replace(contrast=contrast.expand_as(inputs.contrast))
         noise = torch.Generator().manual_seed(self.seed)
         kernels = model.estimate_kernels(inputs, generator=noise)
-        return _Prepared(model, kernels, statistics, gains)
+        statistics = statistics._replace(contrast=contrast)
+        return _Prepared(pair, model, kernels, statistics, gains, moved)
 
     def _inputs(
-        self, pair: Pair, patch: Patch, gains: tuple[float, ...], statistics: SceneStatistics
-    ) -> FusionInputs:
-        """Normalised and without holes."""
+        self, patch: Patch, pair: Pair, gains: tuple[float, ...], statistics: SceneStatistics
+    ) -> tuple[FusionInputs, Tensor]:
+        """Normalised and without holes; and the MS [1, C, h, w] without holes."""
         pan, ms = patch.pan.to(self.device), patch.ms.to(self.device)
         pan = fill_invalid(
             pan,
@@ -225,13 +242,14 @@ class Sharpener:
             statistics.ms_mean[..., None, None],
             _FILL_REACH // pair.ratio,
         )
-        return fusion_inputs(pan, ms, gains, pair.ratio, pair.phase, statistics, "reflect")
+        return fusion_inputs(pan, ms, gains, pair.ratio, pair.phase, statistics, "reflect"), ms
 
     @torch.inference_mode()
     def _windows(
-        self, pair: Pair, prepared: _Prepared, stage: _Stage | None = None
+        self, prepared: _Prepared, stage: _Stage | None = None
     ) -> Iterator[tuple[Tensor, Tensor, int, int]]:
         """Fused DN [C, h, w], its valid pixels, and its corner, part by part in reading order."""
+        pair = prepared.pair
         rows, columns = (
             plan_spans(length, self.tile, _OVERLAP, _MARGIN, _MULTIPLE) for length in pair.shape
         )
@@ -256,17 +274,18 @@ class Sharpener:
                         row.padded_stop - row.read_start,
                         column.padded_stop - column.read_start,
                     )
-                    fused = self._fuse(pair, _mirrored(patch, size, pair.ratio), prepared)[inner]
+                    fused = self._fuse(_mirrored(patch, size, pair.ratio), prepared)[inner]
                 else:
                     fused = torch.zeros(valid.shape)
                 part = blender.add(fused, i, j)
                 yield part, valid[:, : part.shape[1], : part.shape[2]], row.start, column.start
                 step()
 
-    def _fuse(self, pair: Pair, patch: Patch, prepared: _Prepared) -> Tensor:
-        inputs = self._inputs(pair, patch, prepared.gains, prepared.statistics)
-        fused = prepared.model.fuse(inputs, prepared.kernels)
-        return to_dn(fused, prepared.statistics)[0].float().cpu()
+    def _fuse(self, patch: Patch, prepared: _Prepared) -> Tensor:
+        pair, model, kernels, statistics, gains, _ = prepared
+        inputs, ms = self._inputs(patch, pair, gains, statistics)
+        fused = to_dn(model.fuse(inputs, kernels), statistics)
+        return back_project(fused, ms, gains, pair.ratio, pair.phase)[0].float().cpu()
 
 
 def valid_output(patch: Patch, ratio: int, phase: tuple[float, float]) -> Tensor:

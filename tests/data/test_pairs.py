@@ -1,4 +1,3 @@
-import h5py
 import numpy as np
 import pytest
 import torch
@@ -8,7 +7,6 @@ from ksdiff.config import DataConfig
 from ksdiff.data.augment import collate, sample
 from ksdiff.data.inputs import SceneStatistics, fusion_inputs, to_dn
 from ksdiff.data.pairs import TruthPair, load_pairs
-from ksdiff.data.pancollection import PanCollection
 from ksdiff.data.registration import estimate_shift
 from ksdiff.data.wald import degrade_ms, expand, pan_lowpass, shift
 from ksdiff.errors import KSDiffError
@@ -28,7 +26,7 @@ def test_statistics_are_those_of_the_valid_pixels():
     statistics = SceneStatistics.of(pan, ms, valid)
     chosen = ms[:, valid]
     torch.testing.assert_close(statistics.ms_mean[0], chosen.mean(1))
-    torch.testing.assert_close(statistics.ms_std[0], chosen.std(1, correction=0))
+    torch.testing.assert_close(statistics.contrast[0], chosen.std(1, correction=0) / chosen.mean(1))
     low = F.avg_pool2d(pan, 4)[:, valid]
     torch.testing.assert_close(statistics.pan_std[0], low.std(1, correction=0))
 
@@ -142,58 +140,3 @@ def test_bands_are_mixed_to_the_count_asked_for(truth):
     assert mixed.inputs.contrast.shape == (1, 8)
     both = collate([mixed, mixed])
     assert both.inputs.pan.shape == (2, 1, 64, 64)
-
-
-def _write_h5(path, **changes):
-    rng = np.random.default_rng(0)
-    arrays = {
-        "gt": rng.uniform(1, 2000, (3, 8, 64, 64)),
-        "ms": rng.uniform(1, 2000, (3, 8, 16, 16)),
-        "lms": rng.uniform(1, 2000, (3, 8, 64, 64)),
-        "pan": rng.uniform(1, 2000, (3, 1, 64, 64)),
-    }
-    with h5py.File(path, "w") as file:
-        for key, values in {**arrays, **changes}.items():
-            if values is not None:
-                file[key] = values
-    return path
-
-
-def test_a_pancollection_file_gives_pairs(tmp_path):
-    source = PanCollection(_write_h5(tmp_path / "train.h5"), "wv3")
-    assert len(source) == 3
-    pair = source[1]
-    assert pair.gt.shape == (1, 8, 64, 64)
-    assert pair.phase == (2.0, 2.0)
-    assert sample(pair, DataConfig(), 8, np.random.default_rng(0)).gt.shape == (1, 8, 64, 64)
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"ms": None}, "'ms' is missing"),
-        ({"gt": np.zeros((3, 64, 64, 8))}, r"gt: expected 8 bands \(wv3\)"),
-        ({"ms": np.zeros((3, 8, 32, 32))}, r"ms: expected \[3, 8, 16, 16\]"),
-        ({"pan": np.zeros((3, 64, 64))}, r"pan: expected \[N, C, H, W\]"),
-        ({"pan": np.zeros((2, 1, 64, 64))}, r"pan: expected \[3, 1, 64, 64\]"),
-    ],
-)
-def test_a_wrong_pancollection_file_is_named(tmp_path, changes, message):
-    with pytest.raises(KSDiffError, match=r"train\.h5: .*" + message):
-        PanCollection(_write_h5(tmp_path / "train.h5", **changes), "wv3")
-
-
-def test_nan_in_a_pancollection_file_is_found(tmp_path):
-    pan = np.ones((3, 1, 64, 64))
-    pan[2, 0, 5, 5] = np.nan
-    source = PanCollection(_write_h5(tmp_path / "train.h5", pan=pan), "wv3")
-    with pytest.raises(KSDiffError, match=r"pan\[2\] holds NaN"):
-        source[2]
-
-
-def test_a_file_that_is_no_hdf5_is_refused(tmp_path):
-    (tmp_path / "a.h5").write_bytes(b"no")
-    with pytest.raises(KSDiffError, match="not readable as HDF5"):
-        PanCollection(tmp_path / "a.h5", "wv3")
-    with pytest.raises(KSDiffError, match="no such file"):
-        PanCollection(tmp_path / "b.h5", "wv3")
