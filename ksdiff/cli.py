@@ -73,13 +73,18 @@ def sharpen(
     device: DeviceOption = Device.auto,
     seed: Seed = 0,
     tile: Annotated[int, typer.Option(help="Window side in PAN pixels; a multiple of 256.")] = 512,
+    register: Annotated[
+        bool, typer.Option(help="Move PAN onto the MS where the scene shows that it is off.")
+    ] = True,
     overwrite: Overwrite = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar, no summary.")] = False,
 ) -> None:
     """Fuse a PAN and an MS raster into a sharp MS GeoTIFF."""
     from ksdiff.inference.sharpen import Sharpener
 
-    sharpener = Sharpener(weights, sensor=sensor, device=device.value, seed=seed, tile=tile)
+    sharpener = Sharpener(
+        weights, sensor=sensor, device=device.value, seed=seed, tile=tile, register=register
+    )
     done = sharpener.sharpen_files(
         pan, ms, out, preview=preview, overwrite=overwrite, progress=not quiet
     )
@@ -88,6 +93,8 @@ def sharpen(
             f"{done.path}: {done.bands} bands of {done.height} x {done.width}, {done.dtype}, "
             f"with {done.weights} in {done.seconds:.1f} s"
         )
+        if any(done.shift):
+            print("PAN was off the MS by {:.2f} rows, {:.2f} columns: put right".format(*done.shift))
         if preview is not None:
             print(f"{preview}: picture")
 
