@@ -8,7 +8,13 @@ before Triton is first imported).
 import torch
 
 from ksdiff_ops import backends, native, registration
-from ksdiff_ops.triton import dynamic_conv, lowrank_dynamic_conv, tucker_kernel
+from ksdiff_ops.triton import (
+    adaptive_conv2d,
+    batched_conv2d,
+    dynamic_conv,
+    lowrank_dynamic_conv,
+    tucker_kernel,
+)
 
 NAMESPACE = "ksdiff_ops_triton"
 
@@ -22,6 +28,13 @@ _IMPLEMENTATIONS = (
     lowrank_dynamic_conv.lowrank_dynamic_conv_grad_basis,
     tucker_kernel.tucker_kernel,
     tucker_kernel.tucker_kernel_backward,
+    batched_conv2d.batched_conv2d,
+    batched_conv2d.batched_conv2d_grad_input,
+    batched_conv2d.batched_conv2d_grad_weight,
+    adaptive_conv2d.adaptive_conv2d,
+    adaptive_conv2d.adaptive_conv2d_grad_input,
+    adaptive_conv2d.adaptive_conv2d_grad_attention,
+    adaptive_conv2d.adaptive_conv2d_grad_weight,
 )
 
 

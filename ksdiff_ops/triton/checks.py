@@ -23,3 +23,11 @@ def require(
         if size is not None:
             expected[axis] = size
     arguments.require_shape(name, value, layout, tuple(expected))
+
+
+def require_divided(name: str, channels: int, groups: int) -> None:
+    """Raises unless the channels of `name` can be shared out evenly among the groups."""
+    if groups < 1 or channels % groups != 0:
+        raise ValueError(
+            f"{name}: expected a number of channels that {groups} groups divide, got {channels}"
+        )

@@ -39,6 +39,7 @@ class Launch:
     arguments: dict[str, Tensor | int]
     constants: dict[str, Any]
     warps: int = 4
+    stages: int = 1  # of a loop's tiles, in flight at once
 
     def run(self) -> None:
         device = next(a.device for a in self.arguments.values() if isinstance(a, Tensor))
@@ -47,5 +48,8 @@ class Launch:
         # Triton launches on the current device, which need not be the tensors'.
         with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
             self.kernel[(self.programs,)](
-                **self.arguments, **self.constants, num_warps=self.warps, num_stages=1
+                **self.arguments,
+                **self.constants,
+                num_warps=self.warps,
+                num_stages=self.stages,
             )

@@ -38,6 +38,19 @@ class Correlation(NamedTuple):
     block: Pair  # taps down and across whose sums one thread holds
 
 
+class Product(NamedTuple):
+    """A tile of a matrix product: what one program multiplies at once, each a power of two."""
+
+    rows: int  # output channels
+    depth: int  # input channels times taps, or channels alone
+    pixels: int
+
+    @property
+    def warps(self) -> int:
+        """Enough for sums, addresses and values in flight to fit in the registers."""
+        return 8 if self.rows * max(self.depth, self.pixels) >= 1024 else 4
+
+
 class Reduction(NamedTuple):
     rows: int
     across: int
@@ -81,6 +94,32 @@ def reduction(
     block = _block(taps, room, room)
     rows = 4 if block[0] * block[1] * words * (terms + 4) <= HELD_WORDS // 2 else 2
     return Reduction(_fewer_rows(rows, planes * height * width), _across(width), block, terms)
+
+
+def product(rows: int, pixels: int, planes: int, exact: bool, scaled: bool = False) -> Product:
+    """For the product of kernels of `rows` output channels with an image's patches; `exact`
+    where it is made without tensor cores, from registers, and `scaled` where each tap's product
+    is held beside their sum.
+    """
+    most_rows, most_pixels, depth = (32, 32, 16) if exact else (64, 64 if scaled else 128, 32)
+    rows = _power(rows, 16, most_rows)
+    # Less work for each program where an image would not fill the GPU.
+    while most_pixels > 32 and planes * pixels < PROGRAMS // 4 * most_pixels:
+        most_pixels //= 2
+    return Product(rows, depth, most_pixels)
+
+
+def product_of_pixels(rows: int, depth: int, exact: bool, element_size: int) -> Product:
+    """For sums over pixels, of `rows` output channels times `depth` inputs."""
+    most = 32 if exact else 64
+    return Product(_power(rows, 16, most), _power(depth, 16, most), 128 // element_size)
+
+
+def steps(programs: int, tiles: int) -> int:
+    """How many of `tiles` tiles of pixels one program sums, a power of two, where `programs`
+    share nothing: as many as leave enough programs, and not fewer than what is worth a launch.
+    """
+    return _power(ceil_div(programs * tiles, PROGRAMS), 4, 4096)
 
 
 def tucker_terms(rank: int, element_size: int) -> int:
@@ -133,6 +172,14 @@ def _block(taps: Pair, whole: int, part: int) -> Pair:
         return taps
     down = _divisor(taps[0], part)
     return down, _divisor(taps[1], part // down)
+
+
+def _power(number: int, least: int, most: int) -> int:
+    """The power of two from `number` upwards, between two others."""
+    power = least
+    while power < min(number, most):
+        power *= 2
+    return power
 
 
 def _divisor(number: int, limit: int) -> int:

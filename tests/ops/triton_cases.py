@@ -3,6 +3,7 @@
 import os
 import re
 import subprocess
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -70,6 +71,54 @@ def _tucker(role, ranks, dtype=torch.float32, has_base=True):
     return launches[("first", "second", "third").index(role)]
 
 
+@contextmanager
+def _float32(precision):
+    """With PyTorch's convolutions told how to multiply float32, which launches follow."""
+    conv = torch.backends.cudnn.conv
+    before, conv.fp32_precision = conv.fp32_precision, precision
+    try:
+        yield
+    finally:
+        conv.fp32_precision = before
+
+
+def _batched(role, dtype=torch.float32, stride=1, channels=(64, 64), precision="tf32"):
+    from ksdiff_ops.triton import batched_conv2d as ops
+
+    inputs, outputs = channels
+    x, _, _, window = _image_tensors((3, 3), dtype, stride, channels=inputs)
+    y = x.new_empty(x.shape[0], outputs, x.shape[2] // stride, x.shape[3] // stride)
+    weight = x.new_empty(x.shape[0], outputs, inputs, 3, 3)
+    with _float32(precision):
+        if role == "forward":
+            return ops.convolve_launch(x, weight, y, 1, window)
+        if role == "grad_input":
+            return ops.convolve_launch(y, weight, x, 1, window, backwards=True)
+        return ops.grad_weight_launch(y, x, 1, (3, 3), window)[0]
+
+
+def _adaptive(role, dtype=torch.float32, channels=(64, 64), precision="tf32"):
+    from ksdiff_ops.triton import adaptive_conv2d as ops
+
+    inputs, outputs = channels
+    x = _image_tensors((3, 3), dtype, 1, channels=inputs)[0]
+    y = x.new_empty(x.shape[0], outputs, *x.shape[2:])
+    attention = x.new_empty(x.shape[0], 3, 3, *x.shape[2:])
+    weight = x.new_empty(outputs, inputs, 3, 3)
+    with _float32(precision):
+        if role == "forward":
+            return ops.convolve_launch(x, attention, weight, y)
+        if role == "grad_input":
+            return ops.convolve_launch(y, attention, weight, x, backwards=True)
+        if role == "grad_attention":
+            return ops.grad_attention_launch(y, x, weight, attention)
+        return ops.grad_weight_launch(y, x, attention)[0]
+
+
+_PRODUCT_ROLES = {
+    _batched: ("forward", "grad_input", "grad_weight"),
+    _adaptive: ("forward", "grad_input", "grad_attention", "grad_weight"),
+}
 _IMAGE_ROLES = {
     _dynamic_conv: ("forward", "grad_input", "grad_weight"),
     _lowrank: ("forward", "grad_input", "grad_coeff", "grad_basis"),
@@ -80,6 +129,9 @@ def _every_kernel():
     for make, roles in _IMAGE_ROLES.items():
         for role in roles:
             yield f"{make.__name__[1:]} {role} 3x3", partial(make, role, (3, 3))
+    for make, roles in _PRODUCT_ROLES.items():
+        for role in roles:
+            yield f"{make.__name__[1:]} {role} bf16", partial(make, role, torch.bfloat16)
     for role in ("forward", "first", "second", "third"):
         yield f"tucker_kernel {role} (4,4,2,2)", partial(_tucker, role, (4, 4, 2, 2))
 
@@ -97,6 +149,16 @@ def _variants():
     yield "lowrank grad_coeff 9x9", partial(_lowrank, "grad_coeff", (9, 9))
     yield "lowrank grad_basis 3x3 rank 8", partial(_lowrank, "grad_basis", (3, 3), rank=8)
     yield "lowrank grad_basis 5x5", partial(_lowrank, "grad_basis", (5, 5))
+    for make, roles in _PRODUCT_ROLES.items():
+        for role in roles:
+            name = f"{make.__name__[1:]} {role}"
+            yield f"{name} tf32", partial(make, role)
+            yield f"{name} float32", partial(make, role, precision="ieee")
+        for role in ("forward", "grad_weight"):
+            name = f"{make.__name__[1:]} {role}"
+            yield f"{name} float64", partial(make, role, double)
+            yield f"{name} few channels", partial(make, role, torch.float16, channels=(4, 9))
+    yield "batched grad_input stride 2 bf16", partial(_batched, "grad_input", half, stride=2)
     for role in ("forward", "first", "second"):
         yield (
             f"tucker_kernel {role} rank 16",
@@ -127,7 +189,7 @@ def compile_launch(launch, architecture: int):
     from triton.compiler import ASTSource
 
     source = ASTSource(launch.kernel, signature(launch), launch.constants)
-    options = {"num_warps": launch.warps, "num_stages": 1}
+    options = {"num_warps": launch.warps, "num_stages": launch.stages}
     return triton.compile(source, target=GPUTarget("cuda", architecture, 32), options=options)
 
 

@@ -1,0 +1,303 @@
+"""Convolution of every sample with its own kernels, and its two gradients, as matrix products.
+
+Every group of every sample is one product: kernels [Cout / G, Cin / G * taps] times patches, or
+for the gradient of the kernels, output gradient [Cout / G, pixels] times patches. The gradient of
+the image is the convolution of the output's gradient, walked backwards, with the kernels' first
+two axes exchanged. Images are read and written in their own memory format, and kernels that all
+samples share are not copied.
+"""
+
+import torch
+import triton.language as tl
+from torch import Tensor
+
+from ksdiff_ops.arguments import Window
+from ksdiff_ops.batched_conv2d import image_format
+from ksdiff_ops.triton import plan
+from ksdiff_ops.triton.checks import require, require_divided
+from ksdiff_ops.triton.launch import Launch, kernel, sum_dtype
+from ksdiff_ops.triton.multiply import (
+    STAGES,
+    image_arguments,
+    is_exact,
+    multiply,
+    operand_size,
+    precision,
+    read_patches,
+    tile_pixels,
+    walk_arguments,
+)
+from ksdiff_ops.triton.walk import Pair, accumulator
+
+IMAGE = "[B, Cin, H, W]"
+OUTPUT = "[B, Cout, Ho, Wo]"
+KERNELS = "[B, Cout, Cin / groups, kh, kw]"
+
+
+@kernel
+def convolve_kernel(
+    source_ptr, weight_ptr, out_ptr, groups, rows, channels, taps, taps_across,
+    weight_sample, weight_row, weight_channel, row_blocks, pixel_blocks,
+    source_h, source_w, source_channel, source_column, out_h, out_w, out_channel, out_column,
+    step_h, step_w, pad_h, pad_w, dilation_h, dilation_w, divide_h, divide_w,
+    DIVIDED: tl.constexpr, STEPS: tl.constexpr, OPERANDS: tl.constexpr, PRECISION: tl.constexpr,
+    ROWS: tl.constexpr, DEPTH: tl.constexpr, PIXELS: tl.constexpr,
+):  # fmt: skip
+    """One tile [ROWS, PIXELS] of the output of one group of one sample.
+
+    `rows` are the output channels of a group, `channels` those of the source.
+    """
+    program = tl.program_id(0)
+    row_block = program % row_blocks
+    place = program // row_blocks
+    sample = (place // pixel_blocks // groups).to(tl.int64)
+    group = place // pixel_blocks % groups
+    r = row_block * ROWS + tl.arange(0, ROWS)
+    pixel, y, x = tile_pixels(place % pixel_blocks, out_w, PIXELS)
+    inside = y < out_h
+    y = y * step_h - pad_h
+    x = x * step_w - pad_w
+    source = source_ptr + sample * groups * channels * source_h * source_w
+    weight = weight_ptr + sample * weight_sample + group * rows * channels * taps
+    sums = tl.zeros((ROWS, PIXELS), accumulator(source_ptr.dtype.element_ty))
+    for step in range(STEPS):
+        # Channels and taps in one: in the kernels' own order, where nothing is walked backwards.
+        k = step * DEPTH + tl.arange(0, DEPTH)
+        deep = k < channels * taps
+        channel = k // taps
+        tap = k % taps
+        w = tl.load(
+            weight + (r[:, None] * weight_row + (channel * weight_channel + tap)[None, :]),
+            mask=(r < rows)[:, None] & deep[None, :], other=0.0,
+        )  # fmt: skip
+        v = read_patches(
+            source, y, x, tap // taps_across * dilation_h, tap % taps_across * dilation_w,
+            group * channels + channel, deep[:, None] & inside[None, :],
+            source_h, source_w, source_channel, source_column, divide_h, divide_w, DIVIDED,
+        )  # fmt: skip
+        sums = multiply(w, v, sums, OPERANDS, PRECISION)
+    out = out_ptr + sample * groups * rows * out_h * out_w
+    along = (group * rows + r).to(tl.int64) * out_channel
+    offset = along[:, None] + (pixel * out_column)[None, :]
+    mask = (r < rows)[:, None] & inside[None, :]
+    tl.store(out + offset, sums.to(out_ptr.dtype.element_ty), mask=mask)
+
+
+@kernel
+def grad_weight_kernel(
+    grad_ptr, source_ptr, partial_ptr, groups, rows, channels, taps, taps_across,
+    row_blocks, depth_blocks, splits, planes,
+    grad_h, grad_w, grad_channel, grad_column, source_h, source_w, source_channel, source_column,
+    step_h, step_w, pad_h, pad_w, dilation_h, dilation_w, divide_h, divide_w,
+    STEPS: tl.constexpr, OPERANDS: tl.constexpr, PRECISION: tl.constexpr,
+    ROWS: tl.constexpr, DEPTH: tl.constexpr, PIXELS: tl.constexpr,
+):  # fmt: skip
+    """One tile [ROWS, DEPTH] of one group's kernels' gradient, summed over one part of the pixels.
+
+    Parts are [splits, B, Cout, Cin / groups, taps].
+    """
+    program = tl.program_id(0)
+    r = program % row_blocks * ROWS + tl.arange(0, ROWS)
+    k = program // row_blocks % depth_blocks * DEPTH + tl.arange(0, DEPTH)
+    place = program // row_blocks // depth_blocks
+    split = place % splits
+    plane = (place // splits).to(tl.int64)
+    group = place // splits % groups
+    deep = k < channels * taps
+    channel = group * channels + k // taps
+    down = k % taps // taps_across * dilation_h
+    right = k % taps % taps_across * dilation_w
+    grad = grad_ptr + plane // groups * groups * rows * grad_h * grad_w
+    grad_rows = (group * rows + r).to(tl.int64) * grad_channel
+    source = source_ptr + plane // groups * groups * channels * source_h * source_w
+    sums = tl.zeros((ROWS, DEPTH), accumulator(source_ptr.dtype.element_ty))
+    for step in range(STEPS):
+        pixel, y, x = tile_pixels(split * STEPS + step, grad_w, PIXELS)
+        inside = y < grad_h
+        g = tl.load(
+            grad + (grad_rows[:, None] + (pixel * grad_column)[None, :]),
+            mask=(r < rows)[:, None] & inside[None, :], other=0.0,
+        )  # fmt: skip
+        v = read_patches(
+            source, y * step_h - pad_h, x * step_w - pad_w, down, right,
+            channel, deep[:, None] & inside[None, :],
+            source_h, source_w, source_channel, source_column, divide_h, divide_w, False,
+        )  # fmt: skip
+        sums = multiply(g, tl.trans(v), sums, OPERANDS, PRECISION)
+    part = partial_ptr + (split * planes + plane) * rows * channels * taps
+    offset = r.to(tl.int64)[:, None] * (channels * taps) + k[None, :]
+    tl.store(part + offset, sums, mask=(r < rows)[:, None] & deep[None, :])
+
+
+def convolve_launch(
+    source: Tensor,  # [B, G * channels, ., .]
+    weight: Tensor,  # [B, Cout, Cin / G, kh, kw]
+    out: Tensor,  # [B, G * rows, ., .]
+    groups: int,
+    window: Window,
+    backwards: bool = False,
+) -> Launch:
+    """Convolves `source` with the kernels; with `backwards`, `source` is a gradient of the
+    convolution's output and `out` becomes that of its image.
+    """
+    batch, outputs, height, width = out.shape
+    rows, channels = outputs // groups, source.shape[1] // groups
+    taps = weight.shape[3] * weight.shape[4]
+    inputs = weight.shape[2] * taps  # from one output channel's kernel to the next
+    numbers = precision(source.dtype)
+    tile = plan.product(rows, height * width, batch * groups, is_exact(numbers))
+    row_blocks = plan.ceil_div(rows, tile.rows)
+    pixel_blocks = plan.ceil_div(height * width, tile.pixels)
+    divided = backwards and tuple(window.stride) != (1, 1)
+    return Launch(
+        convolve_kernel,
+        batch * groups * row_blocks * pixel_blocks,
+        {
+            "source_ptr": source,
+            "weight_ptr": weight,
+            "out_ptr": out,
+            "groups": groups,
+            "rows": rows,
+            "channels": channels,
+            "taps": taps,
+            "taps_across": weight.shape[4],
+            "weight_sample": weight.stride(0),
+            "weight_row": taps if backwards else inputs,
+            "weight_channel": inputs if backwards else taps,
+            "row_blocks": row_blocks,
+            "pixel_blocks": pixel_blocks,
+            **image_arguments("source", source),
+            **image_arguments("out", out),
+            **walk_arguments(window, backwards),
+        },
+        {
+            "DIVIDED": divided,
+            "STEPS": plan.ceil_div(channels * taps, tile.depth),
+            **numbers,
+            "ROWS": tile.rows,
+            "DEPTH": tile.depth,
+            "PIXELS": tile.pixels,
+        },
+        warps=tile.warps,
+        stages=STAGES,
+    )
+
+
+def grad_weight_launch(
+    grad: Tensor, x: Tensor, groups: int, kernel: Pair, window: Window
+) -> tuple[Launch, Tensor]:
+    """The launch, and what it fills: partial sums [splits, B, Cout, Cin / groups, kh, kw]."""
+    batch, outputs, height, width = grad.shape
+    rows, channels = outputs // groups, x.shape[1] // groups
+    taps = kernel[0] * kernel[1]
+    numbers = precision(x.dtype)
+    tile = plan.product_of_pixels(rows, channels * taps, is_exact(numbers), operand_size(numbers))
+    row_blocks = plan.ceil_div(rows, tile.rows)
+    depth_blocks = plan.ceil_div(channels * taps, tile.depth)
+    programs = batch * groups * row_blocks * depth_blocks
+    steps = plan.steps(programs, plan.ceil_div(height * width, tile.pixels))
+    splits = plan.ceil_div(height * width, steps * tile.pixels)
+    partial = x.new_empty((splits, batch, outputs, channels, *kernel), dtype=sum_dtype(x))
+    launch = Launch(
+        grad_weight_kernel,
+        programs * splits,
+        {
+            "grad_ptr": grad,
+            "source_ptr": x,
+            "partial_ptr": partial,
+            "groups": groups,
+            "rows": rows,
+            "channels": channels,
+            "taps": taps,
+            "taps_across": kernel[1],
+            "row_blocks": row_blocks,
+            "depth_blocks": depth_blocks,
+            "splits": splits,
+            "planes": batch * groups,
+            **image_arguments("grad", grad),
+            **image_arguments("source", x),
+            **walk_arguments(window),
+        },
+        {
+            "STEPS": steps,
+            **numbers,
+            "ROWS": tile.rows,
+            "DEPTH": tile.depth,
+            "PIXELS": tile.pixels,
+        },
+        warps=tile.warps,
+        stages=STAGES,
+    )
+    return launch, partial
+
+
+def batched_conv2d(
+    x: Tensor,  # [B, Cin, H, W]
+    weight: Tensor,  # [B, Cout, Cin / groups, kh, kw]
+    size: Pair,
+    stride: Pair,
+    padding: Pair,
+    dilation: Pair,
+    groups: int,
+) -> Tensor:  # [B, Cout, Ho, Wo]
+    require("x", x, IMAGE)
+    require_divided("x", x.shape[1], groups)
+    sizes = (x.shape[0], None, x.shape[1] // groups)
+    require("weight", weight, KERNELS, sizes, ("x", x))
+    require_divided("weight", weight.shape[1], groups)
+    out = _new_image(x, (x.shape[0], weight.shape[1], *size))
+    window = Window(tuple(stride), tuple(padding), tuple(dilation))
+    convolve_launch(_dense(x), _dense_samples(weight), out, groups, window).run()
+    return out
+
+
+def batched_conv2d_grad_input(
+    grad: Tensor,  # [B, Cout, Ho, Wo]
+    weight: Tensor,  # [B, Cout, Cin / groups, kh, kw]
+    size: Pair,
+    stride: Pair,
+    padding: Pair,
+    dilation: Pair,
+    groups: int,
+) -> Tensor:  # [B, Cin, H, W]
+    require("grad", grad, OUTPUT)
+    require("weight", weight, KERNELS, grad.shape[:2], ("grad", grad))
+    require_divided("grad", grad.shape[1], groups)
+    out = _new_image(grad, (grad.shape[0], weight.shape[2] * groups, *size))
+    window = Window(tuple(stride), tuple(padding), tuple(dilation))
+    convolve_launch(_dense(grad), _dense_samples(weight), out, groups, window, backwards=True).run()
+    return out
+
+
+def batched_conv2d_grad_weight(
+    grad: Tensor,  # [B, Cout, Ho, Wo]
+    x: Tensor,  # [B, Cin, H, W]
+    kernel: Pair,
+    stride: Pair,
+    padding: Pair,
+    dilation: Pair,
+    groups: int,
+) -> Tensor:  # [B, Cout, Cin / groups, kh, kw]
+    require("grad", grad, OUTPUT)
+    require("x", x, IMAGE, grad.shape[:1], ("grad", grad))
+    require_divided("x", x.shape[1], groups)
+    require_divided("grad", grad.shape[1], groups)
+    window = Window(tuple(stride), tuple(padding), tuple(dilation))
+    launch, partial = grad_weight_launch(_dense(grad), _dense(x), groups, tuple(kernel), window)
+    launch.run()
+    return partial.sum(0).to(grad.dtype)
+
+
+def _dense(image: Tensor) -> Tensor:
+    return image.contiguous(memory_format=image_format(image))
+
+
+def _new_image(like: Tensor, shape: tuple[int, ...]) -> Tensor:
+    return torch.empty(
+        shape, dtype=like.dtype, device=like.device, memory_format=image_format(like)
+    )
+
+
+def _dense_samples(weight: Tensor) -> Tensor:
+    """The kernels with each sample's own dense: one for the whole batch stays one."""
+    return weight if weight[:1].is_contiguous() else weight.contiguous()
