@@ -123,13 +123,31 @@ def train(
 @app.command()
 def evaluate(
     data: Annotated[
-        Path, typer.Option(help="Folder of NAME_pan.tif, NAME_ms.tif and maybe NAME_gt.tif.")
+        Path,
+        typer.Option(
+            help="Folder of NAME_pan.tif, NAME_ms.tif and maybe NAME_gt.tif, or PanCollection's "
+            ".h5 file."
+        ),
     ],
     methods: Annotated[
         str | None, typer.Option(help="Names with commas between; all of them by default.")
     ] = None,
-    json: Annotated[Path | None, typer.Option(help="JSON file to write.")] = None,
-    weights: Weights = None,
+    out: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--out", "--json", help="File to write: .json, .csv, .tex or .md. Can be repeated."
+        ),
+    ] = None,
+    pictures: Annotated[
+        Path | None, typer.Option(help="Folder for a PNG per scene: results, parts, errors.")
+    ] = None,
+    weights: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Bundled name or .safetensors file; by default the scene's bands decide. "
+            "Repeated, each becomes a method of its own."
+        ),
+    ] = None,
     sensor: Sensor = None,
     border: Annotated[
         int, typer.Option(help="Pixels cut from the sides before indexes with ground truth.")
@@ -138,27 +156,30 @@ def evaluate(
     seed: Seed = 0,
     overwrite: Overwrite = False,
 ) -> None:
-    """Score methods on a folder of scenes; print tables in Markdown."""
+    """Score methods on scenes; print tables in Markdown."""
     from ksdiff.data.outputs import check_output
     from ksdiff.evaluation import DEFAULT_METHODS
-    from ksdiff.evaluation import evaluate as evaluate_folder
+    from ksdiff.evaluation import evaluate as evaluate_scenes
+    from ksdiff.evaluation.report import output_kind
 
-    if json is not None:
-        check_output(json, overwrite, "json")
+    for path in out or ():
+        output_kind(path)
+        check_output(path, overwrite)
     with Console(stderr=True).status("starting") as status:
-        result = evaluate_folder(
+        result = evaluate_scenes(
             data,
             methods.split(",") if methods is not None else DEFAULT_METHODS,
-            weights=weights,
+            weights=weights or None,
             sensor=sensor,
             border=border,
             device=device.value,
             seed=seed,
+            pictures=pictures,
             step=lambda name: status.update(escape(name)),
         )
     print(result.markdown(), end="")
-    if json is not None:
-        result.write_json(json)
+    for path in out or ():
+        result.save(path)
 
 
 @app.command()

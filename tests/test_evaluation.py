@@ -1,16 +1,25 @@
+import csv
+import io
 import json
 
 import numpy as np
 import pytest
 import torch
+from matplotlib.image import imread
 
 from ksdiff import KSDiffError
 from ksdiff.baselines import METHODS, Pair
+from ksdiff.config import Config
 from ksdiff.data.outputs import write_scene
 from ksdiff.data.procedural import procedural_scene
-from ksdiff.evaluation import DEFAULT_METHODS, evaluate
+from ksdiff.data.wald import interp23tap
+from ksdiff.evaluation import DEFAULT_METHODS, Evaluation, Row, SceneInfo, evaluate
 from ksdiff.metrics import full_indexes, reduced_indexes
+from ksdiff.models.ksdiff import KSDiff
+from ksdiff.models.weights import save_weights
+from tests.data.test_pancollection import patches, write_h5
 from tests.inference.conftest import HighPassModulation
+from tests.models.conftest import small_config
 
 
 @pytest.fixture(scope="module")
@@ -84,11 +93,97 @@ def test_means_are_taken_over_the_scenes_of_one_resolution(folder, tmp_path):
     (mean,) = result.means("reduced")
     own = [row.indexes["SAM"] for row in result.rows if row.resolution == "reduced"]
     assert len(own) == 2 and mean.indexes["SAM"] == pytest.approx(np.mean(own))
-    assert "Mean over 2 scenes, reduced resolution" in result.markdown()
+    assert mean.deviations["SAM"] == pytest.approx(np.std(own, ddof=1))
+    table = result.markdown()
+    assert "Mean ± standard deviation over 2 scenes, reduced resolution" in table
+    assert f"{np.mean(own):.4f} ± {np.std(own, ddof=1):.4f}" in table
+
+
+def test_csv_has_a_line_per_scene_and_method_and_for_means(result, tmp_path):
+    result.save(tmp_path / "scores.csv")
+    lines = list(csv.DictReader(io.StringIO((tmp_path / "scores.csv").read_text())))
+    assert len(lines) == 6 + 2 * 6
+    first = result.rows[0]
+    assert (lines[0]["scene"], lines[0]["method"]) == (first.scene, first.method)
+    assert float(lines[0]["ERGAS"]) == first.indexes["ERGAS"]
+    assert lines[0]["HQNR"] == ""
+    assert {line["scene"] for line in lines} == {"a", "b", "mean", "standard deviation"}
+
+
+def test_latex_rows_show_mean_and_deviation_and_mark_the_best(result, tmp_path):
+    def row(scene, method, value):
+        return Row(scene, method, "reduced", 1.0, {"SAM": value, "D_s": 1 - value})
+
+    infos = [SceneInfo(n, "qb", 4, 4, "reduced", 64, 64, 2047.0) for n in "ab"]
+    rows = [row("a", "exp", 1.0), row("b", "exp", 2.0), row("a", "x", 0.5), row("b", "x", 0.5)]
+    text = Evaluation({}, infos, rows, []).latex()
+    assert r"Method & SAM $\downarrow$ & D\_s $\downarrow$ \\" in text
+    assert r"x & \textbf{0.500} $\pm$ 0.000 & 0.500 $\pm$ 0.000 \\" in text
+    assert r"exp & 1.500 $\pm$ 0.707 & \textbf{-0.500} $\pm$ 0.707 \\" in text
+    result.save(tmp_path / "rows.tex")
+    assert "% 1 scene, full resolution" in (tmp_path / "rows.tex").read_text()
+
+
+def test_a_method_that_missed_scenes_is_marked_and_never_the_best():
+    infos = [SceneInfo(n, "qb", 4, 4, "reduced", 64, 64, 2047.0) for n in "ab"]
+    rows = [Row(s, "exp", "reduced", 1.0, {"SAM": 2.0}) for s in "ab"]
+    rows.append(Row("a", "ksdiff", "reduced", 1.0, {"SAM": 1.0}))
+    means = Evaluation({}, infos, rows, []).markdown().split("Mean ±")[1]
+    assert "ksdiff (mean of 1)" in means and "**2.0000 ± 0.0000**" in means
+
+
+def test_many_scenes_are_shown_as_means_only(tmp_path):
+    infos = [SceneInfo(str(n), "qb", 4, 4, "reduced", 64, 64, 2047.0) for n in range(20)]
+    rows = [Row(str(n), "exp", "reduced", 1.0, {"SAM": 2.0}) for n in range(20)]
+    result = Evaluation({}, infos, rows, [])
+    assert result.markdown().count("| method |") == 1
+    result.save(tmp_path / "all.md")
+    assert (tmp_path / "all.md").read_text().count("| method |") == 21
+    with pytest.raises(KSDiffError, match=r"all\.txt: expected a name that ends in \.json, \.csv"):
+        result.save(tmp_path / "all.txt")
+
+
+def test_pancollection_files_are_evaluated_as_published(tmp_path):
+    arrays = patches(2, size=64)
+    write_h5(tmp_path / "test_wv3.h5", arrays)
+    result = evaluate(tmp_path / "test_wv3.h5", ["exp", "gsa"], sensor="wv3", border=8)
+    assert [row.scene for row in result.rows] == ["test_wv3[0]"] * 2 + ["test_wv3[1]"] * 2
+    gt, ms = (torch.from_numpy(arrays[key][:1]).float() for key in ("gt", "ms"))
+    expected = reduced_indexes(interp23tap(ms, 4), gt, 4, 2047.0, 8)
+    assert result.rows[0].indexes == pytest.approx(expected)
+    write_h5(tmp_path / "full.h5", arrays, gt=None)
+    full = evaluate(tmp_path / "full.h5", ["exp"], sensor="wv3")
+    assert set(full.rows[0].indexes) >= {"HQNR", "D_s"}
+    with pytest.raises(KSDiffError, match="--sensor"):
+        evaluate(tmp_path / "full.h5", ["exp"])
+
+
+def test_several_weights_are_several_methods(folder, tmp_path):
+    torch.manual_seed(0)
+    for name in ("one", "two"):
+        config = Config(model=small_config())
+        save_weights(tmp_path / f"{name}.safetensors", KSDiff(config.model), config)
+    both = [tmp_path / f"{name}.safetensors" for name in ("one", "two")]
+    result = evaluate(folder, ["exp", "ksdiff"], weights=both)
+    assert [row.method for row in result.rows] == ["exp", "one", "two"] * 2
+    assert set(result.header["weights"]) == {"one", "two"}
+    with pytest.raises(KSDiffError, match="two methods would be called 'one'"):
+        evaluate(folder, ["ksdiff"], weights=[both[0], both[0]])
+
+
+def test_pictures_show_every_method(folder, tmp_path):
+    evaluate(folder, ["exp", "gsa"], pictures=tmp_path / "new" / "pictures")
+    for name, rows in (("a", 3), ("b", 2)):
+        height, width, _ = imread(tmp_path / "new" / "pictures" / f"{name}.png").shape
+        columns = 5 if name == "a" else 4
+        assert width / height == pytest.approx(2.4 * columns / (2.65 * rows), rel=0.02)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(KSDiffError, match=r"pictures .*file: cannot be written"):
+        evaluate(folder, ["exp"], pictures=tmp_path / "file")
 
 
 def test_json_holds_everything_and_is_strict(result, tmp_path):
-    result.write_json(tmp_path / "scores.json")
+    result.save(tmp_path / "scores.json")
 
     def refuse(value):
         raise ValueError(value)

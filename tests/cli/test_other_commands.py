@@ -38,13 +38,14 @@ def test_drawn_scenes_can_be_evaluated(ksdiff, tmp_path, weights):
         *("--weights", weights, "--json", tmp_path / "scores.json"),
     )
     assert status == 0, errors
-    assert out.count("| mtf-glp-hpm |") == 3 and "Mean over 2 scenes" in out
+    assert out.count("| mtf-glp-hpm |") == 3 and "over 2 scenes" in out
     scores = json.loads((tmp_path / "scores.json").read_text())
     assert {"date", "torch", "python", "processor", "cores", "border"} <= set(scores["header"])
     assert len(scores["rows"]) == 6 and len(scores["means"]) == 3
     assert all(np.isfinite(list(row["indexes"].values())).all() for row in scores["rows"])
-    result = ksdiff("evaluate", "--data", scenes, "--json", tmp_path / "scores.json")
-    assert failed(result, "scores.json: exists already")
+    call = ("evaluate", "--data", scenes, "--out")
+    assert failed(ksdiff(*call, tmp_path / "scores.json"), "scores.json: exists already")
+    assert failed(ksdiff(*call, tmp_path / "scores.xls"), "a name that ends in .json, .csv")
 
 
 def test_drawing_does_not_replace_files_unless_told(ksdiff, tmp_path):
