@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+import tempfile
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +12,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ksdiff.errors import KSDiffError
 
@@ -51,6 +53,8 @@ Sensor = Annotated[
 DeviceOption = Annotated[Device, typer.Option(help="Where to compute.")]
 Seed = Annotated[int, typer.Option(help="Of the noise; the same seed gives the same bytes.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing output files.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bar, no summary.")]
+_MINUTES = 5.0  # of --adapt
 
 
 @app.callback()
@@ -76,27 +80,86 @@ def sharpen(
     register: Annotated[
         bool, typer.Option(help="Move PAN onto the MS where the scene shows that it is off.")
     ] = True,
+    adapt: Annotated[
+        bool, typer.Option("--adapt", help="Fine-tune the weights on the scene first, 5 minutes.")
+    ] = False,
     overwrite: Overwrite = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar, no summary.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Fuse a PAN and an MS raster into a sharp MS GeoTIFF."""
+    from ksdiff.data.outputs import check_output
     from ksdiff.inference.sharpen import Sharpener
 
-    sharpener = Sharpener(
-        weights, sensor=sensor, device=device.value, seed=seed, tile=tile, register=register
-    )
-    done = sharpener.sharpen_files(
-        pan, ms, out, preview=preview, overwrite=overwrite, progress=not quiet
-    )
+    with tempfile.TemporaryDirectory() as folder:
+        if adapt:
+            check_output(out, overwrite)  # before minutes go by
+            tuned = str(Path(folder) / "adapted.safetensors")
+            _adapt(pan, ms, tuned, weights, sensor, _MINUTES, device, seed, False, quiet)
+            weights = tuned
+        sharpener = Sharpener(
+            weights, sensor=sensor, device=device.value, seed=seed, tile=tile, register=register
+        )
+        done = sharpener.sharpen_files(
+            pan, ms, out, preview=preview, overwrite=overwrite, progress=not quiet
+        )
     if not quiet:
         print(
             f"{done.path}: {done.bands} bands of {done.height} x {done.width}, {done.dtype}, "
-            f"with {done.weights} in {done.seconds:.1f} s"
+            f"with {'adapted weights' if adapt else done.weights} in {done.seconds:.1f} s"
         )
         if any(done.shift):
-            print("PAN was off the MS by {:.2f} rows, {:.2f} columns: put right".format(*done.shift))
+            print(
+                "PAN was off the MS by {:.2f} rows, {:.2f} columns: put right".format(*done.shift)
+            )
         if preview is not None:
             print(f"{preview}: picture")
+
+
+@app.command("adapt")
+def adapt_weights(
+    pan: Annotated[Path, typer.Option(help="Panchromatic raster.")],
+    ms: Annotated[Path, typer.Option(help="Multispectral raster of the same place.")],
+    out: Annotated[Path, typer.Option(help="Weights file (.safetensors) to write.")],
+    weights: Weights = None,
+    sensor: Sensor = None,
+    minutes: Annotated[float, typer.Option(help="The most to spend.")] = 5.0,
+    device: DeviceOption = Device.auto,
+    seed: Seed = 0,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+) -> None:
+    """Fine-tune weights on one scene, for a sensor that they have not seen."""
+    _adapt(pan, ms, out, weights, sensor, minutes, device, seed, overwrite, quiet)
+
+
+def _adapt(pan, ms, out, weights, sensor, minutes, device, seed, overwrite, quiet) -> None:
+    from ksdiff.inference.sharpen import device_named
+    from ksdiff.training.adapt import adapt
+
+    with Progress(
+        *(TextColumn("Adapting  "), BarColumn(), TextColumn("held-out error {task.fields[loss]}")),
+        *(TimeRemainingColumn(),),
+        console=Console(stderr=True),
+        disable=quiet,
+    ) as bar:
+        task = bar.add_task("", total=1.0, loss="not known yet")
+        done = adapt(
+            *(pan, ms, out),
+            weights=weights,
+            sensor=sensor,
+            minutes=minutes,
+            device=device_named(device.value).type,
+            seed=seed,
+            overwrite=overwrite,
+            step=lambda share, loss: bar.update(task, completed=share, loss=f"{loss:.4f}"),
+        )
+    if not quiet:
+        gain = 100 * (1 - done.after / done.before)
+        verdict = "adapted" if done.kept else "no gain: the weights stay as they were"
+        print(
+            f"{verdict}; error on what was held out {done.before:.4f} before, {done.after:.4f} "
+            f"after ({gain:.1f} % less), {done.steps} steps in {done.seconds:.0f} s"
+        )
 
 
 @app.command()

@@ -32,8 +32,9 @@ def collate(samples: list[Sample]) -> Sample:
 def sample(pair: TruthPair, config: DataConfig, bands: int, rng: np.random.Generator) -> Sample:
     """One crop of ``pair`` as network inputs and truth, batch 1.
 
-    The truth is degraded afresh with jittered MTF gains, or the delivered MS is used (half of the
-    time, where there is one). A pair of another band count is mixed to ``bands`` bands.
+    The truth is degraded afresh with jittered MTF gains, or the delivered MS is used where there
+    is one (``delivered_share`` of the time). A pair of another band count is mixed to ``bands``
+    bands.
     """
     ratio, size = pair.ratio, config.crop
     rows, columns = (
@@ -50,7 +51,7 @@ def sample(pair: TruthPair, config: DataConfig, bands: int, rng: np.random.Gener
         wanted = rng.uniform(*config.detail_gain) / max(pair.detail_gains[variant], 0.1)
         gt = _sharpened(gt, pair.gains, ratio, min(max(wanted - 1, 0.0), _MOST_SHARPENED))
     jitter = config.shift_jitter
-    if pair.ms is not None and rng.random() < 0.5:
+    if pair.ms is not None and rng.random() < config.delivered_share:
         top, left, side = rows // ratio, columns // ratio, size // ratio
         ms, phase = pair.ms[..., top : top + side, left : left + side], pair.phase
     else:
@@ -66,7 +67,7 @@ def sample(pair: TruthPair, config: DataConfig, bands: int, rng: np.random.Gener
         gt, ms = (torch.einsum("dc,bchw->bdhw", mix, image) for image in (gt, ms))
         statistics = statistics._replace(ms_mean=torch.ones_like(contrast), contrast=contrast)
         gains = (float(np.mean(gains)),) * bands
-    haze = _haze(gt, statistics, rng)
+    haze = config.haze * _haze(gt, statistics, rng)
     gt, ms = gt + haze[..., None, None], ms + haze[..., None, None]
     hazy = statistics.ms_mean + haze
     contrast = statistics.contrast * statistics.ms_mean / hazy

@@ -39,7 +39,8 @@ class TruthPair:
     @cached_property
     def detail_gains(self) -> tuple[float, ...]:
         """For each PAN, the share of its matched detail (GLP) that the truth holds, over bands."""
-        inner = (..., slice(16, -16), slice(16, -16))
+        rim = min(16, min(self.gt.shape[-2:]) // 4)
+        inner = (..., slice(rim, -rim), slice(rim, -rim))
         shares = []
         for inputs, statistics in self._inputs:
             detail = (inputs.contrast[..., None, None] * (inputs.pan - inputs.pan_low))[inner]
@@ -100,14 +101,25 @@ def _pair(scene: SceneFiles, ratio: int) -> TruthPair | None:
             gt = source.read_truth(scene.gt)
             pan = shift(patch.pan, *(-step for step in estimate_shift(gt, patch.pan)))
             return TruthPair(scene.name, pan, gt, patch.ms, source.phase, gains, ratio)
-        height, width = (side // ratio * ratio for side in patch.ms.shape[-2:])
-        gt = patch.ms[..., :height, :width]
-        lms = expand(patch.ms, ratio, source.phase, "reflect")
-        step = estimate_shift(lms, pan_lowpass(patch.pan, gains, ratio, "reflect"))
-        # A degraded PAN pixel lies at the middle of its MS pixel: there the MS sample must be, too.
-        centre = [at - (ratio - 1) / 2 for at in source.phase]
-        moved = shift(patch.pan, *(-a - b for a, b in zip(step, centre, strict=True)))
-        return TruthPair(scene.name, _degraded_pans(moved, gt, ratio), gt, None, None, gains, ratio)
+    return degraded_pair(scene.name, patch.pan, patch.ms, source.phase, gains)
+
+
+def degraded_pair(
+    name: str, pan: Tensor, ms: Tensor, phase: tuple[float, float], gains: tuple[float, ...]
+) -> TruthPair:
+    """A scene without truth, degraded once more: its MS [1, C, h, w] becomes the truth.
+
+    ``pan`` [1, 1, H, W] is registered to it, in several degrees of sharpness.
+    """
+    ratio = pan.shape[-1] // ms.shape[-1]
+    height, width = (side // ratio * ratio for side in ms.shape[-2:])
+    gt = ms[..., :height, :width]
+    lms = expand(ms, ratio, phase, "reflect")
+    step = estimate_shift(lms, pan_lowpass(pan, gains, ratio, "reflect"))
+    # A degraded PAN pixel lies at the middle of its MS pixel: there the MS sample must be, too.
+    centre = [at - (ratio - 1) / 2 for at in phase]
+    moved = shift(pan, *(-a - b for a, b in zip(step, centre, strict=True)))
+    return TruthPair(name, _degraded_pans(moved, gt, ratio), gt, None, None, gains, ratio)
 
 
 def _degraded_pans(pan: Tensor, gt: Tensor, ratio: int) -> Tensor:

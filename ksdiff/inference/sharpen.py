@@ -96,7 +96,7 @@ class Sharpener:
         if tile < 256 or tile % 256:
             raise KSDiffError(f"tile: expected a multiple of 256, got {tile}")
         self.sensor = sensor
-        self.device = _device(device)
+        self.device = device_named(device)
         self.seed = seed
         self.tile = tile
         self.register = register
@@ -308,7 +308,8 @@ def _mirrored(patch: Patch, size: tuple[int, int], ratio: int) -> Patch:
     return Patch(*parts)
 
 
-def _device(name: str) -> torch.device:
+def device_named(name: str) -> torch.device:
+    """``auto``, ``cpu`` or ``cuda``; a KSDiffError where it is not there."""
     if name not in ("auto", "cpu", "cuda"):
         raise KSDiffError(f"device: expected auto, cpu or cuda, got {name!r}")
     if name == "cuda" and not torch.cuda.is_available():

@@ -1,0 +1,296 @@
+"""Fine-tuning weights on the very scene that they are to sharpen, for sensors never seen."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from ksdiff.config import Config, DataConfig
+from ksdiff.data.augment import Sample, collate, sample
+from ksdiff.data.fill import fill_invalid
+from ksdiff.data.inputs import SceneStatistics, scene_inputs
+from ksdiff.data.outputs import check_output
+from ksdiff.data.pairs import TruthPair, degraded_pair
+from ksdiff.data.scenes import Pair, open_pair
+from ksdiff.data.wald import back_project
+from ksdiff.errors import KSDiffError
+from ksdiff.inference.registration import RegisteredPair, measure_shift
+from ksdiff.inference.survey import sample_windows, survey
+from ksdiff.inputs import FusionInputs
+from ksdiff.models.injection import hpm_detail
+from ksdiff.models.ksdiff import KSDiff
+from ksdiff.models.weights import load_weights, save_weights, weights_for
+from ksdiff.sensors import sensor_for
+
+_SIDE = 512  # PAN pixels of a window to learn from
+_LEAST_SIDE = 256  # PAN pixels: degraded, a quarter of it; less holds no crop
+_WINDOWS = 8
+_HELD_OUT = 3 / 8  # of every window's width: judges, is not trained on
+_MARGIN = 8  # pixels at a rim that do not count
+_BATCH = 4
+_RATE = 3e-4
+_AVERAGE = 0.98
+_CHECK_EVERY = 25  # steps
+_PATIENCE = 8  # checks without a better one
+_LEAST_GAIN = 0.01  # of the loss on what is held out: less is chance
+_FULL_WEIGHT = 0.1  # of the full-resolution loss
+
+
+@dataclass(frozen=True)
+class Adapted:
+    """What `adapt` did."""
+
+    path: Path
+    before: float  # L1 on what was held out, in units of the band means
+    after: float
+    kept: bool  # the adapted weights; else the file holds the ones it started from
+    steps: int
+    seconds: float
+
+
+def adapt(
+    pan: str | Path,
+    ms: str | Path,
+    out: str | Path,
+    *,
+    weights: str | Path | None = None,
+    sensor: str | None = None,
+    minutes: float = 5.0,
+    device: str = "cpu",
+    seed: int = 0,
+    overwrite: bool = False,
+    step: Callable[[float, float], None] = lambda share, loss: None,
+) -> Adapted:
+    """Fine-tune weights on one scene and write them.
+
+    Two losses: at reduced resolution, where the MS image is the truth, its detail strengthened to
+    the range of the weights' training (``data.detail_gain``); and at full resolution, where the
+    fused image must give the MS image when degraded, and its detail stay near high-pass
+    modulation's. Three eighths of the scene are held out. If they do not gain 1 %, the file gets
+    the weights that it began with.
+
+    Args:
+        pan, ms, sensor, device: as for `Sharpener.sharpen_files`.
+        out: .safetensors file to write.
+        weights: to begin with; chosen by band count and ratio if left out.
+        minutes: the most to spend; it ends earlier when what is held out gains no more.
+        step: called with the share of the time spent and the held-out loss, at every check.
+
+    Raises:
+        KSDiffError: bad input, a scene under 256 PAN pixels, no weights, a path that cannot be
+            written.
+    """
+    if minutes <= 0:
+        raise KSDiffError(f"minutes: expected more than 0, got {minutes}")
+    check_output(out, overwrite)
+    began = time.monotonic()
+    with open_pair(pan, ms) as pair:
+        model, config = load_weights(weights or weights_for(pair.bands, pair.ratio))
+        _check_fit(model, pair, weights)
+        gains = sensor_for(sensor, pair.bands, pair.ratio).ms_gains
+        windows = _windows(pair, gains)
+    lessons = _Lessons(windows, gains, pair, config, seed, torch.device(device))
+    model = model.to(device)
+    adapted, before, after, steps = _fit(model, lessons, began, 60 * minutes, step)
+    kept = after < (1 - _LEAST_GAIN) * before
+    save_weights(out, adapted if kept else model, config)
+    return Adapted(Path(out), before, after, kept, steps, time.monotonic() - began)
+
+
+class _Lessons:
+    """What a scene teaches: crops of its degraded self, crops of itself, and what is held out."""
+
+    def __init__(
+        self,
+        windows: list[tuple[Tensor, Tensor]],
+        gains: tuple[float, ...],
+        pair: Pair,
+        config: Config,
+        seed: int,
+        device: torch.device,
+    ) -> None:
+        self.rng = np.random.default_rng(seed)
+        self.config, self.gains, self.ratio, self.device = config, gains, pair.ratio, device
+        self.bands, self.phase = pair.bands, pair.phase
+        pairs = [degraded_pair("the scene", *window, pair.phase, gains) for window in windows]
+        self.pairs = [_cut(one, 0.0, 1 - _HELD_OUT) for one in pairs]
+        side = min(min(one.gt.shape[-2:]) for one in self.pairs)
+        self.data = DataConfig(
+            crop=min(64, side // 8 * 8),
+            detail_gain=config.data.detail_gain,
+            gain_jitter=0.02,
+            radiometric_jitter=0.02,
+        )
+        self.held_out = [self._judged(_cut(one, 1 - _HELD_OUT, 1.0)) for one in pairs]
+        self.full = [
+            (scene_inputs(*window, gains, pair.ratio, pair.phase), window[1]) for window in windows
+        ]
+
+    def reduced(self) -> Sample:
+        picks = self.rng.integers(len(self.pairs), size=_BATCH)
+        parts = [sample(self.pairs[i], self.data, self.bands, self.rng) for i in picks]
+        return _moved(collate(parts), self.device)
+
+    def full_resolution(self) -> tuple[FusionInputs, Tensor]:
+        """A crop of the scene itself, and the MS under it in units of the band means."""
+        (inputs, statistics), ms = self.full[int(self.rng.integers(len(self.full)))]
+        side = self.data.crop
+        top, left = (
+            int(self.rng.integers((length - side) // self.ratio + 1)) * self.ratio
+            for length in inputs.pan.shape[-2:]
+        )
+        window = (..., slice(top, top + side), slice(left, left + side))
+        crop = FusionInputs(*(image[window] for image in inputs[:3]), inputs.contrast)
+        coarse = (
+            ...,
+            slice(top // self.ratio, (top + side) // self.ratio),
+            slice(left // self.ratio, (left + side) // self.ratio),
+        )
+        target = ms[coarse] / statistics.ms_mean[..., None, None]
+        return FusionInputs(*(part.to(self.device) for part in crop)), target.to(self.device)
+
+    def _judged(self, pair: TruthPair) -> Sample:
+        """All that is held out of a window as one sample, the truth's detail at mid-range."""
+        height, width = (side // 8 * 8 for side in pair.gt.shape[-2:])
+        whole = TruthPair(
+            pair.name,
+            pair.pans[..., :height, :width],
+            pair.gt[..., :height, :width],
+            None,
+            None,
+            pair.gains,
+            pair.ratio,
+        )
+        middle = tuple(np.mean(self.data.detail_gain).repeat(2)) if self.data.detail_gain else ()
+        steady = DataConfig(
+            crop=min(height, width) // 8 * 8,
+            detail_gain=middle,
+            gain_jitter=0.0,
+            shift_jitter=0.0,
+            radiometric_jitter=0.0,
+        )
+        return _moved(sample(whole, steady, self.bands, np.random.default_rng(0)), self.device)
+
+
+def _fit(
+    model: KSDiff,
+    lessons: _Lessons,
+    began: float,
+    seconds: float,
+    step: Callable[[float, float], None],
+) -> tuple[KSDiff, float, float, int]:
+    """The best model on what is held out, its loss before and after, and the steps taken."""
+    generator = torch.Generator().manual_seed(0)
+    learner = copy.deepcopy(model).train()
+    trained = [*learner.network.parameters(), *learner.generator.parameters()]
+    trained += learner.injection.parameters()
+    optimizer = torch.optim.Adam(trained, lr=_RATE)
+    average = AveragedModel(learner, multi_avg_fn=get_ema_multi_avg_fn(_AVERAGE))
+    before = best_loss = _held_out_loss(model, lessons)
+    best, stale, steps = model, 0, 0
+    while stale < _PATIENCE and time.monotonic() - began < seconds:
+        for _ in range(_CHECK_EVERY):
+            loss = _reduced_loss(learner, lessons.reduced(), generator)
+            loss = loss + _FULL_WEIGHT * _full_loss(learner, lessons, generator)
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(trained, 1.0)
+            optimizer.step()
+            average.update_parameters(learner)
+            steps += 1
+            if time.monotonic() - began > seconds:
+                break
+        now = _held_out_loss(average.module, lessons)
+        stale += 1
+        if now < best_loss:
+            best, best_loss, stale = copy.deepcopy(average.module), now, 0
+        step(min((time.monotonic() - began) / seconds, 1.0), now)
+    return best.eval(), before, best_loss, steps
+
+
+def _reduced_loss(model: KSDiff, batch: Sample, generator: torch.Generator) -> Tensor:
+    inner = (..., slice(_MARGIN, -_MARGIN), slice(_MARGIN, -_MARGIN))
+    return F.l1_loss(_fused(model, batch.inputs, generator)[inner], batch.gt[inner])
+
+
+def _full_loss(model: KSDiff, lessons: _Lessons, generator: torch.Generator) -> Tensor:
+    inputs, ms = lessons.full_resolution()
+    fused = _fused(model, inputs, generator)
+    inner = (..., slice(_MARGIN, -_MARGIN), slice(_MARGIN, -_MARGIN))
+    detail = F.l1_loss((fused - inputs.lms)[inner], hpm_detail(inputs)[inner])
+    agreed = back_project(fused, ms, lessons.gains, lessons.ratio, lessons.phase)
+    return F.l1_loss(agreed[inner], fused[inner]) + detail
+
+
+def _fused(model: KSDiff, inputs: FusionInputs, generator: torch.Generator) -> Tensor:
+    with torch.no_grad():
+        condition = model.condition(inputs)
+        noise = torch.randn(condition.shape, generator=generator).to(condition)
+        prior = model.sample_prior(condition, noise)
+    return model(inputs, prior)
+
+
+@torch.no_grad()
+def _held_out_loss(model: KSDiff, lessons: _Lessons) -> float:
+    """As inference fuses: in evaluation mode, one prior for the scene's window."""
+    model = copy.deepcopy(model).eval()
+    losses = []
+    for inputs, gt in lessons.held_out:
+        kernels = model.estimate_kernels(inputs, torch.Generator().manual_seed(0))
+        inner = (..., slice(_MARGIN, -_MARGIN), slice(_MARGIN, -_MARGIN))
+        losses.append(F.l1_loss(model.fuse(inputs, kernels)[inner], gt[inner]).item())
+    return float(np.mean(losses))
+
+
+def _windows(pair: Pair, gains: tuple[float, ...]) -> list[tuple[Tensor, Tensor]]:
+    """PAN [1, 1, H, W] and MS [1, C, h, w] of a few windows far apart, registered, no holes."""
+    if min(pair.shape) < _LEAST_SIDE:
+        height, width = pair.shape
+        raise KSDiffError(
+            f"pan and ms: {height} x {width} PAN pixels in common are too few to adapt to, "
+            f"expected {_LEAST_SIDE} a side or more; sharpen with the weights as they are"
+        )
+    surveyed = survey(pair, _SIDE)
+    chosen = sample_windows(pair.shape, surveyed.valid_share, pair.ratio, _SIDE, _WINDOWS)
+    read = [_read(pair, at, surveyed.statistics) for at in chosen]
+    moved = measure_shift([scene_inputs(*one, gains, pair.ratio, pair.phase)[0] for one in read])
+    if not any(moved):
+        return read
+    return [_read(RegisteredPair(pair, *moved), at, surveyed.statistics) for at in chosen]
+
+
+def _read(pair: Pair, at: tuple[int, int, int, int], means: SceneStatistics):
+    patch = pair.read(*at)
+    return (
+        fill_invalid(patch.pan, patch.pan_valid, means.pan_mean[..., None, None], _SIDE),
+        fill_invalid(patch.ms, patch.ms_valid, means.ms_mean[..., None, None], _SIDE),
+    )
+
+
+def _cut(pair: TruthPair, start: float, stop: float) -> TruthPair:
+    """The columns of a pair from a share of its width to another, whole MS pixels."""
+    ratio, width = pair.ratio, pair.gt.shape[-1]
+    first, last = (int(share * width) // ratio * ratio for share in (start, stop))
+    columns = (..., slice(first, last))
+    return TruthPair(pair.name, pair.pans[columns], pair.gt[columns], None, None, pair.gains, ratio)
+
+
+def _check_fit(model: KSDiff, pair: Pair, weights: str | Path | None) -> None:
+    if (model.config.bands, model.config.ratio) != (pair.bands, pair.ratio):
+        raise KSDiffError(
+            f"weights {weights}: for {model.config.bands} bands at ratio {model.config.ratio}, "
+            f"but the scene has {pair.bands} bands at ratio {pair.ratio}"
+        )
+
+
+def _moved(batch: Sample, device: torch.device) -> Sample:
+    return Sample(FusionInputs(*(part.to(device) for part in batch.inputs)), batch.gt.to(device))

@@ -1,0 +1,72 @@
+import numpy as np
+import pytest
+import torch
+
+from ksdiff.config import Config, DataConfig, ModelConfig
+from ksdiff.data.outputs import write_scene
+from ksdiff.data.procedural import procedural_scene
+from ksdiff.errors import KSDiffError
+from ksdiff.models.ksdiff import KSDiff
+from ksdiff.models.weights import load_weights, save_weights
+from ksdiff.training.adapt import adapt
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("scene")
+    write_scene(folder, "a", *procedural_scene(seed=4, size=320, bands=4))
+    return folder / "a_pan.tif", folder / "a_ms.tif"
+
+
+@pytest.fixture
+def weights(tmp_path):
+    """Of a small model whose output a bad head spoils."""
+    torch.manual_seed(0)
+    config = Config(model=ModelConfig(widths=(16,), depths=(1,)), data=DataConfig(detail_gain=(1.0, 1.4)))
+    model = KSDiff(config.model)
+    torch.nn.init.normal_(model.network.head.weight, std=0.05)
+    save_weights(tmp_path / "bad.safetensors", model, config)
+    return tmp_path / "bad.safetensors"
+
+
+def test_adapting_mends_what_the_scene_shows_to_be_wrong(files, weights, tmp_path):
+    heard = []
+    done = adapt(
+        *(*files, tmp_path / "out.safetensors"),
+        weights=weights,
+        minutes=0.2,
+        step=lambda share, loss: heard.append((share, loss)),
+    )
+    assert done.kept and done.after < 0.9 * done.before
+    assert heard and all(0 < share <= 1 for share, _ in heard)
+    before, after = load_weights(weights)[0], load_weights(done.path)[0]
+    assert not torch.equal(before.network.head.weight, after.network.head.weight)
+
+
+def test_without_a_gain_the_weights_stay_as_they_were(files, weights, tmp_path, monkeypatch):
+    monkeypatch.setattr("ksdiff.training.adapt._LEAST_GAIN", 1.0)
+    done = adapt(*files, tmp_path / "out.safetensors", weights=weights, minutes=0.02)
+    assert not done.kept
+    same = zip(
+        load_weights(weights)[0].parameters(), load_weights(done.path)[0].parameters(), strict=True
+    )
+    assert all(torch.equal(a, b) for a, b in same)
+
+
+def test_bad_requests_are_refused_and_nothing_is_written(files, weights, tmp_path):
+    out = tmp_path / "out.safetensors"
+    with pytest.raises(KSDiffError, match="minutes: expected more than 0"):
+        adapt(*files, out, weights=weights, minutes=0)
+    small = procedural_scene(seed=4, size=128, bands=4)
+    write_scene(tmp_path, "b", *small)
+    with pytest.raises(KSDiffError, match="128 x 128 PAN pixels in common are too few"):
+        adapt(tmp_path / "b_pan.tif", tmp_path / "b_ms.tif", out, weights=weights)
+    eight = procedural_scene(seed=4, size=256, bands=8)
+    write_scene(tmp_path, "c", *(np.asarray(part) for part in eight))
+    with pytest.raises(KSDiffError, match="for 4 bands at ratio 4, but the scene has 8"):
+        adapt(tmp_path / "c_pan.tif", tmp_path / "c_ms.tif", out, weights=weights)
+    assert not out.exists()
+    out.write_text("mine")
+    with pytest.raises(KSDiffError, match="exists"):
+        adapt(*files, out, weights=weights)
+    assert out.read_text() == "mine"
