@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ksdiff.models.layers import ConvBlock
+from ksdiff.models.layers import ConvBlock, to_patches
 
 PATCH = 4  # PAN pixels per side of an encoder pixel: the prior is global, not sharp
 
@@ -93,4 +93,4 @@ class PLFE(nn.Module):
 
 def patches(x: Tensor) -> Tensor:
     """x [B, C, H, W] -> [B, 16 C, H / 4, W / 4], channels last."""
-    return F.pixel_unshuffle(x, PATCH).contiguous(memory_format=torch.channels_last)
+    return to_patches(x, PATCH)

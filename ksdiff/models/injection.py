@@ -70,21 +70,24 @@ class InjectionHead(nn.Module):
         return torch.cat((first, basis[:, :, 1:]), 2).unflatten(-1, (size, size))
 
     def forward(self, inputs: FusionInputs, output: Tensor, basis: Tensor | None) -> Tensor:
+        """Fused [B, C, H, W]; ``output`` is overwritten."""
         detail = hpm_detail(inputs)
-        residual = self.residual_strength * output[:, : self.bands]
-        weights = self.strength * output[:, self.bands :]
+        residual = _scaled(output[:, : self.bands], self.residual_strength)
+        weights = _scaled(output[:, self.bands :], self.strength)
         if self.config.mode == "off":
             return inputs.lms + detail + residual
         weights = weights.unflatten(1, (self.bands, self.coefficients))
+        # In place: the coefficients are the largest tensor there is.
         if self.config.mode == "lowrank":
-            first = torch.zeros_like(weights[:1, :1, :, :1, :1])
-            first[:, :, 0] = 1
+            weights[:, :, 0] += 1
             basis = basis.expand(len(output), -1, -1, -1, -1)
-            injected = ksdiff_ops.lowrank_dynamic_conv(detail, weights + first, basis)
+            injected = ksdiff_ops.lowrank_dynamic_conv(detail, weights, basis)
         else:
             size = self.config.kernel_size
-            centre = torch.zeros_like(weights[:1, :1, :, :1, :1])
-            centre[:, :, size * size // 2] = 1
-            kernel = (weights + centre).unflatten(2, (size, size))
-            injected = ksdiff_ops.dynamic_conv(detail, kernel)
+            weights[:, :, size * size // 2] += 1
+            injected = ksdiff_ops.dynamic_conv(detail, weights.unflatten(2, (size, size)))
         return inputs.lms + injected + residual
+
+
+def _scaled(x: Tensor, factor: float) -> Tensor:
+    return x if factor == 1 else factor * x

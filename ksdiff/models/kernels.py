@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 import ksdiff_ops
 from ksdiff.config import KernelConfig
-from ksdiff.models.layers import ConvBlock
+from ksdiff.models.layers import ConvBlock, to_patches
 
 _PATCH = 4  # PAN pixels per side of a feature pixel of the factor generator
 _TOKEN_GRID = 8  # local features are pooled to 8 x 8 tokens
@@ -31,8 +31,11 @@ class ModulatedConv2d(nn.Module):
 
     def forward(self, x: Tensor, kernel: Tensor) -> Tensor:
         if kernel.shape[-1] == 1 and self.groups == 1:
-            # Pointwise: one batched matrix product over channels_last pixels.
-            pixels = x.permute(0, 2, 3, 1).flatten(1, 2)
+            # Pointwise: one (batched) matrix product over channels_last pixels.
+            pixels = x.permute(0, 2, 3, 1)
+            if len(kernel) == 1:
+                return F.linear(pixels, kernel[0, :, :, 0, 0], self.bias).permute(0, 3, 1, 2)
+            pixels = pixels.flatten(1, 2)
             mixed = pixels @ kernel[..., 0, 0].transpose(1, 2) + self.bias
             return mixed.unflatten(1, x.shape[2:]).permute(0, 3, 1, 2)
         if len(kernel) == 1:
@@ -123,7 +126,7 @@ class LocalFeatures(nn.Module):
 
     def tokens(self, features: Tensor) -> Tensor:
         """Local feature tokens [B, L, D] of one window, L = 64."""
-        patches = F.pixel_unshuffle(features, _PATCH).contiguous(memory_format=torch.channels_last)
+        patches = to_patches(features, _PATCH)
         local = F.adaptive_avg_pool2d(self.backbone(self.stem(patches)), _TOKEN_GRID)
         return local.flatten(2).transpose(1, 2)
 

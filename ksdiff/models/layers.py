@@ -26,3 +26,22 @@ class ConvBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.project(F.gelu(self.expand(self.norm(self.depthwise(x)))))
+
+
+def to_patches(x: Tensor, side: int) -> Tensor:
+    """x [B, C, H, W] -> [B, side^2 C, H / side, W / side], channels_last.
+
+    The values of F.pixel_unshuffle, in one pass over memory instead of two.
+    """
+    tiles = x.unflatten(3, (-1, side)).unflatten(2, (-1, side))  # [B, C, h, side, w, side]
+    return tiles.permute(0, 2, 4, 1, 3, 5).flatten(3).permute(0, 3, 1, 2)
+
+
+def from_patches(x: Tensor, side: int) -> Tensor:
+    """x [B, side^2 C, h, w] -> [B, C, side h, side w], contiguous.
+
+    The values of F.pixel_shuffle, which would keep channels_last, where what comes after wants
+    whole planes.
+    """
+    tiles = x.unflatten(1, (-1, side, side))  # [B, C, side, side, h, w]
+    return tiles.permute(0, 1, 4, 2, 5, 3).flatten(4).flatten(2, 3)

@@ -8,7 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ksdiff.models.kernels import ModulatedConv2d
-from ksdiff.models.layers import ChannelNorm
+from ksdiff.models.layers import ChannelNorm, from_patches, to_patches
+
+_PATCH = 2  # PAN pixels per side of a pixel of the first level
 
 
 class ConvNeXtBlock(nn.Module):
@@ -25,7 +27,7 @@ class ConvNeXtBlock(nn.Module):
     def forward(self, x: Tensor, kernels: Iterator[Tensor]) -> Tensor:
         y = self.norm(self.depthwise(x, next(kernels)))
         y = F.gelu(self.expand(y, next(kernels)))
-        return x + self.scale * self.project(y, next(kernels))
+        return torch.addcmul(x, self.scale, self.project(y, next(kernels)))
 
 
 class PanNeXtU(nn.Module):
@@ -44,7 +46,7 @@ class PanNeXtU(nn.Module):
         expansion: int,
     ) -> None:
         super().__init__()
-        self.stem = nn.Conv2d(4 * in_channels, widths[0], 3, padding=1)
+        self.stem = nn.Conv2d(_PATCH**2 * in_channels, widths[0], 3, padding=1)
         self.encoder = nn.ModuleList(
             _stage(width, depth, expansion) for width, depth in zip(widths, depths, strict=True)
         )
@@ -55,7 +57,7 @@ class PanNeXtU(nn.Module):
             _stage(width, depth, expansion)
             for width, depth in zip(widths[:-1], depths[:-1], strict=True)
         )
-        self.head = nn.Conv2d(widths[0], 4 * out_channels, 1)
+        self.head = nn.Conv2d(widths[0], _PATCH**2 * out_channels, 1)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
 
@@ -71,8 +73,7 @@ class PanNeXtU(nn.Module):
 
     def forward(self, x: Tensor, kernels: list[Tensor]) -> Tensor:
         remaining = iter(kernels)
-        x = F.pixel_unshuffle(x, 2).contiguous(memory_format=torch.channels_last)
-        x = self.stem(x)
+        x = self.stem(to_patches(x, _PATCH))
         skips = []
         for level, stage in enumerate(self.encoder):
             if level:
@@ -84,7 +85,7 @@ class PanNeXtU(nn.Module):
             x = self.up[level](x) + skips[level]
             for block in self.decoder[level]:
                 x = block(x, remaining)
-        return F.pixel_shuffle(self.head(x), 2)
+        return from_patches(self.head(x), _PATCH)
 
 
 def _stage(width: int, depth: int, expansion: int) -> nn.ModuleList:
