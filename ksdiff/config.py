@@ -97,6 +97,8 @@ class DataConfig:
     crop: int = 64  # PAN pixels, a multiple of 8 and of the ratio
     margin: int = 8  # pixels at a crop's rim without loss: their low-pass misses its neighbours
     exclude: tuple[str, ...] = ()  # scene names left out
+    halved: bool = False  # every scene at half its resolution as well: sharper truths
+    bicubic_pan: bool = True  # PAN degraded by bicubic, too, not only by MTFs
     gain_jitter: float = 0.06  # uniform, added to the MTF gains
     shift_jitter: float = 0.05  # PAN pixels, standard deviation of simulated misregistrations
     # If given, from and to: truths are sharpened until they hold that share of PAN's detail.

@@ -63,11 +63,23 @@ class TruthPair:
 
 
 def load_pairs(
-    folder: str | Path, ratio: int, exclude: tuple[str, ...] = (), least_side: int = 0
+    folder: str | Path,
+    ratio: int,
+    exclude: tuple[str, ...] = (),
+    least_side: int = 0,
+    halved: bool = False,
+    bicubic_pan: bool = True,
 ) -> list[TruthPair]:
     """All scenes of ``folder`` with that ratio as pairs with truth; PAN is registered to it.
 
     A scene without truth is degraded once more by Wald's protocol, its MS becoming the truth.
+
+    Args:
+        exclude: names of scenes to leave out.
+        least_side: PAN pixels that a pair must have.
+        halved: besides, each pair at half its resolution, where it is large enough: truths that
+            their own optics have not blurred.
+        bicubic_pan: degrade PAN by the protocol's bicubic as well, not only by MTFs.
 
     Raises:
         KSDiffError: an empty folder, no scene of that ratio, a truth with a side under
@@ -77,7 +89,7 @@ def load_pairs(
     unknown = sorted(set(exclude) - {scene.name for scene in scenes})
     if unknown:
         raise KSDiffError(f"data.exclude: {unknown[0]!r} is not a scene of {folder}")
-    pairs = [_pair(scene, ratio) for scene in scenes if scene.name not in exclude]
+    pairs = [_pair(scene, ratio, bicubic_pan) for scene in scenes if scene.name not in exclude]
     pairs = [pair for pair in pairs if pair is not None]
     if not pairs:
         raise KSDiffError(f"{folder}: expected scenes of ratio {ratio}, found none")
@@ -88,10 +100,13 @@ def load_pairs(
                 f"{folder}: the truth of scene {pair.name} has {height} x {width} pixels, smaller "
                 f"than the crop of {least_side}; lower data.crop or name it in data.exclude"
             )
+    if halved:
+        half = [_halved(pair) for pair in pairs]
+        pairs += [pair for pair in half if min(pair.gt.shape[-2:]) >= max(least_side, 8 * ratio)]
     return pairs
 
 
-def _pair(scene: SceneFiles, ratio: int) -> TruthPair | None:
+def _pair(scene: SceneFiles, ratio: int, bicubic_pan: bool) -> TruthPair | None:
     with open_pair(scene.pan, scene.ms) as source:
         if source.ratio != ratio:
             return None
@@ -101,11 +116,16 @@ def _pair(scene: SceneFiles, ratio: int) -> TruthPair | None:
             gt = source.read_truth(scene.gt)
             pan = shift(patch.pan, *(-step for step in estimate_shift(gt, patch.pan)))
             return TruthPair(scene.name, pan, gt, patch.ms, source.phase, gains, ratio)
-    return degraded_pair(scene.name, patch.pan, patch.ms, source.phase, gains)
+    return degraded_pair(scene.name, patch.pan, patch.ms, source.phase, gains, bicubic_pan)
 
 
 def degraded_pair(
-    name: str, pan: Tensor, ms: Tensor, phase: tuple[float, float], gains: tuple[float, ...]
+    name: str,
+    pan: Tensor,
+    ms: Tensor,
+    phase: tuple[float, float],
+    gains: tuple[float, ...],
+    bicubic_pan: bool = True,
 ) -> TruthPair:
     """A scene without truth, degraded once more: its MS [1, C, h, w] becomes the truth.
 
@@ -119,7 +139,16 @@ def degraded_pair(
     # A degraded PAN pixel lies at the middle of its MS pixel: there the MS sample must be, too.
     centre = [at - (ratio - 1) / 2 for at in phase]
     moved = shift(pan, *(-a - b for a, b in zip(step, centre, strict=True)))
-    return TruthPair(name, _degraded_pans(moved, gt, ratio), gt, None, None, gains, ratio)
+    pans = _degraded_pans(moved, gt, ratio)[0 if bicubic_pan else 1 :]
+    return TruthPair(name, pans, gt, None, None, gains, ratio)
+
+
+def _halved(pair: TruthPair) -> TruthPair:
+    """At half the resolution: what blurs the truth near its Nyquist frequency is gone there."""
+    step = 2 * pair.ratio
+    height, width = (side // step * step for side in pair.gt.shape[-2:])
+    gt, pans = (degrade_pan(image[..., :height, :width], 2) for image in (pair.gt, pair.pans))
+    return TruthPair(f"{pair.name}, halved", pans, gt, None, None, pair.gains, pair.ratio)
 
 
 def _degraded_pans(pan: Tensor, gt: Tensor, ratio: int) -> Tensor:

@@ -60,7 +60,14 @@ def _sources(config: Config) -> tuple[Sequence[TruthPair], Sequence[TruthPair]]:
                 f"{data.crop}; lower data.crop"
             )
         return source, []
-    pairs = load_pairs(data_path(data.scenes), model.ratio, data.exclude, data.crop)
+    pairs = load_pairs(
+        data_path(data.scenes),
+        model.ratio,
+        data.exclude,
+        data.crop,
+        data.halved,
+        data.bicubic_pan,
+    )
     own = [pair for pair in pairs if pair.gt.shape[1] == model.bands]
     other = [pair for pair in pairs if pair.gt.shape[1] != model.bands]
     if not own:

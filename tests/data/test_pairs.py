@@ -95,6 +95,19 @@ def test_scenes_without_truth_are_degraded_and_registered(scene, write, tmp_path
     assert detail[0] == max(detail)
 
 
+def test_halved_scenes_stand_beside_the_others_where_they_are_large_enough(scene, write, tmp_path):
+    from tests.conftest import PAN_GRID
+
+    pan, ms, _ = scene
+    write("a_pan", pan)
+    write("a_ms", ms, PAN_GRID @ PAN_GRID.scale(4, 4))
+    whole, half = load_pairs(tmp_path, 4, least_side=32, halved=True, bicubic_pan=False)
+    assert whole.gt.shape == (1, 4, 64, 64) and half.gt.shape == (1, 4, 32, 32)
+    assert len(whole.pans) == len(half.pans) == 3  # MTFs only
+    np.testing.assert_allclose(half.gt.mean(), whole.gt.mean(), rtol=1e-2)
+    assert len(load_pairs(tmp_path, 4, least_side=48, halved=True)) == 1
+
+
 def test_folders_that_cannot_train_are_refused(scene, write, tmp_path):
     from tests.conftest import PAN_GRID
 
