@@ -46,6 +46,14 @@ def test_ddf_kernels_are_products_of_a_spatial_and_a_channel_filter():
     assert (singular[..., 1] < 1e-4 * singular[..., 0]).all()
 
 
+def test_lagconv_is_a_dense_convolution_of_patches_scaled_per_pixel_and_tap():
+    layer = load("lagconv_layer").LAGConv2d(4, 6)
+    x = torch.randn(2, 4, 7, 9)
+    scaled = patches(x, 3) * layer.attention(x)[:, None]
+    expected = torch.einsum("bcthw,oct->bohw", scaled, layer.weight.flatten(2))
+    torch.testing.assert_close(layer(x), expected + layer.bias(x)[..., None, None])
+
+
 def test_kpn_error_falls_below_what_training_began_with():
     errors = load("kpn_denoiser").train(steps=40)
     assert sum(errors[-10:]) < 0.8 * sum(errors[:10])
