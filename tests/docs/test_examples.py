@@ -44,10 +44,14 @@ def test_links_lead_to_files(page):
     assert not missing
 
 
-@pytest.mark.parametrize("operator", ["dynamic_conv", "lowrank_dynamic_conv", "tucker_kernel"])
-def test_operators_page_has_an_example_of_each(operator):
+@pytest.mark.parametrize(
+    "operator",
+    ["dynamic_conv", "lowrank_dynamic_conv", "tucker_kernel", "batched_conv2d", "adaptive_conv2d"],
+)
+def test_operators_page_has_an_example_and_a_picture_of_each(operator):
     text = (ROOT / "docs/operators.md").read_text()
     section = text.split(f"\n## {operator}\n")[1].split("\n## ")[0]
     example = re.search(r"```python\n(.*?)```", section, re.S).group(1)
     assert f"ksdiff_ops.{operator}(" in example
     assert len(example.strip().splitlines()) <= 6
+    assert f"](pictures/{operator}.png)" in section
