@@ -64,7 +64,7 @@ class ArrayPair:
     """
 
     def __init__(self, pan, ms, phase: tuple[float, float] | None = None):
-        pan, ms = _tensor(pan), _tensor(ms)
+        pan, ms = _tensor("pan", pan), _tensor("ms", ms)
         pan = pan[None] if pan.ndim == 2 else pan
         if pan.ndim != 3 or pan.shape[0] != 1:
             raise KSDiffError(f"pan: expected an array [H, W] or [1, H, W], got {_shape(pan)}")
@@ -72,9 +72,6 @@ class ArrayPair:
             raise KSDiffError(
                 f"ms: expected an array [C, h, w] of two bands or more, got {_shape(ms)}"
             )
-        for name, values in (("pan", pan), ("ms", ms)):
-            if values.is_complex():
-                raise KSDiffError(f"{name}: expected real values, got {values.dtype}")
         self.bands = ms.shape[0]
         self.ratio = _ratio_of_shapes(tuple(pan.shape[1:]), tuple(ms.shape[1:]))
         self.shape = (pan.shape[1], pan.shape[2])
@@ -568,8 +565,19 @@ def _holds(dtype: str, value: float) -> bool:
     return float(value).is_integer() and limits.min <= value <= limits.max
 
 
-def _tensor(values) -> Tensor:
-    return values if isinstance(values, Tensor) else torch.from_numpy(np.ascontiguousarray(values))
+def _tensor(name: str, values) -> Tensor:
+    """Real numbers on the CPU, whatever they came in."""
+    if not isinstance(values, Tensor):
+        try:
+            values = torch.from_numpy(np.ascontiguousarray(values))
+        except (TypeError, ValueError) as error:
+            raise KSDiffError(
+                f"{name}: expected a tensor or an array of real numbers, "
+                f"got {type(values).__name__}: {error}"
+            ) from None
+    if values.is_complex() or values.dtype == torch.bool:
+        raise KSDiffError(f"{name}: expected real values, got {values.dtype}")
+    return values.detach().cpu()
 
 
 def _shape(values: Tensor) -> str:
