@@ -298,6 +298,33 @@ def repair(
 
 
 @app.command()
+def profile(
+    size: Annotated[int, typer.Option(help="Side of the drawn tile in PAN pixels.")] = 256,
+    bands: Annotated[int, typer.Option(help="Of the tile, where no weights are named.")] = 8,
+    weights: Weights = None,
+    device: DeviceOption = Device.auto,
+    seed: Seed = 0,
+) -> None:
+    """Tell where the time of sharpening goes, beside what this machine needs at least."""
+    from ksdiff.inference.profile import profile as measure
+
+    parts, machine = measure(weights, bands=bands, size=size, device=device.value, seed=seed)
+    total = sum(part.seconds for part in parts)
+    print(
+        f"{size} x {size} PAN pixels; this machine: {machine.flops_per_second / 1e9:.0f} GFLOP/s, "
+        f"{machine.bytes_per_second / 1e9:.0f} GB/s\n"
+    )
+    print(f"{'part':20}{'ms':>8}{'share':>8}{'GFLOP':>8}{'floor ms':>10}{'of floor':>10}")
+    for part in parts:
+        floor = part.floor(machine)
+        print(
+            f"{part.name:20}{part.seconds * 1e3:8.1f}{part.seconds / total:8.0%}"
+            f"{part.flops / 1e9:8.2f}{floor * 1e3:10.2f}{floor / part.seconds:10.0%}"
+        )
+    print(f"{'all':20}{total * 1e3:8.1f}")
+
+
+@app.command()
 def info() -> None:
     """Tell version, build, backends, devices and bundled weights."""
     import torch

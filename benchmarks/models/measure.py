@@ -5,13 +5,11 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 
-import torch
-from torch.utils.flop_counter import FlopCounterMode
-
 from benchmarks.machine import synchronised_time
 
 _MOST_ROUNDS = 25
-_SHORT = 1.0  # seconds; longer first calls are taken for what they will last
+# Seconds: a longer first call tells what the call lasts; a still longer one is not repeated.
+_SHORT, _LONG = 1.0, 20.0
 
 
 def round_robin(
@@ -19,18 +17,22 @@ def round_robin(
 ) -> dict[str, dict[str, float]]:
     """Seconds of each call: median, quartiles and number of rounds.
 
-    Every call runs first unmeasured, to compile, allocate and fill caches. One round measures each
-    call once; calls that are too long for their share of ``budget`` seconds sit out the later
-    rounds, but not the first.
+    Every call runs first unmeasured, to compile, allocate and fill caches; one so long that this
+    makes no difference counts as measured. One round measures each call once; calls that are too
+    long for their share of ``budget`` seconds sit out the later rounds, but not the first.
     """
     share = budget / len(calls)
-    rounds = {}
+    rounds: dict[str, int] = {}
+    times: dict[str, list[float]] = {name: [] for name in calls}
     for name, call in calls.items():
         estimate = _seconds(call)
+        if estimate > _LONG:
+            rounds[name] = 0
+            times[name].append(estimate)
+            continue
         if estimate < _SHORT:
             estimate = _seconds(call)
         rounds[name] = min(max(round(share / max(estimate, 1e-6)), 1), _MOST_ROUNDS)
-    times: dict[str, list[float]] = {name: [] for name in calls}
     for number in range(max(rounds.values())):
         for name, call in calls.items():
             if number < rounds[name]:
@@ -45,32 +47,6 @@ def summary(seconds: list[float]) -> dict[str, float]:
         else [seconds[0]] * 3
     )
     return {"median": middle, "q1": low, "q3": high, "rounds": len(seconds)}
-
-
-def flops(call: Callable[[], object]) -> int:
-    """Floating-point operations, a multiply-add counting as two; elementwise ones are left out."""
-    counted = {
-        torch.ops.ksdiff_ops.lowrank_dynamic_conv: _lowrank_flops,
-        torch.ops.ksdiff_ops.adaptive_conv2d: _adaptive_flops,
-    }
-    with FlopCounterMode(display=False, custom_mapping=counted) as counter:
-        call()
-    return counter.get_total_flops()
-
-
-def _lowrank_flops(x, coeff, basis, *_, out_shape=None, **__) -> int:
-    """Each pixel's kernel is mixed from the basis, then applied to the group's channels."""
-    batch, channels, height, width = x
-    groups, rank = coeff[1:3]
-    taps = basis[-1] * basis[-2]
-    return 2 * batch * height * width * taps * (groups * rank + channels)
-
-
-def _adaptive_flops(x, attention, weight, *_, out_shape=None, **__) -> int:
-    """Every tap of every pixel is weighed once, then an ordinary convolution."""
-    batch, channels, height, width = x
-    taps = weight[-1] * weight[-2]
-    return batch * height * width * taps * channels * (2 * weight[0] + 1)
 
 
 def peak_memory(prepare: str, measured: str, device: str) -> int:

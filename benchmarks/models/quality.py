@@ -8,7 +8,12 @@ import torch
 from benchmarks.models.contenders import WEIGHTS
 from benchmarks.models.names import KSDIFF, NO_PRIOR, SMALL
 from benchmarks.models.pixel_diffusion import SAMPLERS, PixelDiffusion
-from benchmarks.models.train import CONFIGS, load_baseline, load_baseline_config
+from benchmarks.models.train import (
+    CONFIGS,
+    BaselineConfig,
+    load_baseline,
+    load_baseline_config,
+)
 from ksdiff.errors import KSDiffError
 from ksdiff.inputs import FusionInputs
 from ksdiff.metrics import reduced_indexes
@@ -37,22 +42,27 @@ def quality(device: str, budget: float) -> list[dict]:
         raise KSDiffError(
             "no validation scenes of 8 bands with truth; name their folder with KSDIFF_DATA=DIR"
         )
-    networks = {"fusionnet": _trained("fusionnet-8band"), SMALL: _trained("pixel-s-8band")}
+    trained = {"fusionnet": _trained("fusionnet-8band"), SMALL: _trained("pixel-s-8band")}
+    networks = {name: network for name, (network, _) in trained.items()}
+    steps = {name: baseline.steps for name, (_, baseline) in trained.items()}
+    steps[KSDIFF] = config.training.steps_stage1 + config.training.steps_stage2
     rows = []
     for scene in scenes:
         for name, seed, fuse in _fusions(model, networks):
-            rows.append(_row(scene, name, seed, fuse(scene.inputs), config.model.ratio))
+            row = _row(scene, name, seed, fuse(scene.inputs), config.model.ratio)
+            family = next((known for known in steps if name.startswith(known)), None)
+            rows.append(row | {"trained_steps": steps.get(family)})
     return rows
 
 
-def _trained(name: str) -> torch.nn.Module:
+def _trained(name: str) -> tuple[torch.nn.Module, BaselineConfig]:
     path = CONFIGS / f"{name}.yaml"
     weights = Path(load_baseline_config(path).run_dir) / "weights.safetensors"
     if not weights.is_file():
         raise KSDiffError(
             f"{weights} is not there; python -m benchmarks.models.train {path} makes it"
         )
-    return load_baseline(weights)[0]
+    return load_baseline(weights)
 
 
 def _fusions(model: KSDiff, networks: dict[str, torch.nn.Module]):

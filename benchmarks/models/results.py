@@ -6,8 +6,10 @@ from pathlib import Path
 from ksdiff.errors import KSDiffError
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
-# What must agree before numbers may stand in one table.
-_SAME = ("device", "cpu", "gpu", "cores", "threads", "torch", "ksdiff")
+# What must agree before numbers may stand in one table; scores and counts ask for versions only.
+_VERSIONS = ("torch", "ksdiff")
+_MACHINE = ("device", "cpu", "gpu", "cores", "threads")
+_UNTIMED = ("cost", "quality", "memory")
 
 
 def default_path(device: str) -> Path:
@@ -19,7 +21,7 @@ def read(path: Path) -> dict[str, dict]:
     if not path.exists():
         return {}
     sections = json.loads(path.read_text())["sections"]
-    check_same_machine(path, [section["machine"] for section in sections.values()])
+    check_same_machine(path, sections)
     return sections
 
 
@@ -31,16 +33,20 @@ def write(path: Path, name: str, machine: dict, rows: list[dict], **settings: ob
     """
     sections = read(path)
     sections[name] = {"machine": machine, **settings, "rows": rows}
-    check_same_machine(path, [section["machine"] for section in sections.values()])
+    check_same_machine(path, sections)
     partial = path.with_suffix(".part")
     path.parent.mkdir(parents=True, exist_ok=True)
     partial.write_text(json.dumps({"sections": sections}, indent=1) + "\n")
     partial.replace(path)
 
 
-def check_same_machine(path: Path, machines: list[dict]) -> None:
-    for fact in _SAME:
-        found = {str(machine.get(fact)) for machine in machines}
+def check_same_machine(path: Path, sections: dict[str, dict]) -> None:
+    for fact in (*_VERSIONS, *_MACHINE):
+        found = {
+            str(section["machine"].get(fact))
+            for name, section in sections.items()
+            if fact in _VERSIONS or name not in _UNTIMED
+        }
         if len(found) > 1:
             raise KSDiffError(
                 f"results {path}: {fact} differs between sections ({', '.join(sorted(found))}); "

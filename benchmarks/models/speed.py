@@ -4,19 +4,23 @@ from collections.abc import Callable
 
 import torch
 
-from benchmarks.models.contenders import BANDS, Contender, contenders, parts
-from benchmarks.models.measure import flops, peak_memory, round_robin
+from benchmarks.models.contenders import BANDS, WEIGHTS, Contender, contenders, parts
+from benchmarks.models.measure import peak_memory, round_robin
 from benchmarks.models.names import KSDIFF, LARGE, NO_PRIOR, SMALL
 from ksdiff.data.inputs import SceneStatistics, fusion_inputs
 from ksdiff.data.procedural import procedural_scene
+from ksdiff.inference.profile import count_flops
+from ksdiff.inference.sharpen import Sharpener
 from ksdiff.inputs import FusionInputs
+from ksdiff.models.weights import load_weights
 from ksdiff.sensors import sensor_for
 
 RATIO = 4
 SIZE = 256  # of the headline: PAN pixels a side
 SIZES, BATCHES = (64, 128, 256, 512, 1024), (1, 2, 4, 8, 16, 32)
-_SMALL_SIZE = 64  # where batches of 32, and a thousand evaluations, can be waited for
-_FEW, _MANY = 4, 100  # evaluations that the large and the small U-Net are given at SIZE
+SCENES = (256, 512, 1024, 2048)
+_SMALL_SIZE = 64  # where batches of 32 can be waited for
+_MODERATE, _MANY = 25, 100  # evaluations that can be waited for at SIZE
 _ONE_PASS = (KSDIFF, NO_PRIOR, "fusionnet", f"{SMALL}, DDIM-1")
 
 
@@ -44,7 +48,7 @@ def cost(device: str, budget: float) -> list[dict]:
     inputs = Tile(SIZE, 1, device).inputs
     everyone = contenders(device)
     of_one = {
-        c.name if c.family == KSDIFF else c.family: flops(lambda run=c.run: run(inputs))
+        c.name if c.family == KSDIFF else c.family: count_flops(lambda run=c.run: run(inputs))
         for c in everyone
         if c.evaluations == 1
     }
@@ -82,21 +86,36 @@ def latency(device: str, budget: float) -> list[dict]:
 
 
 def compiled(device: str, budget: float) -> list[dict]:
-    """The same under torch.compile (CUDA graphs on a GPU)."""
-    chosen = [c for c in contenders(device, compiled=True) if _affordable(c)]
+    """The same under torch.compile (CUDA graphs on a GPU), without the longest samplers."""
+    chosen = [
+        c
+        for c in contenders(device, compiled=True)
+        if c.family != LARGE and c.evaluations <= _MODERATE
+    ]
     return _rows(_calls(chosen, Tile(SIZE, 1, device).inputs), budget, SIZE, 1, "compiled")
+
+
+def large(device: str, budget: float) -> list[dict]:
+    """The U-Net of 15.5 M parameters through the samplers of up to 25 evaluations."""
+    chosen = [
+        c
+        for c in contenders(device)
+        if c.name == KSDIFF or (c.family == LARGE and c.evaluations <= _MODERATE)
+    ]
+    return _rows(_calls(chosen, Tile(SIZE, 1, device).inputs), budget, SIZE, 1)
 
 
 def bf16(device: str, budget: float) -> list[dict]:
     """The same under autocast to bfloat16, one evaluation each."""
-    chosen = [c for c in contenders(device, bf16=True) if c.evaluations == 1]
+    chosen = [c for c in contenders(device, bf16=True) if c.evaluations == 1 and _affordable(c)]
     return _rows(_calls(chosen, Tile(SIZE, 1, device).inputs), budget, SIZE, 1, "bf16")
 
 
 def long(device: str, budget: float) -> list[dict]:
-    """64 x 64, where every sampler can be run to its end."""
-    chosen = [c for c in contenders(device) if c.family in (KSDIFF, SMALL)]
-    return _rows(_calls(chosen, Tile(_SMALL_SIZE, 1, device).inputs), budget, _SMALL_SIZE, 1)
+    """A thousand evaluations of the small U-Net, once."""
+    names = (KSDIFF, f"{SMALL}, DDPM-1000")
+    chosen = [c for c in contenders(device) if c.name in names]
+    return _rows(_calls(chosen, Tile(SIZE, 1, device).inputs), budget, SIZE, 1)
 
 
 def growth(device: str, budget: float) -> list[dict]:
@@ -114,6 +133,18 @@ def batch(device: str, budget: float) -> list[dict]:
     for count in BATCHES:
         calls = _calls(chosen, Tile(_SMALL_SIZE, count, device).inputs)
         rows += _rows(calls, budget / len(BATCHES), _SMALL_SIZE, count)
+    return rows
+
+
+def scene(device: str, budget: float) -> list[dict]:
+    """Whole scenes through `ksdiff.Sharpener`: statistics, registration, prior, windows."""
+    sharpener = Sharpener(load_weights(WEIGHTS)[0], sensor="wv3", device=device)
+    rows = []
+    for size in SCENES:
+        tile = Tile(size, 1, "cpu")
+        pan, ms = tile.pan[0], tile.ms[0]
+        calls = {"ksdiff.Sharpener": lambda pan=pan, ms=ms: sharpener.sharpen(pan, ms)}
+        rows += _rows(calls, budget / len(SCENES), size, 1)
     return rows
 
 
@@ -143,7 +174,7 @@ inputs = Tile({size}, 1, {device!r}).inputs
 
 
 def _affordable(contender: Contender) -> bool:
-    return contender.evaluations <= (_FEW if contender.family == LARGE else _MANY)
+    return contender.family != LARGE and contender.evaluations <= _MANY
 
 
 def _calls(chosen: list[Contender], inputs: FusionInputs) -> dict[str, Callable[[], object]]:
@@ -161,5 +192,5 @@ def _rows(calls, budget: float, size: int, batch: int, mode: str = "eager") -> l
 
 SECTIONS = {
     section.__name__: section
-    for section in (cost, latency, compiled, bf16, long, growth, batch, memory)
+    for section in (cost, latency, compiled, large, bf16, long, growth, batch, scene, memory)
 }

@@ -1,0 +1,207 @@
+"""Where the time goes: every part of one tile's way, beside what this machine needs at least."""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+import ksdiff_ops  # noqa: F401  its operators are counted, and must be registered for that
+from ksdiff.data.inputs import SceneStatistics, fusion_inputs, to_dn
+from ksdiff.data.outputs import quantise, write_raster, write_scene
+from ksdiff.data.procedural import procedural_scene
+from ksdiff.data.scenes import open_pair
+from ksdiff.data.wald import back_project
+from ksdiff.errors import KSDiffError
+from ksdiff.inference.sharpen import Sharpener
+from ksdiff.models.weights import load_weights, weights_for
+from ksdiff.sensors import sensor_for
+
+_COPY_BYTES = 2**27  # beyond every cache
+_MATRIX = 1024
+_SIDES = (64, 4096)  # PAN pixels
+
+
+@dataclass(frozen=True)
+class Part:
+    name: str
+    seconds: float  # median
+    flops: int  # a multiply-add counts as two; elementwise ones are left out
+    least_bytes: int  # its inputs, its parameters and its result, each moved once
+
+    def floor(self, machine: Machine) -> float:
+        """Seconds that the machine needs at least: to compute, or to move what must be moved."""
+        return max(
+            self.flops / machine.flops_per_second, self.least_bytes / machine.bytes_per_second
+        )
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What was reached here: in one large float32 product, and in a copy (read plus written)."""
+
+    flops_per_second: float
+    bytes_per_second: float
+
+
+def measure_machine(device: torch.device) -> Machine:
+    a, b = torch.rand(2, _MATRIX, _MATRIX, device=device)
+    source = torch.zeros(_COPY_BYTES // 4, device=device)
+    target = torch.empty_like(source)
+    product = min(_times(lambda: a @ b, 5, device))
+    copy = min(_times(lambda: target.copy_(source), 5, device))
+    return Machine(2 * _MATRIX**3 / product, 2 * _COPY_BYTES / copy)
+
+
+def count_flops(call: Callable[[], object]) -> int:
+    """Operations of ``call``, KSDiff's own operators among them."""
+    counted = {
+        torch.ops.ksdiff_ops.lowrank_dynamic_conv: _lowrank_flops,
+        torch.ops.ksdiff_ops.dynamic_conv: _dynamic_flops,
+        torch.ops.ksdiff_ops.adaptive_conv2d: _adaptive_flops,
+    }
+    with FlopCounterMode(display=False, custom_mapping=counted) as counter:
+        call()
+    return counter.get_total_flops()
+
+
+@torch.no_grad()
+def profile(
+    weights: str | Path | None = None,
+    *,
+    bands: int = 8,
+    size: int = 256,
+    device: str = "auto",
+    rounds: int = 9,
+    seed: int = 0,
+) -> tuple[list[Part], Machine]:
+    """Time every part of sharpening one drawn scene of ``size`` x ``size`` PAN pixels, ratio 4.
+
+    Raises:
+        KSDiffError: a size that no window of the network has, no weights for that band count.
+    """
+    if not _SIDES[0] <= size <= _SIDES[1] or size % _SIDES[0]:
+        raise KSDiffError(f"size: expected a multiple of 64 from 64 to 4096, got {size}")
+    model, config = load_weights(weights or weights_for(bands, 4))
+    if weights is not None:
+        bands = config.model.bands
+    place = Sharpener(model, device=device).device
+    pan, ms, _ = procedural_scene(seed=seed, size=size, bands=bands, ratio=config.model.ratio)
+    with tempfile.TemporaryDirectory() as folder:
+        write_scene(folder, "tile", pan, ms)
+        calls = _calls(model.requires_grad_(False), Path(folder), bands, place)
+        parts = []
+        for name, (call, moved) in calls.items():
+            call()
+            seconds = statistics.median(_times(call, rounds, place))
+            parts.append(Part(name, seconds, count_flops(call), moved))
+    return parts, measure_machine(place)
+
+
+def _calls(model, folder: Path, bands: int, device: torch.device):
+    """For each part a call on tensors that are ready, and the bytes it must move."""
+    gains = sensor_for(None, bands, model.config.ratio).ms_gains
+    paths = (folder / "tile_pan.tif", folder / "tile_ms.tif")
+
+    def read():
+        with open_pair(*paths) as pair:
+            return pair.read(), pair.phase, pair.dtype
+
+    patch, phase, dtype = read()
+    pan, ms = patch.pan.to(device), patch.ms.to(device)
+    found = SceneStatistics.of(patch.pan[0], patch.ms[0])
+    found = SceneStatistics(*(part.to(device) for part in found))
+
+    def prepare():
+        return fusion_inputs(pan, ms, gains, model.config.ratio, phase, found)
+
+    inputs = prepare()
+    condition, tokens = model.condition(inputs), model.local_tokens(inputs)
+    noise = torch.randn(condition.shape).to(condition)
+    z = model.sample_prior(condition, noise)
+    kernels = model.kernels(z, tokens)
+    fused = model.fuse(inputs, kernels)
+    in_dn = to_dn(fused, found)
+    ratio = model.config.ratio
+
+    def project():
+        return back_project(to_dn(fused, found), ms, gains, ratio, phase)
+
+    host = in_dn[0].float().cpu()
+    valid = torch.ones(host.shape, dtype=torch.bool)
+
+    def write():
+        values = quantise(host.numpy(), valid.numpy(), dtype, None)
+        write_raster(folder / "out.tif", values)
+
+    files = sum(path.stat().st_size for path in paths)
+    of = _bytes
+    return {
+        "read": (read, files + of(pan, ms)),
+        "prepare inputs": (prepare, of(pan, ms, *inputs)),
+        "condition encoder": (
+            lambda: model.condition(inputs),
+            of(*inputs, condition, *model.condition_encoder.parameters()),
+        ),
+        "latent steps": (
+            lambda: model.sample_prior(condition, noise),
+            of(condition, noise, z, *model.denoiser.parameters()),
+        ),
+        "kernel generation": (
+            lambda: model.kernels(z, model.local_tokens(inputs)),
+            of(*inputs, *kernels.layers, *model.generator.parameters()),
+        ),
+        "fusion network": (
+            lambda: model.fuse(inputs, kernels),
+            of(*inputs, *kernels.layers, *model.network.parameters(), fused),
+        ),
+        "back projection": (project, of(fused, ms, in_dn)),
+        "write": (write, of(host) + fused.numel() * 2),
+    }
+
+
+def _bytes(*tensors: Tensor | None) -> int:
+    return sum(t.numel() * t.element_size() for t in tensors if t is not None)
+
+
+def _times(call: Callable[[], object], rounds: int, device: torch.device) -> list[float]:
+    times = []
+    for _ in range(rounds):
+        _wait(device)
+        start = time.perf_counter()
+        call()
+        _wait(device)
+        times.append(time.perf_counter() - start)
+    return times
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _lowrank_flops(x, coeff, basis, *_, out_shape=None, **__) -> int:
+    """Each pixel's kernel is mixed from the basis, then applied to the group's channels."""
+    batch, channels, height, width = x
+    groups, rank = coeff[1:3]
+    taps = basis[-1] * basis[-2]
+    return 2 * batch * height * width * taps * (groups * rank + channels)
+
+
+def _dynamic_flops(x, weight, *_, out_shape=None, **__) -> int:
+    batch, _, rows, columns, height, width = weight
+    return 2 * batch * x[1] * height * width * rows * columns
+
+
+def _adaptive_flops(x, attention, weight, *_, out_shape=None, **__) -> int:
+    """Every tap of every pixel is weighed once, then an ordinary convolution."""
+    batch, channels, height, width = x
+    taps = weight[-1] * weight[-2]
+    return batch * height * width * taps * channels * (2 * weight[0] + 1)
