@@ -325,6 +325,44 @@ def profile(
 
 
 @app.command()
+def ablate(
+    config: Annotated[
+        Path, typer.Argument(help="YAML with folder, seeds, base and tables; docs/ablations.md.")
+    ],
+) -> None:
+    """Train what a file of ablations compares; what is finished is not repeated."""
+    from ksdiff.training.ablation import load_ablation
+    from ksdiff.training.ablation import train as train_all
+    from ksdiff.training.ablation_report import markdown, report, write
+
+    ablation = load_ablation(config)
+    train_all(ablation, lambda text: print(text, file=sys.stderr))
+    values = report(ablation)
+    print(markdown(values), end="")
+    for path in write(values, ablation.folder):
+        print(f"{path}: written", file=sys.stderr)
+
+
+@app.command()
+def prior(
+    data: Annotated[Path, typer.Option(help="Folder of NAME_pan.tif, NAME_ms.tif, NAME_gt.tif.")],
+    weights: Annotated[str, typer.Option(help="Bundled name or .safetensors file.")],
+    json: Annotated[Path | None, typer.Option(help="JSON file to write.")] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Tell how near the sampled prior comes to the true one, and what it is worth."""
+    from ksdiff.data.outputs import check_output
+    from ksdiff.training.prior import inspect_weights, write_json
+
+    if json is not None:
+        check_output(json, overwrite, "json")
+    found = inspect_weights(weights, data)
+    print(found.markdown(), end="")
+    if json is not None:
+        write_json(found, weights, json)
+
+
+@app.command()
 def info() -> None:
     """Tell version, build, backends, devices and bundled weights."""
     import torch

@@ -1,4 +1,6 @@
 import copy
+import runpy
+from pathlib import Path
 
 import pytest
 import torch
@@ -159,3 +161,18 @@ def test_kernels_that_do_not_fit_are_named(net):
         modulated(torch.randn(1, 3, 12, 10), kernels=[])
     with pytest.raises(ValueError, match=r"layer 'tail' expects \[B or 1, 2, 6, 1, 1\], got"):
         modulated(torch.randn(1, 3, 12, 10), kernels=[torch.randn(1, 2, 6, 3, 3)])
+
+
+def test_the_example_modulates_a_network_of_its_own():
+    path = Path(__file__).parents[2] / "examples" / "modulate_your_network.py"
+    example = runpy.run_path(str(path))
+    network = example["EDSR"](4)
+    state = copy.deepcopy(network.state_dict())
+    model = example["kernel_space"](network)
+    assert model.network.names == tuple(f"body.{i}.conv{k}" for i in range(3) for k in (1, 2))
+    inputs, gt = example["random_images"](2)
+    prior = model.target_prior(inputs, gt)
+    kernels = model.kernels(prior, model.local_tokens(inputs)).layers
+    assert not torch.allclose(kernels[0][0], kernels[0][1])
+    assert model(inputs, prior).shape == gt.shape
+    network.load_state_dict(state)
