@@ -66,7 +66,7 @@ def adaptive_conv2d(
     arguments.require_alike(*zip(names, (x, attention, weight, *biases), strict=True))
     operator = backends.operator("adaptive_conv2d", x.device.type, backend)
     y = operator(x, attention, weight)
-    return y + biases[0][..., None, None] if biases else y
+    return y.add_(biases[0][..., None, None]) if biases else y
 
 
 def register(namespace: str, library: torch.library.Library) -> None:

@@ -35,7 +35,7 @@ AUTOMATIC: dict[str, dict[str, Choice]] = {
         "cuda": Choice(("cuda", "triton"), "one launch"),
     },
     "batched_conv2d": {
-        "cpu": Choice(("reference",), "no compiled kernels"),
+        "cpu": Choice(("cpu",), "own depthwise kernels, else PyTorch's fastest form"),
         "cuda": Choice(("triton",), "no CUDA C++"),
     },
     "adaptive_conv2d": {
@@ -44,10 +44,7 @@ AUTOMATIC: dict[str, dict[str, Choice]] = {
     },
 }
 
-_NOT_WRITTEN = {
-    "cpu": ("batched_conv2d",),
-    "cuda": ("batched_conv2d", "adaptive_conv2d"),
-}
+_NOT_WRITTEN = {"cuda": ("batched_conv2d", "adaptive_conv2d")}
 
 
 def available() -> dict[str, str | None]:

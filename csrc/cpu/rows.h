@@ -94,6 +94,35 @@ struct Patches {
   int64_t pixels;
 };
 
+// One weight vector per tap, and vectors at `count` places, `stride` numbers apart, of some rows:
+// out[r][k] = sum over t < taps of weight[t] * image[r][offset[t] + k], each a vector.
+template <typename Real>
+struct Filter {
+  const Real* image;
+  int64_t image_pitch;    // from row to row
+  const int64_t* offset;  // [taps]
+  const Real* weight;
+  int64_t weight_pitch;  // from tap to tap
+  Real* out;
+  int64_t out_pitch, out_stride;
+  int taps;
+  int64_t rows, count, stride;
+};
+
+// sums[t] += sum over rows and places of grad[r][k] * image[r][offset[t] + k], each a vector.
+template <typename Real>
+struct FilterGradient {
+  const Real* image;
+  int64_t image_pitch;
+  const int64_t* offset;  // [taps]
+  const Real* grad;
+  int64_t grad_pitch;
+  Real* sums;
+  int64_t sums_pitch;  // from tap to tap
+  int taps;
+  int64_t rows, count, stride;
+};
+
 template <typename Real>
 struct Rows {
   void (*contract)(const Contraction<Real>&);
@@ -102,7 +131,9 @@ struct Rows {
   void (*matmul)(const MatrixProduct<Real>&);
   void (*scale_patches)(const Patches<Real>&);
   void (*sum_patches)(const Patches<Real>&);
-  int product_lanes;
+  void (*filter)(const Filter<Real>&);
+  void (*filter_gradient)(const FilterGradient<Real>&);
+  int product_lanes;  // of a vector
 };
 
 enum class Storage { float32, float64, float16, bfloat16 };

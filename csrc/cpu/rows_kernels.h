@@ -248,6 +248,73 @@ void sum_patches(const Patches<Real>& p) {
   }
 }
 
+template <typename Real, int kRows, int kPlaces>
+inline void filter_block(const Filter<Real>& f, int64_t row, int64_t place) {
+  Vector<Real> sums[kRows][kPlaces] = {};
+  const Real* const image = f.image + row * f.image_pitch + place * f.stride;
+  const Real* weight = f.weight;
+  for (int t = 0; t < f.taps; ++t, weight += f.weight_pitch) {
+    const Vector<Real> common = load(weight);
+    const Real* const source = image + f.offset[t];
+#pragma GCC unroll 8
+    for (int i = 0; i < kRows; ++i) {
+#pragma GCC unroll 8
+      for (int k = 0; k < kPlaces; ++k) {
+        sums[i][k] += common * load(source + i * f.image_pitch + k * f.stride);
+      }
+    }
+  }
+#pragma GCC unroll 8
+  for (int i = 0; i < kRows; ++i) {
+#pragma GCC unroll 8
+    for (int k = 0; k < kPlaces; ++k) {
+      store(f.out + (row + i) * f.out_pitch + (place + k) * f.out_stride, sums[i][k]);
+    }
+  }
+}
+
+template <typename Real, int kRows>
+inline void filter_rows(const Filter<Real>& f, int64_t row) {
+  int64_t place = 0;
+  for (; place + 3 <= f.count; place += 3) filter_block<Real, kRows, 3>(f, row, place);
+  if (place + 2 == f.count) filter_block<Real, kRows, 2>(f, row, place);
+  if (place + 1 == f.count) filter_block<Real, kRows, 1>(f, row, place);
+}
+
+template <typename Real>
+void filter(const Filter<Real>& f) {
+  int64_t row = 0;
+  for (; row + 4 <= f.rows; row += 4) filter_rows<Real, 4>(f, row);
+  for (; row < f.rows; ++row) filter_rows<Real, 1>(f, row);
+}
+
+template <typename Real, int kTaps>
+inline void filter_gradient_block(const FilterGradient<Real>& f, int tap) {
+  Vector<Real> sums[kTaps] = {};
+  for (int64_t row = 0; row < f.rows; ++row) {
+    const Real* image = f.image + row * f.image_pitch;
+    const Real* grad = f.grad + row * f.grad_pitch;
+    for (int64_t place = 0; place < f.count; ++place, image += f.stride, grad += f.stride) {
+      const Vector<Real> common = load(grad);
+#pragma GCC unroll 16
+      for (int t = 0; t < kTaps; ++t) sums[t] += common * load(image + f.offset[tap + t]);
+    }
+  }
+#pragma GCC unroll 16
+  for (int t = 0; t < kTaps; ++t) {
+    Real* const out = f.sums + (tap + t) * f.sums_pitch;
+    store(out, load(out) + sums[t]);
+  }
+}
+
+template <typename Real>
+void filter_gradient(const FilterGradient<Real>& f) {
+  int tap = 0;
+  for (; tap + 9 <= f.taps; tap += 9) filter_gradient_block<Real, 9>(f, tap);
+  for (; tap + 4 <= f.taps; tap += 4) filter_gradient_block<Real, 4>(f, tap);
+  for (; tap < f.taps; ++tap) filter_gradient_block<Real, 1>(f, tap);
+}
+
 inline uint32_t bits_of(float value) {
   uint32_t bits;
   __builtin_memcpy(&bits, &value, sizeof bits);
@@ -324,8 +391,9 @@ void store_bfloat16(const float* source, int64_t count, uint16_t* target) {
 
 template <typename Real>
 constexpr Rows<Real> table() {
-  return {contract<Real>,      mix<Real>,         multiply<Real>,        matmul<Real>,
-          scale_patches<Real>, sum_patches<Real>, VectorOf<Real>::lanes};
+  return {contract<Real>,      mix<Real>,         multiply<Real>, matmul<Real>,
+          scale_patches<Real>, sum_patches<Real>, filter<Real>,   filter_gradient<Real>,
+          VectorOf<Real>::lanes};
 }
 
 extern const InstructionSet instruction_set;

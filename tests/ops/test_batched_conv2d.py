@@ -1,7 +1,10 @@
 """Values and gradients of batched_conv2d on the CPU."""
 
+from functools import partial
+
 import pytest
 import torch
+from ops_accuracy import assert_as_accurate_as_pytorch, with_gradients
 from torch.nn import functional as F
 
 from ksdiff_ops import batched_conv2d
@@ -31,3 +34,71 @@ def test_every_sample_is_convolved_as_pytorch_does(window, backend):
     expected = torch.cat([F.conv2d(one, w, bias, groups=2, **window) for one, w in pairs])
     got = batched_conv2d(x, weight, bias, groups=2, backend=backend, **window)
     torch.testing.assert_close(got, expected)
+
+
+DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+DEPTHWISE, DENSE, POINTWISE = (17, 17, 17), (6, 4, 2), (7, 9, 1)  # Cin, Cout, groups
+WINDOWS = {
+    "same": {},
+    "strided": {"stride": (2, 1)},
+    "dilated and padded": {"dilation": (2, 1), "padding": (1, 3)},
+    "unpadded": {"padding": 0},
+}
+
+
+@pytest.mark.parametrize("window", WINDOWS.values(), ids=WINDOWS)
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("channels", [DEPTHWISE, DENSE, POINTWISE])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_forms_layouts_and_dtypes(dtype, channels, memory_format, window):
+    into, out, groups = channels
+    kernel = (1, 1) if channels is POINTWISE else (3, 4)
+    x, weight = tensors(2, (into, out), groups, (33, 35), kernel, dtype)
+    operator = partial(batched_conv2d, groups=groups, **window)
+
+    def convolve(x, weight, backend):
+        return operator(x.contiguous(memory_format=memory_format), weight, backend=backend)
+
+    assert_as_accurate_as_pytorch(convolve, (x, weight))
+    y = operator(x.contiguous(memory_format=memory_format), weight)
+    assert y.is_contiguous(memory_format=memory_format)
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("size", [(1, 1), (1, 129), (151, 1), (3, 300), (70, 33)])
+def test_depthwise_kernels_at_odd_sizes(size, memory_format):
+    x, weight = tensors(2, (20, 20), 20, size, (7, 7))
+
+    def convolve(x, weight, backend):
+        x = x.contiguous(memory_format=memory_format)
+        return batched_conv2d(x, weight, groups=20, backend=backend)
+
+    assert_as_accurate_as_pytorch(convolve, (x, weight))
+
+
+@pytest.mark.parametrize("channels", [DEPTHWISE, DENSE, POINTWISE])
+def test_one_kernel_for_all_samples_is_an_ordinary_convolution(channels):
+    into, out, groups = channels
+    x = torch.randn(3, into, 9, 12, dtype=torch.float64)
+    weight = torch.randn(out, into // groups, 3, 3, dtype=torch.float64, requires_grad=True)
+    got = batched_conv2d(x, weight.expand(3, -1, -1, -1, -1), groups=groups)
+    expected = F.conv2d(x, weight, padding=1, groups=groups)
+    torch.testing.assert_close(got, expected)
+    upstream = torch.randn_like(got)
+    torch.testing.assert_close(
+        torch.autograd.grad(got, weight, upstream), torch.autograd.grad(expected, weight, upstream)
+    )
+
+
+def test_same_bits_of_depthwise_kernels_for_every_number_of_threads():
+    inputs = tensors(2, (20, 20), 20, (65, 70), (3, 3))
+    operator = partial(batched_conv2d, groups=20)
+    first = with_gradients(operator, inputs, "cpu")
+    threads = torch.get_num_threads()
+    try:
+        for count in (1, 3):
+            torch.set_num_threads(count)
+            again = with_gradients(operator, inputs, "cpu")
+            assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+    finally:
+        torch.set_num_threads(threads)

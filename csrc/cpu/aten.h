@@ -1,0 +1,24 @@
+// The few of PyTorch's own operators that the kernels fall back on, through the stable ABI.
+#pragma once
+
+#include "tensors.h"
+
+namespace ksdiff_ops::cpu::aten {
+
+// As torch.nn.functional.conv2d, without bias.
+Tensor convolution(const Tensor& x, const Tensor& weight, const Sizes& stride,
+                   const Sizes& padding, const Sizes& dilation, int64_t groups);
+
+// What `convolution` sends back to an image of `size` [B, C, H, W].
+Tensor convolution_grad_input(const Tensor& grad, const Sizes& size, const Tensor& weight,
+                              const Sizes& stride, const Sizes& padding, const Sizes& dilation,
+                              int64_t groups);
+
+// What `convolution` sends back to kernels of `size` [Cout, Cin / groups, kh, kw].
+Tensor convolution_grad_weight(const Tensor& grad, const Tensor& x, const Sizes& size,
+                               const Sizes& stride, const Sizes& padding, const Sizes& dilation,
+                               int64_t groups);
+
+Tensor permute(const Tensor& tensor, const Sizes& axes);
+
+}  // namespace ksdiff_ops::cpu::aten

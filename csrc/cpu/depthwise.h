@@ -1,0 +1,31 @@
+// Convolution of every channel of every sample with its own kernel, stride 1. A tile of the image
+// is copied beside zeros; a vector holds neighbouring pixels, or, in channels_last, neighbouring
+// channels of one pixel.
+#pragma once
+
+#include "pixel_conv.h"
+
+namespace ksdiff_ops::cpu {
+
+struct Depthwise {
+  int64_t batch, channels;
+  int64_t height, width;  // of the image
+  int64_t kernel_y, kernel_x;
+  int64_t out_height, out_width;
+  int64_t padding_y, padding_x, dilation_y, dilation_x;
+  bool channels_last;  // the image and the output
+
+  int64_t taps() const { return kernel_y * kernel_x; }
+};
+
+// kernels [B, C, taps], read from the last tap to the first if `mirrored`
+template <typename Real>
+void depthwise(const Depthwise& problem, Numbers numbers, const void* image, const void* kernels,
+               bool mirrored, void* out);
+
+// grad [B, C, Ho, Wo] and the image in one layout; out [B, C, taps]
+template <typename Real>
+void depthwise_grad_kernels(const Depthwise& problem, Numbers numbers, const void* image,
+                            const void* grad, void* out);
+
+}  // namespace ksdiff_ops::cpu
