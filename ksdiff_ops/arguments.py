@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+LARGEST = 2**31 - 1  # of a stride, padding or dilation: products of two fit in 64 bits
 
 Pair = tuple[int, int]
 
@@ -33,6 +34,8 @@ def require_tensor(name: str, value: object, layout: str) -> None:
         raise TypeError(
             f"{name}: expected float32, float64, float16 or bfloat16, got {value.dtype}"
         )
+    if value.layout != torch.strided:
+        raise TypeError(f"{name}: expected a dense tensor, got the layout {value.layout}")
 
 
 def require_shape(name: str, value: Tensor, layout: str, expected: tuple[int, ...]) -> None:
@@ -60,7 +63,7 @@ def require_alike(first: tuple[str, Tensor], *others: tuple[str, Tensor]) -> Non
 
 
 def pair(name: str, value: object, least: int) -> Pair:
-    """An int or two ints, none below `least`, as (rows, columns)."""
+    """An int or two ints, from `least` to LARGEST, as (rows, columns)."""
     if isinstance(value, (tuple, list)):
         if len(value) != 2:
             raise ValueError(f"{name}: expected an int or two, got {len(value)} values")
@@ -72,6 +75,8 @@ def pair(name: str, value: object, least: int) -> Pair:
             raise TypeError(f"{name}: expected an int or two, got {value!r}")
         if part < least:
             raise ValueError(f"{name}: expected at least {least}, got {value!r}")
+        if part > LARGEST:
+            raise ValueError(f"{name}: expected at most {LARGEST}, got {value!r}")
     return both
 
 
