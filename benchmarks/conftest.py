@@ -1,4 +1,12 @@
-"""Runs benchmarks as `pytest benchmarks [--device cpu|cuda]`; see `make bench`."""
+"""Runs benchmarks as `pytest benchmarks [--device cpu|cuda]`; see `make bench`.
+
+A long suite can be measured in pieces: `--seconds` ends one in time, `--without RESULT.json` leaves
+out what an earlier one measured, `-m quick` picks the most telling cases, `--eager` leaves out the
+forms that `torch.compile` has to compile. `python -m benchmarks.report` puts the pieces together.
+"""
+
+import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -6,11 +14,36 @@ import torch
 from benchmarks.machine import describe
 from benchmarks.timing import Stopwatch
 
+_start = pytest.StashKey[float]()
+
 
 def pytest_addoption(parser):
     parser.addoption(
         "--device", choices=("cpu", "cuda"), default="cpu", help="what to measure (default: cpu)"
     )
+    parser.addoption(
+        "--seconds", type=float, help="start no measurement later than this after the first"
+    )
+    parser.addoption(
+        "--without",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="RESULT.json",
+        help="leave out what this file holds; may be given several times",
+    )
+    parser.addoption("--eager", action="store_true", help="leave out forms that need compiling")
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "quick: the most telling cases, in about two minutes")
+    config.stash[_start] = time.monotonic()
+
+
+def pytest_runtest_setup(item):
+    limit = item.config.getoption("--seconds")
+    if limit is not None and time.monotonic() - item.config.stash[_start] > limit:
+        pytest.skip(f"the {limit:g} s of --seconds are over; --without measures the rest")
 
 
 @pytest.fixture(scope="session")

@@ -103,18 +103,14 @@ if step build must 200 env KSDIFF_OPS_CUDA=1 \
       skip "$tool" "no compute-sanitizer"
     fi
   done
-  bench operators benchmarks/test_ops.py 120 -k "not compiled"
+  # The most telling cases first, then the rest: without what has to be compiled, which takes long.
+  bench operators benchmarks/ops 150 -m quick --seconds 130
+  bench operators-rest benchmarks/ops 150 -m "not quick" --eager --seconds 130
   if "$python" -c 'import rasterio' 2>/dev/null; then
     bench tile benchmarks/models/test_tile.py 60
   else
     skip tile "no rasterio"
   fi
-  if "$python" -c 'import triton' 2>/dev/null; then
-    KSDIFF_OPS_BACKEND=triton bench operators-triton benchmarks/test_ops.py 60 -k "ksdiff_ops"
-  else
-    skip operators-triton "no triton"
-  fi
-  bench operators-compiled benchmarks/test_ops.py 600 -k "compiled"
 fi
 
 mkdir -p "$(dirname "$result")"

@@ -1,7 +1,7 @@
 """Puts what gpu.sh's steps left behind into one JSON: `python -m benchmarks.gpu_result DIR JSON`.
 
 The file has the form of pytest-benchmark's, `machine_info` and `benchmarks`, and beside them
-`build`, `steps`, `tests`, and `benchmarks_triton`: the same cases on the Triton backend.
+`build`, `steps` and `tests`. Where CUDA C++ is the backend, Triton's times stand beside its own.
 """
 
 import json
@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
-_MEASUREMENTS = ("operators", "operators-compiled", "tile")
+_MEASUREMENTS = ("operators", "operators-rest", "tile")
 _LOG_LINES = 40
 
 
@@ -22,7 +22,6 @@ def main(parts: Path, target: Path) -> None:
         "steps": steps,
         "tests": {path.stem: _tests(path) for path in sorted(parts.glob("*.xml"))},
         "benchmarks": [entry for name in _MEASUREMENTS for entry in _benchmarks(parts, name)],
-        "benchmarks_triton": _benchmarks(parts, "operators-triton"),
     }
     target.write_text(json.dumps(result, indent=1) + "\n")
     for step in steps:

@@ -1,19 +1,91 @@
-"""One way of timing for all benchmarks."""
+"""How all benchmarks time: calls in turn, and the samples handed to pytest-benchmark."""
 
-from collections.abc import Callable
+import random
+from collections.abc import Callable, Mapping
 
 from benchmarks.machine import synchronised_time
 
-_BUDGET = 0.5  # seconds per timing, after the warm-up
-_ROUNDS = (5, 200)  # the fewest and the most
-_ROUND = 1e-3  # seconds that a round lasts at least, by repeating short calls
+_BUDGET = 0.4  # seconds for each of the calls, after the warm-up
+_ROUNDS = (5, 60)  # the fewest and the most samples
+_FEW = 3  # samples of what takes longer than its budget
+_SAMPLE = 2e-3  # seconds that a sample lasts at least, by repeating short calls
+_LONG = 0.02  # seconds; longer calls need no untimed one before them
+
+
+def race(
+    samplers: Mapping[str, Callable[[], float]],
+    budget: float = _BUDGET,
+    rounds: tuple[int, int] = _ROUNDS,
+) -> dict[str, list[float]]:
+    """Samples of every sampler, drawn in turn, so that what disturbs the machine disturbs all.
+
+    A sampler gives the seconds of one call. Each has as many samples as its `budget` allows; the
+    long ones sit out rounds, evenly spread over the whole time. The order changes every round.
+    """
+    wanted = {}
+    for name, sampler in samplers.items():
+        start = synchronised_time()
+        sampler()
+        cost = synchronised_time() - start
+        fewest = rounds[0] if cost < budget else min(_FEW, rounds[0])
+        wanted[name] = min(max(round(budget / cost), fewest), rounds[1])
+    total = max(wanted.values())
+    order = random.Random(0)
+    samples: dict[str, list[float]] = {name: [] for name in samplers}
+    for number in range(total):
+        for name in order.sample(list(samplers), len(samplers)):
+            share = wanted[name]
+            if (number + 1) * share // total > number * share // total:
+                samples[name].append(samplers[name]())
+    return samples
+
+
+def sampler(call: Callable[[], object]) -> Callable[[], float]:
+    """Seconds of a call by the clock; the call has run before, so that it is compiled and warm."""
+    start = synchronised_time()
+    call()
+    seconds = synchronised_time() - start
+    repeats = max(1, round(_SAMPLE / seconds))
+
+    def sample() -> float:
+        if seconds < _LONG:
+            call()  # its tensors were out of the caches while the others ran
+        start = synchronised_time()
+        for _ in range(repeats):
+            call()
+        return (synchronised_time() - start) / repeats
+
+    return sample
+
+
+class Playback:
+    """A timer whose time passes only when `play` says so: hands measured times to pytest-benchmark.
+
+    Whoever uses it marks the test with `pytest.mark.benchmark(timer=playback)`.
+    """
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def play(self, benchmark, samples: list[float]) -> None:
+        remaining = iter(samples)
+
+        def pass_time() -> None:
+            self.now += next(remaining)
+
+        benchmark.pedantic(pass_time, rounds=len(samples))
+
+
+playback = Playback()
 
 
 class Stopwatch:
-    """Times a call with pytest-benchmark, in as many rounds as the budget allows.
+    """Times one call by itself with pytest-benchmark.
 
-    Calls shorter than a millisecond are repeated within a round. Whoever uses it marks the test
-    with `pytest.mark.benchmark(timer=synchronised_time)`, so that a round ends when the GPU does.
+    Whoever uses it marks the test with `pytest.mark.benchmark(timer=synchronised_time)`.
     """
 
     def __init__(self, benchmark, device: str) -> None:
@@ -23,14 +95,9 @@ class Stopwatch:
         """Measure `call`; `facts` go beside the result for the report to sort by."""
         self.benchmark.extra_info.update(facts, device=self.device)
         call()  # compiles, allocates, fills caches
-        seconds = min(_once(call) for _ in range(2))
-        repeats = max(1, round(_ROUND / seconds))
-        rounds = round(_BUDGET / (seconds * repeats))
-        rounds = min(max(rounds, _ROUNDS[0]), _ROUNDS[1])
+        start = synchronised_time()
+        call()
+        seconds = synchronised_time() - start
+        repeats = max(1, round(_SAMPLE / seconds))
+        rounds = min(max(round(_BUDGET / (seconds * repeats)), _ROUNDS[0]), _ROUNDS[1])
         self.benchmark.pedantic(call, rounds=rounds, iterations=repeats)
-
-
-def _once(call: Callable[[], object]) -> float:
-    start = synchronised_time()
-    call()
-    return synchronised_time() - start
