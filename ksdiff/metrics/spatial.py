@@ -69,14 +69,14 @@ def psnr(fused: Tensor, gt: Tensor, data_range: float) -> Tensor:
 
 def _ssim_map(a: Tensor, b: Tensor, data_range: float) -> Tensor:
     """[B, H, W] twice -> [B, H - 10, W - 10]."""
-    maps = torch.stack([a, b, a * a, b * b, a * b])
+    maps = torch.stack([a, b, a * a + b * b, a * b])
     maps = filter_axis(filter_axis(maps, -2, _GAUSSIAN, "replicate"), -1, _GAUSSIAN, "replicate")
     margin = _WINDOW // 2
-    mean_a, mean_b, aa, bb, ab = maps[..., margin:-margin, margin:-margin]
+    mean_a, mean_b, squares, ab = maps[..., margin:-margin, margin:-margin]
     c1, c2 = (_K1 * data_range) ** 2, (_K2 * data_range) ** 2
     mean_ab, power = mean_a * mean_b, mean_a**2 + mean_b**2
     index = (2 * mean_ab + c1) * (2 * (ab - mean_ab) + c2)
-    return index / ((power + c1) * (aa + bb - power + c2))
+    return index / ((power + c1) * (squares - power + c2))
 
 
 def ssim(fused: Tensor, gt: Tensor, data_range: float) -> Tensor:

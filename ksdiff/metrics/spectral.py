@@ -20,13 +20,18 @@ def sam(fused: Tensor, gt: Tensor) -> Tensor:
     """
     check_pair(fused=fused, gt=gt)
     a, b = fused.double(), gt.double()
-    norm_a, norm_b = a.norm(dim=1), b.norm(dim=1)
+    norm_a, norm_b = _length(a), _length(b)
     counted = (norm_a > 0) & (norm_b > 0)
     a = a / torch.where(counted, norm_a, 1.0)[:, None]
     b = b / torch.where(counted, norm_b, 1.0)[:, None]
-    angle = 2.0 * torch.atan2((a - b).norm(dim=1), (a + b).norm(dim=1))
+    angle = 2.0 * torch.atan2(_length(a - b), _length(a + b))
     total = torch.where(counted, angle, 0.0).sum((-1, -2))
     return torch.rad2deg(total / counted.sum((-1, -2))).to(fused.dtype)
+
+
+def _length(x: Tensor) -> Tensor:
+    """Of spectra [B, C, H, W]; several times as fast as ``norm`` along a dimension."""
+    return x.square().sum(1).sqrt()
 
 
 def ergas(fused: Tensor, gt: Tensor, ratio: int) -> Tensor:

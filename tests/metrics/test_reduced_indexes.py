@@ -8,6 +8,7 @@ import sewar
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torchmetrics.functional import image as functional
 
 from ksdiff.metrics import cut_border, ergas, psnr, q2n, reduced_indexes, sam, scc, ssim
 
@@ -156,7 +157,6 @@ def test_sam_ergas_psnr_and_ssim_agree_with_sewar():
 
 
 def test_indexes_agree_with_torchmetrics_where_the_definitions_do():
-    functional = pytest.importorskip("torchmetrics.functional.image")
     fused, gt = pair(4, 64, 48, batch=2)
     radians = functional.spectral_angle_mapper(fused, gt, reduction="none").mean((-1, -2))
     torch.testing.assert_close(sam(fused, gt), torch.rad2deg(radians), atol=1e-6, rtol=0)
