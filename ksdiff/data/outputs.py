@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import math
 import os
+import time
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -18,6 +20,7 @@ from rasterio.windows import Window
 from ksdiff.errors import KSDiffError
 
 BLOCK = 256  # pixels: side of the tiles of the GeoTIFFs written here
+_ABANDONED = 3600  # seconds since anything was written to a temporary file
 
 
 def check_output(path: str | Path, overwrite: bool, option: str = "out") -> Path:
@@ -52,6 +55,7 @@ def atomic(path: str | Path) -> Iterator[Path]:
     Until then, and after any error, whatever was under ``path`` stays as it was.
     """
     path = Path(path)
+    _remove_abandoned(path)
     temporary = _temporary(path)
     try:
         yield temporary
@@ -67,6 +71,29 @@ def atomic(path: str | Path) -> Iterator[Path]:
 def _temporary(path: Path) -> Path:
     """Hidden, and with the ending by which writers choose their format."""
     return path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Away with what killed processes left of earlier tries at this path.
+
+    An old file only: on a shared disk, a process that is not here may be alive on another machine.
+    """
+    for left in path.parent.glob(f".{glob.escape(path.stem)}.*.part{glob.escape(path.suffix)}"):
+        owner = left.name.removesuffix(f".part{path.suffix}").rpartition(".")[2]
+        with contextlib.suppress(OSError):
+            old = time.time() - left.stat().st_mtime > _ABANDONED
+            if old and owner.isdecimal() and not _lives(int(owner)):
+                left.unlink()
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True
+    return True
 
 
 class RasterWriter:

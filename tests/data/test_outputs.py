@@ -1,4 +1,6 @@
 import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -82,3 +84,16 @@ def test_a_valid_pixel_never_reads_as_nodata():
     assert quantise(values, valid, "uint8", None).tolist() == [[[0, 1, 255]]]
     zero = quantise(np.zeros((1, 1, 1)), valid[..., :1], "float32", 0.0)
     assert 0 < zero.item() < 1e-30
+
+
+def test_what_a_killed_process_left_is_removed_an_hour_later(tmp_path):
+    command = [sys.executable, "-c", "import os; print(os.getpid())"]
+    dead = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    old, young = tmp_path / f".out.{dead}.part.tif", tmp_path / f".out.0{dead}.part.tif"
+    alive, other = tmp_path / f".out.{os.getppid()}.part.tif", tmp_path / f".o.{dead}.part.tif"
+    for path in (old, young, alive, other):
+        path.write_text("half")
+    for path in (old, alive, other):
+        os.utime(path, (0, 0))
+    write_raster(tmp_path / "out.tif", np.zeros((1, 8, 8), "uint8"))
+    assert set(tmp_path.iterdir()) == {young, alive, other, tmp_path / "out.tif"}
