@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from ksdiff.data.outputs import atomic
@@ -116,10 +117,7 @@ def _busiest(pan: np.ndarray) -> tuple[slice, slice]:
 
 
 def _outline(axis, part: tuple[slice, slice], step: int) -> None:
-    rows, columns = ((piece.start / step, piece.stop / step) for piece in part)
-    axis.plot(
-        [columns[0], columns[1], columns[1], columns[0], columns[0]],
-        [rows[0], rows[0], rows[1], rows[1], rows[0]],
-        color="yellow",
-        linewidth=1,
-    )
+    rows, columns = part
+    corner = (columns.start / step - 0.5, rows.start / step - 0.5)
+    sides = ((piece.stop - piece.start) / step for piece in (columns, rows))
+    axis.add_patch(Rectangle(corner, *sides, fill=False, edgecolor="yellow", linewidth=1))
