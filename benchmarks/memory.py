@@ -10,16 +10,17 @@ import torch
 
 _M_MMAP_THRESHOLD = -3  # mallopt's name for it
 _TINY, _USUAL = 2**16, 2**25  # bytes; glibc's threshold moves up to the latter by itself
+_LONG = 0.2  # seconds; what a new thread's start takes of memory does not count beside such calls
 _STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
-def peak_bytes(call: Callable[[], object], device: str) -> int | None:
+def peak_bytes(call: Callable[[], object], device: str, seconds: float = 0.0) -> int | None:
     """Bytes at the peak of a call, its result and the kernels' own scratch included.
 
     On CUDA what PyTorch's allocator held. On the CPU the growth of the process's resident memory,
     to about 0.1 MB: the call runs in a new thread, whose heap starts empty, while every larger
     block is mapped anew, so that no memory that was freed earlier is taken again unnoticed. None
-    where the system is not Linux with glibc.
+    where the system is not Linux with glibc. A call of many `seconds` runs once, not twice.
     """
     if device == "cuda":
         return _peak_on_cuda(call)
@@ -28,7 +29,7 @@ def peak_bytes(call: Callable[[], object], device: str) -> int | None:
 
     def run() -> None:
         torch.set_num_threads(threads)  # each thread has its own
-        found.append(_resident_growth(call))
+        found.append(_resident_growth(call, warm_up=seconds < _LONG))
 
     thread = threading.Thread(target=run)
     thread.start()
@@ -47,13 +48,14 @@ def _peak_on_cuda(call: Callable[[], object]) -> int:
     return torch.cuda.max_memory_allocated() - before
 
 
-def _resident_growth(call: Callable[[], object]) -> int | None:
+def _resident_growth(call: Callable[[], object], warm_up: bool) -> int | None:
     libc = ctypes.CDLL(None)
     if not (hasattr(libc, "mallopt") and hasattr(libc, "malloc_trim") and _RESET.exists()):
         return None
     libc.mallopt(_M_MMAP_THRESHOLD, _TINY)
     try:
-        call()
+        if warm_up:
+            call()
         gc.collect()
         libc.malloc_trim(0)
         _RESET.write_text("5")  # the peak is forgotten

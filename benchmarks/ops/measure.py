@@ -10,12 +10,14 @@ from torch import Tensor
 
 import ksdiff_ops
 from benchmarks.gpu_timing import graph_sampler, rotations
+from benchmarks.machine import synchronised_time
 from benchmarks.memory import available_bytes, peak_bytes
 from benchmarks.ops.cases import OURS, Case, Form
 from benchmarks.timing import race, sampler
 
 # Relative error in the L2 norm at most; the forms that sum in half precision are the reason.
 _BOUNDS = {torch.float64: 1e-10, torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 6e-2}
+_LONG = 0.1  # seconds; the first run of such a form tells how long the next will be
 _ROOM = 0.8  # of the memory that is available
 
 
@@ -55,7 +57,9 @@ def measure(
         if reason is None:
             try:
                 call = _ready(form, direction)
+                start = synchronised_time()
                 found = call(inputs[0])
+                seconds = synchronised_time() - start
             except Exception as error:
                 if form.name.startswith(OURS):
                     raise
@@ -71,13 +75,15 @@ def measure(
             on_each = [functools.partial(call, own) for own in inputs]
             samplers[form.name], results[form.name]["timing"] = graph_sampler(on_each)
         else:
-            samplers[form.name] = sampler(calls[form.name])
+            known = not form.compiled and seconds > _LONG
+            samplers[form.name] = sampler(calls[form.name], seconds if known else None)
     del expected
     progress("timing")
     samples = race(samplers)
     for name, call in calls.items():
         progress(f"{name}: memory")
-        results[name] |= summary(samples[name]) | {"peak_bytes": peak_bytes(call, device)}
+        times = summary(samples[name])
+        results[name] |= times | {"peak_bytes": peak_bytes(call, device, times["p50"])}
     facts = {
         **{"op": case.op, **case.unit, **case.facts, "dtype": case.dtype, "direction": direction},
         **{"device": device, "backend": ksdiff_ops.backends.choose(case.op, device)},
