@@ -66,7 +66,11 @@ def adaptive_conv2d(
     arguments.require_alike(*zip(names, (x, attention, weight, *biases), strict=True))
     operator = backends.operator("adaptive_conv2d", x.device.type, backend)
     y = operator(x, attention, weight)
-    return y.add_(biases[0][..., None, None]) if biases else y
+    if not biases:
+        return y
+    # In place where nothing is recorded: autograd forbids it on what a custom function returned.
+    bias = biases[0][..., None, None]
+    return y + bias if torch.is_grad_enabled() else y.add_(bias)
 
 
 def register(namespace: str, library: torch.library.Library) -> None:

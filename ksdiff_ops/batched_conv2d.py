@@ -75,7 +75,10 @@ def batched_conv2d(
     window, size = arguments.resolve_window((height, width), (kh, kw), stride, padding, dilation)
     operator = backends.operator("batched_conv2d", x.device.type, backend)
     y = operator(x, weight, size, window.stride, window.padding, window.dilation, groups)
-    return y if bias is None else y.add_(bias[:, None, None])
+    if bias is None:
+        return y
+    # In place where nothing is recorded: autograd forbids it on what a custom function returned.
+    return y + bias[:, None, None] if torch.is_grad_enabled() else y.add_(bias[:, None, None])
 
 
 def image_format(image: Tensor) -> torch.memory_format:
