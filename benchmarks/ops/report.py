@@ -245,13 +245,13 @@ def _draw_points(result: dict, value, label: str, decorate):
 
 def _draw_speed_up(result: dict):
     def decorate(axis) -> None:
-        low, high = axis.get_xlim()
+        shown = [point[0] for points in axis.collections for point in points.get_offsets()]
+        low, high = min([0.8, *shown]) / 1.15, max([4, *shown]) * 1.3
         axis.set_xscale("log", base=2)
-        axis.set_xlim(min(low, 0.8), max(high, 5) * 1.15)
+        axis.set_xlim(low, high)
         axis.axvline(1, color=BLACK, linewidth=1)
-        ticks = [t for t in (0.25, 0.5, 1, 2, 4, 8, 16, 32, 64, 128) if t < max(high, 5) * 1.15]
-        axis.set_xticks([t for t in ticks if t >= min(low, 0.8)])
-        axis.set_xticklabels([f"{t:g}×" for t in ticks if t >= min(low, 0.8)])
+        ticks = [2.0**power for power in range(-6, 12) if low <= 2.0**power <= high]
+        axis.set_xticks(ticks, [f"{tick:g}×" for tick in ticks])
         axis.minorticks_off()
 
     label = "time of the best PyTorch form / time of ksdiff_ops (right of the line: ours is faster)"
