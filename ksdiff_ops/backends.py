@@ -23,24 +23,24 @@ class Choice(NamedTuple):
 # What is chosen where nobody asks for a backend: operator -> device type -> choice.
 AUTOMATIC: dict[str, dict[str, Choice]] = {
     "dynamic_conv": {
-        "cpu": Choice(("cpu",), "faster than the compiled shift form"),
-        "cuda": Choice(("cuda", "triton"), "hand-tuned tiles"),
+        "cpu": Choice(("cpu",), "docs/benchmarks.md has its times beside the compiled shift form's"),
+        "cuda": Choice(("cuda", "triton"), "the most specialised; not timed on a GPU yet"),
     },
     "lowrank_dynamic_conv": {
-        "cpu": Choice(("cpu",), "faster than the compiled shift form"),
-        "cuda": Choice(("cuda", "triton"), "hand-tuned tiles"),
+        "cpu": Choice(("cpu",), "docs/benchmarks.md has its times beside the compiled shift form's"),
+        "cuda": Choice(("cuda", "triton"), "the most specialised; not timed on a GPU yet"),
     },
     "tucker_kernel": {
         "cpu": Choice(("cpu",), "one pass instead of a chain of small products"),
-        "cuda": Choice(("cuda", "triton"), "one launch"),
+        "cuda": Choice(("cuda", "triton"), "one launch; not timed on a GPU yet"),
     },
     "batched_conv2d": {
         "cpu": Choice(("cpu",), "own depthwise kernels, else PyTorch's fastest form"),
-        "cuda": Choice(("triton",), "no CUDA C++"),
+        "cuda": Choice(("triton",), "no CUDA C++; not timed on a GPU yet"),
     },
     "adaptive_conv2d": {
         "cpu": Choice(("cpu",), "3 times as fast as unfold or shifts, in the image's memory"),
-        "cuda": Choice(("triton",), "no CUDA C++"),
+        "cuda": Choice(("triton",), "no CUDA C++; not timed on a GPU yet"),
     },
 }
 
