@@ -23,11 +23,15 @@ class Choice(NamedTuple):
 # What is chosen where nobody asks for a backend: operator -> device type -> choice.
 AUTOMATIC: dict[str, dict[str, Choice]] = {
     "dynamic_conv": {
-        "cpu": Choice(("cpu",), "docs/benchmarks.md has its times beside the compiled shift form's"),
+        "cpu": Choice(
+            ("cpu",), "docs/benchmarks.md has its times beside the compiled shift form's"
+        ),
         "cuda": Choice(("cuda", "triton"), "the most specialised; not timed on a GPU yet"),
     },
     "lowrank_dynamic_conv": {
-        "cpu": Choice(("cpu",), "docs/benchmarks.md has its times beside the compiled shift form's"),
+        "cpu": Choice(
+            ("cpu",), "docs/benchmarks.md has its times beside the compiled shift form's"
+        ),
         "cuda": Choice(("cuda", "triton"), "the most specialised; not timed on a GPU yet"),
     },
     "tucker_kernel": {
@@ -39,7 +43,7 @@ AUTOMATIC: dict[str, dict[str, Choice]] = {
         "cuda": Choice(("triton",), "no CUDA C++; not timed on a GPU yet"),
     },
     "adaptive_conv2d": {
-        "cpu": Choice(("cpu",), "3 times as fast as unfold or shifts, in the image's memory"),
+        "cpu": Choice(("cpu",), "twice as fast as PyTorch's best form, in less memory"),
         "cuda": Choice(("triton",), "no CUDA C++; not timed on a GPU yet"),
     },
 }

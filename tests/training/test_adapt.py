@@ -22,7 +22,9 @@ def files(tmp_path_factory):
 def weights(tmp_path):
     """Of a small model whose output a bad head spoils."""
     torch.manual_seed(0)
-    config = Config(model=ModelConfig(widths=(16,), depths=(1,)), data=DataConfig(detail_gain=(1.0, 1.4)))
+    config = Config(
+        model=ModelConfig(widths=(16,), depths=(1,)), data=DataConfig(detail_gain=(1.0, 1.4))
+    )
     model = KSDiff(config.model)
     torch.nn.init.normal_(model.network.head.weight, std=0.05)
     save_weights(tmp_path / "bad.safetensors", model, config)
