@@ -59,9 +59,9 @@ def _resident_growth(call: Callable[[], object], warm_up: bool) -> int | None:
         gc.collect()
         libc.malloc_trim(0)
         _RESET.write_text("5")  # the peak is forgotten
-        before = _resident("VmRSS")
+        before = resident_bytes("VmRSS")
         result = call()
-        peak = _resident("VmHWM") - before
+        peak = resident_bytes("VmHWM") - before
         del result
     except OSError:
         return None
@@ -70,7 +70,7 @@ def _resident_growth(call: Callable[[], object], warm_up: bool) -> int | None:
     return max(peak, 0)
 
 
-def _resident(field: str) -> int:
+def resident_bytes(field: str) -> int:
     for line in _STATUS.read_text().splitlines():
         if line.startswith(field):
             return int(line.split()[1]) * 1024

@@ -52,14 +52,12 @@ def summary(seconds: list[float]) -> dict[str, float]:
 def peak_memory(prepare: str, measured: str, device: str) -> int:
     """Bytes by which the program ``measured`` raises the peak memory after ``prepare`` has run.
 
-    In a process of its own: resident memory, or on a GPU what PyTorch allocates.
+    In a process of its own: resident memory (Linux), or on a GPU what PyTorch allocates.
     """
-    if device == "cuda":
-        read = "torch.cuda.max_memory_allocated()"
-    else:
-        unit = 1 if sys.platform == "darwin" else 1024
-        read = f"resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * {unit}"
-    program = f"import resource\n{prepare}\nstart = {read}\n{measured}\nprint({read} - start)"
+    # Not getrusage's maximum: a process inherits that from the one that started it.
+    read = "torch.cuda.max_memory_allocated()" if device == "cuda" else "resident_bytes('VmHWM')"
+    load = "from benchmarks.memory import resident_bytes"
+    program = f"{load}\n{prepare}\nstart = {read}\n{measured}\nprint({read} - start)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"a run to measure memory failed:\n{done.stderr}")

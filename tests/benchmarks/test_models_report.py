@@ -1,7 +1,9 @@
 """What the tables of benchmarks.models say is what the measurements say."""
 
 import json
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -147,3 +149,10 @@ def test_the_page_names_the_headline_the_ratios_the_scenes_and_the_training(tmp_
     assert "old" not in once and report.filled(once, report.readme_text(found)) == once
     report.save_plot(tmp_path / "plot.png", found)
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads Linux's /proc")
+def test_peak_memory_of_a_program_is_not_that_of_the_process_which_started_it():
+    ours = np.ones(2**26)  # 512 MiB here are no business of the program's
+    found = measure.peak_memory("import numpy as np", "x = np.ones(2**24)", "cpu")
+    assert ours[0] == 1 and 2**27 <= found < 2**27 + 2**25
