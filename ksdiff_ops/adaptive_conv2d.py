@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from ksdiff_ops import arguments, autocast, backends
+from ksdiff_ops.batched_conv2d import add_bias
 
 
 def adaptive_conv2d(
@@ -66,11 +67,7 @@ def adaptive_conv2d(
     arguments.require_alike(*zip(names, (x, attention, weight, *biases), strict=True))
     operator = backends.operator("adaptive_conv2d", x.device.type, backend)
     y = operator(x, attention, weight)
-    if not biases:
-        return y
-    # In place where nothing is recorded: autograd forbids it on what a custom function returned.
-    bias = biases[0][..., None, None]
-    return y + bias if torch.is_grad_enabled() else y.add_(bias)
+    return add_bias(y, biases[0]) if biases else y
 
 
 def register(namespace: str, library: torch.library.Library) -> None:

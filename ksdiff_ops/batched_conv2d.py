@@ -75,10 +75,14 @@ def batched_conv2d(
     window, size = arguments.resolve_window((height, width), (kh, kw), stride, padding, dilation)
     operator = backends.operator("batched_conv2d", x.device.type, backend)
     y = operator(x, weight, size, window.stride, window.padding, window.dilation, groups)
-    if bias is None:
-        return y
+    return y if bias is None else add_bias(y, bias)
+
+
+def add_bias(y: Tensor, bias: Tensor) -> Tensor:
+    """A custom operator's result [B, Cout, H, W] plus a bias [Cout] or [B, Cout]."""
+    bias = bias[..., None, None]
     # In place where nothing is recorded: autograd forbids it on what a custom function returned.
-    return y + bias[:, None, None] if torch.is_grad_enabled() else y.add_(bias[:, None, None])
+    return y + bias if torch.is_grad_enabled() else y.add_(bias)
 
 
 def image_format(image: Tensor) -> torch.memory_format:
