@@ -1,6 +1,5 @@
 """Pairs with ground truth to train on, made from scenes with and without one."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +12,6 @@ from ksdiff.data.registration import estimate_shift
 from ksdiff.data.scenes import SceneFiles, list_scenes, open_pair
 from ksdiff.data.wald import degrade_ms, degrade_pan, expand, pan_lowpass, shift
 from ksdiff.errors import KSDiffError
-from ksdiff.inputs import FusionInputs
 from ksdiff.sensors import sensor_for
 
 _PAN_GAINS = (0.10, 0.15, 0.20)  # MTF at Nyquist: real ones are .11 to .17
@@ -31,30 +29,32 @@ class TruthPair:
     gains: tuple[float, ...]  # MTF gains [C]
     ratio: int
 
-    @cached_property
+    @property
     def statistics(self) -> tuple[SceneStatistics, ...]:
         """With each PAN: of the MS image, for which the truth degraded stands in."""
-        return tuple(statistics for _, statistics in self._inputs)
+        return self._measured[0]
 
-    @cached_property
+    @property
     def detail_gains(self) -> tuple[float, ...]:
         """For each PAN, the share of its matched detail (GLP) that the truth holds, over bands."""
+        return self._measured[1]
+
+    @cached_property
+    def _measured(self) -> tuple[tuple[SceneStatistics, ...], tuple[float, ...]]:
+        """Statistics and detail gains: both need the inputs, which are large and not kept."""
         rim = min(16, min(self.gt.shape[-2:]) // 4)
         inner = (..., slice(rim, -rim), slice(rim, -rim))
-        shares = []
-        for inputs, statistics in self._inputs:
+        ms = degrade_ms(self._whole(self.gt), self.gains, self.ratio)
+        found, shares = [], []
+        for pan in self.pans[:, None]:
+            inputs, statistics = scene_inputs(self._whole(pan), ms, self.gains, self.ratio, None)
+            found.append(statistics)
             detail = (inputs.contrast[..., None, None] * (inputs.pan - inputs.pan_low))[inner]
             truth = self._whole(self.gt) / statistics.ms_mean[..., None, None]
             missing = (truth - inputs.lms)[inner]
             share = (detail * missing).sum((0, 2, 3)) / detail.square().sum((0, 2, 3))
             shares.append(share.mean().item())
-        return tuple(shares)
-
-    @property
-    def _inputs(self) -> Iterator[tuple[FusionInputs, SceneStatistics]]:
-        ms = degrade_ms(self._whole(self.gt), self.gains, self.ratio)
-        for pan in self.pans[:, None]:
-            yield scene_inputs(self._whole(pan), ms, self.gains, self.ratio, None)
+        return tuple(found), tuple(shares)
 
     def _whole(self, image: Tensor) -> Tensor:
         """Cut to whole MS pixels."""
