@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import sys
 import tempfile
@@ -90,9 +91,10 @@ def sharpen(
     from ksdiff.data.outputs import check_output
     from ksdiff.inference.sharpen import Sharpener
 
-    with tempfile.TemporaryDirectory() as folder:
+    with contextlib.ExitStack() as stack:
         if adapt:
             check_output(out, overwrite)  # before minutes go by
+            folder = stack.enter_context(tempfile.TemporaryDirectory())
             tuned = str(Path(folder) / "adapted.safetensors")
             _adapt(pan, ms, tuned, weights, sensor, _MINUTES, device, seed, False, quiet)
             weights = tuned

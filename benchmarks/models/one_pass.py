@@ -1,11 +1,12 @@
 """One-pass networks (FusionNet, DiCNN, ...) on KSDiff's inputs."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ksdiff.inputs import FusionInputs
 from ksdiff.models.backbones import BACKBONES
+from ksdiff.models.ksdiff import matched_pan
+from ksdiff.training.stages import l1_within
 
 
 class OnePass(nn.Module):
@@ -18,11 +19,9 @@ class OnePass(nn.Module):
 
     def forward(self, inputs: FusionInputs) -> Tensor:
         """Fused [B, C, H, W] in the units of ``lms``."""
-        contrast = inputs.contrast.mean(1)[:, None, None, None]
-        images = (1 + contrast * inputs.pan, inputs.lms)
+        images = (matched_pan(inputs), inputs.lms)
         return self.network(*(x.contiguous(memory_format=torch.channels_last) for x in images))
 
     def loss(self, inputs: FusionInputs, gt: Tensor, margin: int, noise: torch.Generator) -> Tensor:
         """L1(G, H) within the crop's margin, as KSDiff's; nothing is drawn from ``noise``."""
-        inner = (..., slice(margin, -margin or None), slice(margin, -margin or None))
-        return F.l1_loss(self(inputs)[inner], gt[inner])
+        return l1_within(self(inputs), gt, margin)

@@ -20,6 +20,7 @@ from diffusers import (
 from torch import Tensor, nn
 
 from ksdiff.inputs import FusionInputs
+from ksdiff.training.stages import l1_within
 
 TRAIN_STEPS = 1000
 _NOISE = {
@@ -114,8 +115,7 @@ class PixelDiffusion(nn.Module):
         epsilon = torch.randn(gt.shape, generator=noise).to(gt)
         noisy = alpha_bar.sqrt() * x0 + (1 - alpha_bar).sqrt() * epsilon
         fused = inputs.lms + unit * self(noisy, t, condition(inputs))
-        inner = (..., slice(margin, -margin or None), slice(margin, -margin or None))
-        return F.l1_loss(fused[inner], gt[inner])
+        return l1_within(fused, gt, margin)
 
     def sample(
         self,

@@ -28,7 +28,7 @@ from ksdiff.inference.registration import RegisteredPair, measure_shift
 from ksdiff.inference.survey import sample_windows, survey
 from ksdiff.inference.tiles import Blender, plan_spans
 from ksdiff.inputs import FusionInputs
-from ksdiff.models.weights import load_weights, weights_for
+from ksdiff.models.weights import check_fit, load_weights, weights_for
 from ksdiff.sensors import sensor_for
 
 _MULTIPLE = 8  # PAN pixels: the network halves its input three times
@@ -195,11 +195,7 @@ class Sharpener:
     def _model(self, pair: Pair) -> nn.Module:
         name = self._weights_name(pair)
         model = self._load(name)
-        if (model.config.bands, model.config.ratio) != (pair.bands, pair.ratio):
-            raise KSDiffError(
-                f"weights {name}: for {model.config.bands} bands at ratio {model.config.ratio}, "
-                f"but the scene has {pair.bands} bands at ratio {pair.ratio}"
-            )
+        check_fit(name, model.config, pair.bands, pair.ratio)
         return model
 
     @torch.inference_mode()

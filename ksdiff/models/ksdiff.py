@@ -152,7 +152,7 @@ class KSDiff(nn.Module):
     def fuse(self, inputs: FusionInputs, kernels: Kernels) -> Tensor:
         """One pass: fused [B, C, H, W] in the units of ``lms``."""
         if self.injection is None:
-            return self.network(_matched_pan(inputs), inputs.lms, kernels=kernels.layers)
+            return self.network(matched_pan(inputs), inputs.lms, kernels=kernels.layers)
         output = self.network(_features(inputs), kernels.layers)
         return self.injection(inputs, output, kernels.basis)
 
@@ -181,7 +181,7 @@ def _backbone(config: ModelConfig) -> Modulated:
     return modulate(network, config.kernels.layers or network.modulated, config.kernels.ranks)
 
 
-def _matched_pan(inputs: FusionInputs) -> Tensor:
+def matched_pan(inputs: FusionInputs) -> Tensor:
     """PAN [B, 1, H, W] in the units of lms, with the mean contrast of the bands."""
     return 1 + inputs.contrast.mean(1)[:, None, None, None] * inputs.pan
 

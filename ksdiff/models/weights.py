@@ -8,7 +8,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from ksdiff.config import Config, config_from_dict, config_to_dict
+from ksdiff.config import Config, ModelConfig, config_from_dict, config_to_dict
 from ksdiff.errors import KSDiffError
 from ksdiff.models.ksdiff import KSDiff
 
@@ -88,6 +88,15 @@ def weights_for(bands: int, ratio: int) -> str:
         f"(bundled: {', '.join(bundled()) or 'none'}); train your own with ksdiff train and pass "
         "them with --weights"
     )
+
+
+def check_fit(name: str | Path, model: ModelConfig, bands: int, ratio: int) -> None:
+    """Raise KSDiffError where weights are not for a scene of that band count and ratio."""
+    if (model.bands, model.ratio) != (bands, ratio):
+        raise KSDiffError(
+            f"weights {name}: for {model.bands} bands at ratio {model.ratio}, "
+            f"but the scene has {bands} bands at ratio {ratio}"
+        )
 
 
 def _header(name: str) -> Config:

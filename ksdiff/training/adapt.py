@@ -5,12 +5,11 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -28,8 +27,9 @@ from ksdiff.inference.survey import sample_windows, survey
 from ksdiff.inputs import FusionInputs
 from ksdiff.models.injection import hpm_detail
 from ksdiff.models.ksdiff import KSDiff
-from ksdiff.models.weights import load_weights, save_weights, weights_for
+from ksdiff.models.weights import check_fit, load_weights, save_weights, weights_for
 from ksdiff.sensors import sensor_for
+from ksdiff.training.stages import l1_within
 
 _SIDE = 512  # PAN pixels of a window to learn from
 _LEAST_SIDE = 256  # PAN pixels: degraded, a quarter of it; less holds no crop
@@ -94,8 +94,9 @@ def adapt(
     check_output(out, overwrite)
     began = time.monotonic()
     with open_pair(pan, ms) as pair:
-        model, config = load_weights(weights or weights_for(pair.bands, pair.ratio))
-        _check_fit(model, pair, weights)
+        name = weights or weights_for(pair.bands, pair.ratio)
+        model, config = load_weights(name)
+        check_fit(name, model.config, pair.bands, pair.ratio)
         gains = sensor_for(sensor, pair.bands, pair.ratio).ms_gains
         windows = _windows(pair, gains)
     lessons = _Lessons(windows, gains, pair, config, seed, torch.device(device))
@@ -161,15 +162,7 @@ class _Lessons:
     def _judged(self, pair: TruthPair) -> Sample:
         """All that is held out of a window as one sample, the truth's detail at mid-range."""
         height, width = (side // 8 * 8 for side in pair.gt.shape[-2:])
-        whole = TruthPair(
-            pair.name,
-            pair.pans[..., :height, :width],
-            pair.gt[..., :height, :width],
-            None,
-            None,
-            pair.gains,
-            pair.ratio,
-        )
+        whole = _cropped(pair, (..., slice(height), slice(width)))
         middle = tuple(np.mean(self.data.detail_gain).repeat(2)) if self.data.detail_gain else ()
         steady = DataConfig(
             crop=min(height, width) // 8 * 8,
@@ -218,17 +211,15 @@ def _fit(
 
 
 def _reduced_loss(model: KSDiff, batch: Sample, generator: torch.Generator) -> Tensor:
-    inner = (..., slice(_MARGIN, -_MARGIN), slice(_MARGIN, -_MARGIN))
-    return F.l1_loss(_fused(model, batch.inputs, generator)[inner], batch.gt[inner])
+    return l1_within(_fused(model, batch.inputs, generator), batch.gt, _MARGIN)
 
 
 def _full_loss(model: KSDiff, lessons: _Lessons, generator: torch.Generator) -> Tensor:
     inputs, ms = lessons.full_resolution()
     fused = _fused(model, inputs, generator)
-    inner = (..., slice(_MARGIN, -_MARGIN), slice(_MARGIN, -_MARGIN))
-    detail = F.l1_loss((fused - inputs.lms)[inner], hpm_detail(inputs)[inner])
+    detail = l1_within(fused - inputs.lms, hpm_detail(inputs), _MARGIN)
     agreed = back_project(fused, ms, lessons.gains, lessons.ratio, lessons.phase)
-    return F.l1_loss(agreed[inner], fused[inner]) + detail
+    return l1_within(agreed, fused, _MARGIN) + detail
 
 
 def _fused(model: KSDiff, inputs: FusionInputs, generator: torch.Generator) -> Tensor:
@@ -242,12 +233,11 @@ def _fused(model: KSDiff, inputs: FusionInputs, generator: torch.Generator) -> T
 @torch.no_grad()
 def _held_out_loss(model: KSDiff, lessons: _Lessons) -> float:
     """As inference fuses: in evaluation mode, one prior for the scene's window."""
-    model = copy.deepcopy(model).eval()
+    model.eval()
     losses = []
     for inputs, gt in lessons.held_out:
         kernels = model.estimate_kernels(inputs, torch.Generator().manual_seed(0))
-        inner = (..., slice(_MARGIN, -_MARGIN), slice(_MARGIN, -_MARGIN))
-        losses.append(F.l1_loss(model.fuse(inputs, kernels)[inner], gt[inner]).item())
+        losses.append(l1_within(model.fuse(inputs, kernels), gt, _MARGIN).item())
     return float(np.mean(losses))
 
 
@@ -280,16 +270,11 @@ def _cut(pair: TruthPair, start: float, stop: float) -> TruthPair:
     """The columns of a pair from a share of its width to another, whole MS pixels."""
     ratio, width = pair.ratio, pair.gt.shape[-1]
     first, last = (int(share * width) // ratio * ratio for share in (start, stop))
-    columns = (..., slice(first, last))
-    return TruthPair(pair.name, pair.pans[columns], pair.gt[columns], None, None, pair.gains, ratio)
+    return _cropped(pair, (..., slice(first, last)))
 
 
-def _check_fit(model: KSDiff, pair: Pair, weights: str | Path | None) -> None:
-    if (model.config.bands, model.config.ratio) != (pair.bands, pair.ratio):
-        raise KSDiffError(
-            f"weights {weights}: for {model.config.bands} bands at ratio {model.config.ratio}, "
-            f"but the scene has {pair.bands} bands at ratio {pair.ratio}"
-        )
+def _cropped(pair: TruthPair, window: tuple) -> TruthPair:
+    return replace(pair, pans=pair.pans[window], gt=pair.gt[window])
 
 
 def _moved(batch: Sample, device: torch.device) -> Sample:

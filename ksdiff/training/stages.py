@@ -29,7 +29,7 @@ class StageOne(nn.Module):
     ) -> dict[str, Tensor]:
         prior = self.model.target_prior(sample.inputs, sample.gt)
         fused = self.model(sample.inputs, prior)
-        return {"loss": _l1(fused, sample.gt, self.margin)}
+        return {"loss": l1_within(fused, sample.gt, self.margin)}
 
 
 class StageTwo(nn.Module):
@@ -70,7 +70,7 @@ class StageTwo(nn.Module):
         diffusion = model.diffusion_loss(target, noise, t, condition)
         with torch.set_grad_enabled(self.joint and torch.is_grad_enabled()):
             prior = model.sample_prior(condition, start)
-            fusion = _l1(model(sample.inputs, prior), sample.gt, self.margin)
+            fusion = l1_within(model(sample.inputs, prior), sample.gt, self.margin)
         return {
             "loss": diffusion + self.fusion_weight * fusion if self.joint else diffusion,
             "diffusion": diffusion.detach(),
@@ -79,6 +79,7 @@ class StageTwo(nn.Module):
         }
 
 
-def _l1(fused: Tensor, gt: Tensor, margin: int) -> Tensor:
+def l1_within(fused: Tensor, gt: Tensor, margin: int) -> Tensor:
+    """Mean absolute error of images [B, C, H, W], ``margin`` pixels at the rim left out."""
     inner = (..., slice(margin, -margin or None), slice(margin, -margin or None))
     return F.l1_loss(fused[inner], gt[inner])
