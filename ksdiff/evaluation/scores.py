@@ -14,7 +14,7 @@ from ksdiff.errors import KSDiffError
 from ksdiff.evaluation.pictures import write_picture
 from ksdiff.evaluation.report import Evaluation, Row
 from ksdiff.evaluation.subjects import Subject, subjects
-from ksdiff.inference.sharpen import Sharpener
+from ksdiff.inference.sharpen import Sharpener, device_named
 from ksdiff.machine import machine_header
 
 KSDIFF = "ksdiff"
@@ -60,7 +60,7 @@ def evaluate(
     """
     methods = _known(methods)
     networks = _networks(weights, device, seed) if KSDIFF in methods else {}
-    place = next(iter(networks.values())).device if networks else _device(device)
+    place = next(iter(networks.values())).device if networks else device_named(device)
     names = [n for m in methods for n in (networks if m == KSDIFF else (m,))]
     scenes, rows, notes = [], [], []
     for read in subjects(source, sensor):
@@ -117,7 +117,7 @@ class _Network:
 
     def __init__(self, weights: Weights | None, device: str, seed: int) -> None:
         self.sharpener = Sharpener(weights, device=device, seed=seed)
-        self.device = _device(device)
+        self.device = self.sharpener.device
         self.weights = str(weights) if isinstance(weights, (str, Path)) else None
 
 
@@ -135,12 +135,6 @@ def _networks(weights, device: str, seed: int) -> dict[str, _Network]:
             )
         named[name] = _Network(one, device, seed)
     return named
-
-
-def _device(device: str) -> torch.device:
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(device)
 
 
 def _fuse(

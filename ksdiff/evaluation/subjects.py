@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +51,10 @@ class Subject:
             self.sensor.pan_gain,
         )
 
+    @cached_property
+    def _lms(self) -> Tensor:
+        return self.pair().lms
+
     def judge(self, fused: Tensor, border: int) -> dict[str, float]:
         fused = fused.to(self.pan.device)
         if self.truth is not None:
@@ -58,7 +63,7 @@ class Subject:
             fused,
             self.pan,
             self.ms,
-            self.pair().lms,
+            self._lms,
             self.sensor.ms_gains,
             self.info.ratio,
             self.index_phase,

@@ -56,10 +56,7 @@ def markdown(values: dict) -> str:
                 p = "–" if row["p"] is None else f"{row['p']:.3f}"
             cells = (
                 f"{row['parameters']:,}",
-                *(
-                    f"{row[index]['mean']:.3f} ± {row[index]['std']:.3f}"
-                    for index in ("sam", "ergas")
-                ),
+                *(_spread(row[index]) for index in ("sam", "ergas")),
                 change,
                 p,
                 *_prior_cells(row["prior"]),
