@@ -11,6 +11,8 @@ from pathlib import Path
 
 import torch
 
+from ksdiff.machine import processor
+
 _ROOT = Path(__file__).resolve().parents[1]
 _COPY_BYTES = 2**28  # beyond every cache
 
@@ -19,7 +21,7 @@ def describe(device: str) -> dict[str, object]:
     """The machine in a few words and numbers, without its name or any path."""
     facts: dict[str, object] = {
         "device": device,
-        "cpu": _cpu_model(),
+        "cpu": processor(),
         "cores": _cores(),
         "threads": torch.get_num_threads(),
         "omp_wait_policy": os.environ.get("OMP_WAIT_POLICY", "default"),
@@ -87,15 +89,6 @@ def synchronised_time() -> float:
     if torch.cuda.is_initialized():
         torch.cuda.synchronize()
     return time.perf_counter()
-
-
-def _cpu_model() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 def _cores() -> int | None:
