@@ -14,7 +14,7 @@ from ksdiff.errors import KSDiffError
 from ksdiff.models.alternatives import ConcatEncoder
 from ksdiff.models.backbones import BACKBONES, FusionNet
 from ksdiff.models.encoder import PLFE
-from ksdiff.models.ksdiff import KSDiff, _matched_pan
+from ksdiff.models.ksdiff import KSDiff, matched_pan
 from ksdiff.models.modulate import modulate
 from ksdiff.models.weights import load_weights, save_weights
 from tests.models.conftest import random_inputs, small_config
@@ -72,7 +72,7 @@ def test_without_a_prior_no_image_decides_the_core(inputs):
 def test_plain_kernels_make_the_network_itself(inputs):
     model = KSDiff(small_config(**CHOICES["plain fusionnet"]))
     fused = model(inputs, model.target_prior(inputs, inputs.lms))
-    assert torch.equal(fused, model.network.module(_matched_pan(inputs), inputs.lms))
+    assert torch.equal(fused, model.network.module(matched_pan(inputs), inputs.lms))
 
 
 def test_the_concat_encoder_is_as_large_as_plfe():
@@ -127,7 +127,7 @@ def test_a_network_of_ones_own_takes_the_place_of_the_plug_in(inputs):
 
 def test_pan_meets_the_bands_in_their_units(inputs):
     expected = (1 + inputs.contrast[..., None, None] * inputs.pan).mean(1, keepdim=True)
-    torch.testing.assert_close(_matched_pan(inputs), expected)
+    torch.testing.assert_close(matched_pan(inputs), expected)
 
 
 @pytest.mark.parametrize(
