@@ -56,6 +56,7 @@ Seed = Annotated[int, typer.Option(help="Of the noise; the same seed gives the s
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing output files.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bar, no summary.")]
 _MINUTES = 5.0  # of --adapt
+_TOLD_BLUR = 0.25  # a measured MTF that is off the sensor's by more is worth a line
 
 
 @app.callback()
@@ -112,6 +113,10 @@ def sharpen(
         if any(done.shift):
             print(
                 "PAN was off the MS by {:.2f} rows, {:.2f} columns: put right".format(*done.shift)
+            )
+        if abs(done.blur - 1) > _TOLD_BLUR:
+            print(
+                f"MTF of the MS at Nyquist: {done.blur:.2f} times the sensor's, taken as measured"
             )
         if preview is not None:
             print(f"{preview}: picture")

@@ -98,6 +98,8 @@ class DataConfig:
     margin: int = 8  # pixels at a crop's rim without loss: their low-pass misses its neighbours
     exclude: tuple[str, ...] = ()  # scene names left out
     halved: bool = False  # every scene at half its resolution as well: sharper truths
+    # Native MS images whose measured MTF has less than this gain at Nyquist serve halved only.
+    least_gain: float = 0.0
     bicubic_pan: bool = True  # PAN degraded by bicubic, too, not only by MTFs
     gain_jitter: float = 0.06  # uniform, added to the MTF gains
     shift_jitter: float = 0.05  # PAN pixels, standard deviation of simulated misregistrations

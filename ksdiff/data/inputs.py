@@ -110,7 +110,9 @@ def detail_contrast(inputs: FusionInputs, ratio: int) -> Tensor:
     standard deviations tells little of how much of PAN's detail a band shows; between neighbours it
     shows as a slope. Held to 0.2 to 3 times that ratio, which stands where PAN has no detail.
     """
-    lms, low = (_detail(image, ratio) for image in (inputs.lms, inputs.pan_low))
+    lms, low = (
+        local_detail(image[..., ::ratio, ::ratio]).float() for image in (inputs.lms, inputs.pan_low)
+    )
     power = low.square().sum((0, 2, 3))
     slope = (lms * low).sum((0, 2, 3)) / power.clamp_min(torch.finfo(low.dtype).tiny)
     rough = inputs.contrast[0]
@@ -118,13 +120,13 @@ def detail_contrast(inputs: FusionInputs, ratio: int) -> Tensor:
     return torch.where(power > 0, slope.clamp(least, most), rough)[None]
 
 
-def _detail(image: Tensor, ratio: int) -> Tensor:
-    """What varies from MS pixel to MS pixel in an image [B, C, H, W] that is no finer, far from
-    the rim."""
-    coarse = image[..., ::ratio, ::ratio].double()
+def local_detail(image: Tensor) -> Tensor:
+    """What varies from pixel to pixel in an image [B, C, h, w] on the MS grid, far from the rim:
+    the image less its means over 5 x 5 pixels, [B, C, h - 4, w - 4] in float64."""
+    coarse = image.double()
     half = _DETAIL_WINDOW // 2
     inner = (..., slice(half, -half), slice(half, -half))
-    return (coarse[inner] - F.avg_pool2d(coarse, _DETAIL_WINDOW, 1)).float()
+    return coarse[inner] - F.avg_pool2d(coarse, _DETAIL_WINDOW, 1)
 
 
 def to_dn(fused: Tensor, statistics: SceneStatistics) -> Tensor:

@@ -1,6 +1,6 @@
 """Pairs with ground truth to train on, made from scenes with and without one."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ksdiff.data.inputs import SceneStatistics, scene_inputs
+from ksdiff.data.optics import measured_gain
 from ksdiff.data.registration import estimate_shift
 from ksdiff.data.scenes import SceneFiles, list_scenes, open_pair
 from ksdiff.data.wald import degrade_ms, degrade_pan, expand, pan_lowpass, shift
@@ -28,6 +29,7 @@ class TruthPair:
     phase: tuple[float, float] | None  # of ms, see wald
     gains: tuple[float, ...]  # MTF gains [C]
     ratio: int
+    blurred: bool = False  # the truth is an MS image whose optics were too soft for one
 
     @property
     def statistics(self) -> tuple[SceneStatistics, ...]:
@@ -69,6 +71,7 @@ def load_pairs(
     least_side: int = 0,
     halved: bool = False,
     bicubic_pan: bool = True,
+    least_gain: float = 0.0,
 ) -> list[TruthPair]:
     """All scenes of ``folder`` with that ratio as pairs with truth; PAN is registered to it.
 
@@ -80,6 +83,8 @@ def load_pairs(
         halved: besides, each pair at half its resolution, where it is large enough: truths that
             their own optics have not blurred.
         bicubic_pan: degrade PAN by the protocol's bicubic as well, not only by MTFs.
+        least_gain: an MS image whose MTF, measured beside its PAN, has less than this gain at
+            Nyquist is no truth as it is; ``halved``, it still is.
 
     Raises:
         KSDiffError: an empty folder, no scene of that ratio, a truth with a side under
@@ -89,7 +94,11 @@ def load_pairs(
     unknown = sorted(set(exclude) - {scene.name for scene in scenes})
     if unknown:
         raise KSDiffError(f"data.exclude: {unknown[0]!r} is not a scene of {folder}")
-    pairs = [_pair(scene, ratio, bicubic_pan) for scene in scenes if scene.name not in exclude]
+    pairs = [
+        _pair(scene, ratio, bicubic_pan, least_gain)
+        for scene in scenes
+        if scene.name not in exclude
+    ]
     pairs = [pair for pair in pairs if pair is not None]
     if not pairs:
         raise KSDiffError(f"{folder}: expected scenes of ratio {ratio}, found none")
@@ -102,11 +111,13 @@ def load_pairs(
             )
     if halved:
         half = [_halved(pair) for pair in pairs]
-        pairs += [pair for pair in half if min(pair.gt.shape[-2:]) >= max(least_side, 8 * ratio)]
+        pairs = [pair for pair in pairs if not pair.blurred] + [
+            pair for pair in half if min(pair.gt.shape[-2:]) >= max(least_side, 8 * ratio)
+        ]
     return pairs
 
 
-def _pair(scene: SceneFiles, ratio: int, bicubic_pan: bool) -> TruthPair | None:
+def _pair(scene: SceneFiles, ratio: int, bicubic_pan: bool, least_gain: float) -> TruthPair | None:
     with open_pair(scene.pan, scene.ms) as source:
         if source.ratio != ratio:
             return None
@@ -116,7 +127,10 @@ def _pair(scene: SceneFiles, ratio: int, bicubic_pan: bool) -> TruthPair | None:
             gt = source.read_truth(scene.gt)
             pan = shift(patch.pan, *(-step for step in estimate_shift(gt, patch.pan)))
             return TruthPair(scene.name, pan, gt, patch.ms, source.phase, gains, ratio)
-    return degraded_pair(scene.name, patch.pan, patch.ms, source.phase, gains, bicubic_pan)
+    pair = degraded_pair(scene.name, patch.pan, patch.ms, source.phase, gains, bicubic_pan)
+    return replace(
+        pair, blurred=_blurred(patch.pan, patch.ms, source.phase, gains, ratio, least_gain)
+    )
 
 
 def degraded_pair(
@@ -141,6 +155,21 @@ def degraded_pair(
     moved = shift(pan, *(-a - b for a, b in zip(step, centre, strict=True)))
     pans = _degraded_pans(moved, gt, ratio)[0 if bicubic_pan else 1 :]
     return TruthPair(name, pans, gt, None, None, gains, ratio)
+
+
+def _blurred(
+    pan: Tensor,
+    ms: Tensor,
+    phase: tuple[float, float],
+    gains: tuple[float, ...],
+    ratio: int,
+    least_gain: float,
+) -> bool:
+    if not least_gain:
+        return False
+    inputs, _ = scene_inputs(pan, ms, gains, ratio, phase)
+    gain = measured_gain([(pan, ms)], phase, estimate_shift(inputs.lms, inputs.pan_low))
+    return gain is not None and gain < least_gain
 
 
 def _halved(pair: TruthPair) -> TruthPair:

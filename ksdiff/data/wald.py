@@ -313,6 +313,24 @@ def interp23tap(ms: Tensor, ratio: int) -> Tensor:
     return expand(ms, ratio)
 
 
+def degrade_pan_as_ms(pan: Tensor, gains: Gains, ratio: int, boundary: str = "replicate") -> Tensor:
+    """PAN as MS bands would see it, on the MS grid: MTF filter, then ``[ratio//2::ratio]``.
+
+    Args:
+        pan: [B, 1, H, W], H and W multiples of the ratio.
+        gains: [C] MTF gains at Nyquist, of the bands.
+        boundary: of the filter.
+
+    Returns:
+        [B, C, H/ratio, W/ratio].
+    """
+    _check_image("pan", pan)
+    if pan.shape[1] != 1:
+        raise ValueError(f"pan: expected one band, got {pan.shape[1]}")
+    _check_divisible("pan", pan, ratio)
+    return _mtf_decimate(pan, _gains(gains, len(gains)), ratio, boundary)
+
+
 def pan_lowpass(pan: Tensor, gains: Gains, ratio: int, boundary: str = "circular") -> Tensor:
     """PAN as each MS band would see it, back on the PAN grid (MTF-GLP's low-resolution PAN).
 
@@ -329,14 +347,10 @@ def pan_lowpass(pan: Tensor, gains: Gains, ratio: int, boundary: str = "circular
     Returns:
         [B, C, H, W].
     """
-    _check_image("pan", pan)
-    if pan.shape[1] != 1:
-        raise ValueError(f"pan: expected one band, got {pan.shape[1]}")
-    _check_divisible("pan", pan, ratio)
     values = _gains(gains, len(gains))
     distinct = tuple(dict.fromkeys(values))
     filtering = "replicate" if boundary == "circular" else boundary
-    low = expand(_mtf_decimate(pan, distinct, ratio, filtering), ratio, boundary=boundary)
+    low = expand(degrade_pan_as_ms(pan, distinct, ratio, filtering), ratio, boundary=boundary)
     if len(distinct) == len(values):
         return low
     return low[:, [distinct.index(gain) for gain in values]]

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from ksdiff.data.fill import fill_invalid
 from ksdiff.data.inputs import SceneStatistics, detail_contrast, fusion_inputs, to_dn
+from ksdiff.data.optics import measured_gains
 from ksdiff.data.outputs import RasterWriter, atomic, check_output, quantise
 from ksdiff.data.polyphase import extend
 from ksdiff.data.scenes import ArrayPair, Pair, Patch, ScenePair, open_pair
@@ -49,6 +50,7 @@ class _Prepared(NamedTuple):
     statistics: SceneStatistics
     gains: tuple[float, ...]
     shift: tuple[float, float]
+    blur: float  # measured MTF gain over the sensor's
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,7 @@ class Fused:
     dtype: str
     weights: str
     shift: tuple[float, float]  # (dy, dx) by which PAN was off the MS, in PAN pixels; undone
+    blur: float  # MTF gain at Nyquist that the scene shows, over the sensor's
     seconds: float
 
 
@@ -181,6 +184,7 @@ class Sharpener:
                 pair.dtype,
                 self._weights_name(pair),
                 prepared.shift,
+                prepared.blur,
                 time.perf_counter() - began,
             )
 
@@ -208,18 +212,20 @@ class Sharpener:
         chosen = sample_windows(
             pair.shape, surveyed.valid_share, pair.ratio, _SAMPLE_SIDE, _SAMPLES
         )
-        samples = [self._inputs(pair.read(*at), pair, gains, statistics)[0] for at in chosen]
-        moved = measure_shift(samples) if self.register else (0.0, 0.0)
+        samples = [self._inputs(pair.read(*at), pair, gains, statistics) for at in chosen]
+        moved = measure_shift([inputs for inputs, _ in samples]) if self.register else (0.0, 0.0)
+        images = [(inputs.pan, ms) for inputs, ms in samples]
+        nominal, gains = gains, measured_gains(images, gains, pair.phase, moved)
         if any(moved):
             pair = RegisteredPair(pair, *moved)
-            samples = [self._inputs(pair.read(*at), pair, gains, statistics)[0] for at in chosen]
+        samples = [self._inputs(pair.read(*at), pair, gains, statistics)[0] for at in chosen]
         inputs = FusionInputs(*(torch.cat(parts) for parts in zip(*samples, strict=True)))
         contrast = detail_contrast(inputs, pair.ratio)
         inputs = inputs._replace(contrast=contrast.expand_as(inputs.contrast))
         noise = torch.Generator().manual_seed(self.seed)
         kernels = model.estimate_kernels(inputs, generator=noise)
         statistics = statistics._replace(contrast=contrast)
-        return _Prepared(pair, model, kernels, statistics, gains, moved)
+        return _Prepared(pair, model, kernels, statistics, gains, moved, gains[0] / nominal[0])
 
     def _inputs(
         self, patch: Patch, pair: Pair, gains: tuple[float, ...], statistics: SceneStatistics
@@ -278,7 +284,7 @@ class Sharpener:
                 step()
 
     def _fuse(self, patch: Patch, prepared: _Prepared) -> Tensor:
-        pair, model, kernels, statistics, gains, _ = prepared
+        pair, model, kernels, statistics, gains, *_ = prepared
         inputs, ms = self._inputs(patch, pair, gains, statistics)
         fused = to_dn(model.fuse(inputs, kernels), statistics)
         return back_project(fused, ms, gains, pair.ratio, pair.phase)[0].float().cpu()

@@ -17,6 +17,7 @@ from ksdiff.config import Config, DataConfig
 from ksdiff.data.augment import Sample, collate, sample
 from ksdiff.data.fill import fill_invalid
 from ksdiff.data.inputs import SceneStatistics, scene_inputs
+from ksdiff.data.optics import measured_gains
 from ksdiff.data.outputs import check_output
 from ksdiff.data.pairs import TruthPair, degraded_pair
 from ksdiff.data.scenes import Pair, open_pair
@@ -97,8 +98,7 @@ def adapt(
         name = weights or weights_for(pair.bands, pair.ratio)
         model, config = load_weights(name)
         check_fit(name, model.config, pair.bands, pair.ratio)
-        gains = sensor_for(sensor, pair.bands, pair.ratio).ms_gains
-        windows = _windows(pair, gains)
+        windows, gains = _windows(pair, sensor_for(sensor, pair.bands, pair.ratio).ms_gains)
     lessons = _Lessons(windows, gains, pair, config, seed, torch.device(device))
     model = model.to(device)
     adapted, before, after, steps = _fit(model, lessons, began, 60 * minutes, step)
@@ -241,8 +241,11 @@ def _held_out_loss(model: KSDiff, lessons: _Lessons) -> float:
     return float(np.mean(losses))
 
 
-def _windows(pair: Pair, gains: tuple[float, ...]) -> list[tuple[Tensor, Tensor]]:
-    """PAN [1, 1, H, W] and MS [1, C, h, w] of a few windows far apart, registered, no holes."""
+def _windows(
+    pair: Pair, gains: tuple[float, ...]
+) -> tuple[list[tuple[Tensor, Tensor]], tuple[float, ...]]:
+    """PAN [1, 1, H, W] and MS [1, C, h, w] of a few windows far apart, registered, no holes; and
+    the MTF gains that they show."""
     if min(pair.shape) < _LEAST_SIDE:
         height, width = pair.shape
         raise KSDiffError(
@@ -253,9 +256,11 @@ def _windows(pair: Pair, gains: tuple[float, ...]) -> list[tuple[Tensor, Tensor]
     chosen = sample_windows(pair.shape, surveyed.valid_share, pair.ratio, _SIDE, _WINDOWS)
     read = [_read(pair, at, surveyed.statistics) for at in chosen]
     moved = measure_shift([scene_inputs(*one, gains, pair.ratio, pair.phase)[0] for one in read])
-    if not any(moved):
-        return read
-    return [_read(RegisteredPair(pair, *moved), at, surveyed.statistics) for at in chosen]
+    gains = measured_gains(read, gains, pair.phase, moved)
+    if any(moved):
+        registered = RegisteredPair(pair, *moved)
+        read = [_read(registered, at, surveyed.statistics) for at in chosen]
+    return read, gains
 
 
 def _read(pair: Pair, at: tuple[int, int, int, int], means: SceneStatistics):

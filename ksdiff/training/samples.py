@@ -67,6 +67,7 @@ def _sources(config: Config) -> tuple[Sequence[TruthPair], Sequence[TruthPair]]:
         data.crop,
         data.halved,
         data.bicubic_pan,
+        data.least_gain,
     )
     own = [pair for pair in pairs if pair.gt.shape[1] == model.bands]
     other = [pair for pair in pairs if pair.gt.shape[1] != model.bands]
