@@ -29,7 +29,7 @@ class TruthPair:
     phase: tuple[float, float] | None  # of ms, see wald
     gains: tuple[float, ...]  # MTF gains [C]
     ratio: int
-    blurred: bool = False  # the truth is an MS image whose optics were too soft for one
+    truth_gain: float | None = None  # MTF gain of the truth's own optics, measured if it had any
 
     @property
     def statistics(self) -> tuple[SceneStatistics, ...]:
@@ -80,8 +80,8 @@ def load_pairs(
     Args:
         exclude: names of scenes to leave out.
         least_side: PAN pixels that a pair must have.
-        halved: besides, each pair at half its resolution, where it is large enough: truths that
-            their own optics have not blurred.
+        halved: besides, each pair at half its resolution, where it is large enough, as its sensor
+            would have delivered it: the truth through the sensor's MTF, whatever blurred it before.
         bicubic_pan: degrade PAN by the protocol's bicubic as well, not only by MTFs.
         least_gain: an MS image whose MTF, measured beside its PAN, has less than this gain at
             Nyquist is no truth as it is; ``halved``, it still is.
@@ -94,11 +94,7 @@ def load_pairs(
     unknown = sorted(set(exclude) - {scene.name for scene in scenes})
     if unknown:
         raise KSDiffError(f"data.exclude: {unknown[0]!r} is not a scene of {folder}")
-    pairs = [
-        _pair(scene, ratio, bicubic_pan, least_gain)
-        for scene in scenes
-        if scene.name not in exclude
-    ]
+    pairs = [_pair(scene, ratio) for scene in scenes if scene.name not in exclude]
     pairs = [pair for pair in pairs if pair is not None]
     if not pairs:
         raise KSDiffError(f"{folder}: expected scenes of ratio {ratio}, found none")
@@ -109,15 +105,14 @@ def load_pairs(
                 f"{folder}: the truth of scene {pair.name} has {height} x {width} pixels, smaller "
                 f"than the crop of {least_side}; lower data.crop or name it in data.exclude"
             )
-    if halved:
-        half = [_halved(pair) for pair in pairs]
-        pairs = [pair for pair in pairs if not pair.blurred] + [
-            pair for pair in half if min(pair.gt.shape[-2:]) >= max(least_side, 8 * ratio)
-        ]
-    return pairs
+    half = [halved_pair(pair) for pair in pairs] if halved else []
+    least = max(least_side, 8 * ratio)
+    pairs = [pair for pair in pairs if (pair.truth_gain or 1.0) >= least_gain]
+    pairs += [pair for pair in half if min(pair.gt.shape[-2:]) >= least]
+    return pairs if bicubic_pan else [without_bicubic(pair) for pair in pairs]
 
 
-def _pair(scene: SceneFiles, ratio: int, bicubic_pan: bool, least_gain: float) -> TruthPair | None:
+def _pair(scene: SceneFiles, ratio: int) -> TruthPair | None:
     with open_pair(scene.pan, scene.ms) as source:
         if source.ratio != ratio:
             return None
@@ -127,10 +122,7 @@ def _pair(scene: SceneFiles, ratio: int, bicubic_pan: bool, least_gain: float) -
             gt = source.read_truth(scene.gt)
             pan = shift(patch.pan, *(-step for step in estimate_shift(gt, patch.pan)))
             return TruthPair(scene.name, pan, gt, patch.ms, source.phase, gains, ratio)
-    pair = degraded_pair(scene.name, patch.pan, patch.ms, source.phase, gains, bicubic_pan)
-    return replace(
-        pair, blurred=_blurred(patch.pan, patch.ms, source.phase, gains, ratio, least_gain)
-    )
+    return degraded_pair(scene.name, patch.pan, patch.ms, source.phase, gains)
 
 
 def degraded_pair(
@@ -139,7 +131,6 @@ def degraded_pair(
     ms: Tensor,
     phase: tuple[float, float],
     gains: tuple[float, ...],
-    bicubic_pan: bool = True,
 ) -> TruthPair:
     """A scene without truth, degraded once more: its MS [1, C, h, w] becomes the truth.
 
@@ -153,39 +144,46 @@ def degraded_pair(
     # A degraded PAN pixel lies at the middle of its MS pixel: there the MS sample must be, too.
     centre = [at - (ratio - 1) / 2 for at in phase]
     moved = shift(pan, *(-a - b for a, b in zip(step, centre, strict=True)))
-    pans = _degraded_pans(moved, gt, ratio)[0 if bicubic_pan else 1 :]
-    return TruthPair(name, pans, gt, None, None, gains, ratio)
+    pans = _degraded_pans(moved, ratio)[..., :height, :width]
+    return TruthPair(
+        name, pans, gt, None, None, gains, ratio, measured_gain([(pan, ms)], phase, step)
+    )
 
 
-def _blurred(
-    pan: Tensor,
-    ms: Tensor,
-    phase: tuple[float, float],
-    gains: tuple[float, ...],
-    ratio: int,
-    least_gain: float,
-) -> bool:
-    if not least_gain:
-        return False
-    inputs, _ = scene_inputs(pan, ms, gains, ratio, phase)
-    gain = measured_gain([(pan, ms)], phase, estimate_shift(inputs.lms, inputs.pan_low))
-    return gain is not None and gain < least_gain
+def halved_pair(pair: TruthPair) -> TruthPair:
+    """At half the resolution, seen again through the MTFs of PAN and MS.
 
-
-def _halved(pair: TruthPair) -> TruthPair:
-    """At half the resolution: what blurs the truth near its Nyquist frequency is gone there."""
+    At the new Nyquist frequency, half the old, a Gaussian MTF of gain g has left g ** 1/4; what is
+    wanting to the sensor's own gain is added.
+    """
     step = 2 * pair.ratio
     height, width = (side // step * step for side in pair.gt.shape[-2:])
-    gt, pans = (degrade_pan(image[..., :height, :width], 2) for image in (pair.gt, pair.pans))
-    return TruthPair(f"{pair.name}, halved", pans, gt, None, None, pair.gains, pair.ratio)
+    mean = sum(pair.gains) / len(pair.gains)
+    left = (pair.truth_gain or mean) ** 0.25
+    gains = tuple(min(gain / left, 0.99) for gain in pair.gains)
+    gt, pan = (image[..., :height, :width] for image in (pair.gt, pair.pans[:1]))
+    return TruthPair(
+        f"{pair.name}, halved",
+        _degraded_pans(pan, 2),
+        degrade_ms(shift(gt, 0.5, 0.5), gains, 2),
+        None,
+        None,
+        pair.gains,
+        pair.ratio,
+    )
 
 
-def _degraded_pans(pan: Tensor, gt: Tensor, ratio: int) -> Tensor:
-    """PAN at a ratio-th of its resolution, [V, 1, h, w], by bicubic and by MTFs.
+def without_bicubic(pair: TruthPair) -> TruthPair:
+    """Without the PAN that the protocol's bicubic has degraded, where there are others."""
+    return replace(pair, pans=pair.pans[1:]) if len(pair.pans) > 1 else pair
+
+
+def _degraded_pans(pan: Tensor, ratio: int) -> Tensor:
+    """PAN at a ratio-th of its resolution, [V, 1, h, w], first by bicubic, then by MTFs.
 
     Bicubic is the protocol's; real PANs and some delivered sets are softer.
     """
     half = 0.5 if ratio % 2 == 0 else 0.0  # from the middle of a block to the sample in it
     centred = shift(pan, half, half)
     pans = [degrade_pan(pan, ratio), *(degrade_ms(centred, (gain,), ratio) for gain in _PAN_GAINS)]
-    return torch.cat(pans)[..., : gt.shape[-2], : gt.shape[-1]]
+    return torch.cat(pans)

@@ -19,7 +19,7 @@ from ksdiff.data.fill import fill_invalid
 from ksdiff.data.inputs import SceneStatistics, scene_inputs
 from ksdiff.data.optics import measured_gains
 from ksdiff.data.outputs import check_output
-from ksdiff.data.pairs import TruthPair, degraded_pair
+from ksdiff.data.pairs import TruthPair, degraded_pair, halved_pair, without_bicubic
 from ksdiff.data.scenes import Pair, open_pair
 from ksdiff.data.wald import back_project
 from ksdiff.errors import KSDiffError
@@ -34,6 +34,7 @@ from ksdiff.training.stages import l1_within
 
 _SIDE = 512  # PAN pixels of a window to learn from
 _LEAST_SIDE = 256  # PAN pixels: degraded, a quarter of it; less holds no crop
+_LEAST_HALVED = 64  # pixels of a truth that was halved
 _WINDOWS = 8
 _HELD_OUT = 3 / 8  # of every window's width: judges, is not trained on
 _MARGIN = 8  # pixels at a rim that do not count
@@ -122,7 +123,7 @@ class _Lessons:
         self.rng = np.random.default_rng(seed)
         self.config, self.gains, self.ratio, self.device = config, gains, pair.ratio, device
         self.bands, self.phase = pair.bands, pair.phase
-        pairs = [degraded_pair("the scene", *window, pair.phase, gains) for window in windows]
+        pairs = [_lesson(window, pair.phase, gains, config.data) for window in windows]
         self.pairs = [_cut(one, 0.0, 1 - _HELD_OUT) for one in pairs]
         side = min(min(one.gt.shape[-2:]) for one in self.pairs)
         self.data = DataConfig(
@@ -269,6 +270,25 @@ def _read(pair: Pair, at: tuple[int, int, int, int], means: SceneStatistics):
         fill_invalid(patch.pan, patch.pan_valid, means.pan_mean[..., None, None], _SIDE),
         fill_invalid(patch.ms, patch.ms_valid, means.ms_mean[..., None, None], _SIDE),
     )
+
+
+def _lesson(
+    window: tuple[Tensor, Tensor],
+    phase: tuple[float, float],
+    gains: tuple[float, ...],
+    data: DataConfig,
+) -> TruthPair:
+    """A window with truth, made as the weights' training data were."""
+    pair = degraded_pair("the scene", *window, phase, gains)
+    if (pair.truth_gain or 1.0) < data.least_gain:
+        pair = halved_pair(pair)
+        if min(pair.gt.shape[-2:]) < _LEAST_HALVED:
+            raise KSDiffError(
+                "ms: too blurred beside PAN to learn from as it is, and the scene is too small to "
+                f"be halved, expected {8 * _LEAST_HALVED} PAN pixels a side or more; sharpen with "
+                "the weights as they are"
+            )
+    return pair if data.bicubic_pan else without_bicubic(pair)
 
 
 def _cut(pair: TruthPair, start: float, stop: float) -> TruthPair:

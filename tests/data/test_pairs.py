@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from ksdiff.config import DataConfig
 from ksdiff.data.augment import collate, sample
 from ksdiff.data.inputs import SceneStatistics, fusion_inputs, to_dn
-from ksdiff.data.pairs import TruthPair, load_pairs
+from ksdiff.data.pairs import TruthPair, degraded_pair, halved_pair, load_pairs
 from ksdiff.data.registration import estimate_shift
 from ksdiff.data.wald import degrade_ms, expand, pan_lowpass, shift
 from ksdiff.errors import KSDiffError
@@ -106,6 +106,31 @@ def test_halved_scenes_stand_beside_the_others_where_they_are_large_enough(scene
     assert len(whole.pans) == len(half.pans) == 3  # MTFs only
     np.testing.assert_allclose(half.gt.mean(), whole.gt.mean(), rtol=1e-2)
     assert len(load_pairs(tmp_path, 4, least_side=48, halved=True)) == 1
+
+
+def test_a_halved_truth_is_as_blurred_as_its_sensors_images(truth):
+    scene = truth.pans.expand(-1, 4, -1, -1)
+    softer = degrade_ms(scene, (0.15,) * 4, 4)
+    pair = degraded_pair("a", truth.pans, softer, (2.0, 2.0), GAINS)
+    assert pair.truth_gain == pytest.approx(0.15, abs=0.03)
+    # Halved, it is what a sensor of twice the pixel size and a gain of 0.3 would have seen.
+    expected = degrade_ms(scene, GAINS, 8)
+    half = halved_pair(pair).gt
+    assert half.shape == expected.shape
+    inner = (..., slice(6, -6), slice(6, -6))
+    assert (half - expected)[inner].std() < 0.01 * expected[inner].std()
+
+
+@pytest.mark.parametrize(("least_gain", "names"), [(0.1, ["a", "a, halved"]), (0.5, ["a, halved"])])
+def test_a_truth_that_its_optics_have_blurred_serves_halved_only(
+    least_gain, names, scene, write, tmp_path
+):
+    from tests.conftest import PAN_GRID
+
+    write("a_pan", scene[0])
+    write("a_ms", scene[1], PAN_GRID @ PAN_GRID.scale(4, 4))
+    pairs = load_pairs(tmp_path, 4, halved=True, least_gain=least_gain)
+    assert [pair.name for pair in pairs] == names
 
 
 def test_folders_that_cannot_train_are_refused(scene, write, tmp_path):
