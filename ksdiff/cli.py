@@ -222,6 +222,13 @@ def evaluate(
     border: Annotated[
         int, typer.Option(help="Pixels cut from the sides before indexes with ground truth.")
     ] = 21,
+    measured: Annotated[
+        bool,
+        typer.Option(
+            "--measured",
+            help="Give classical methods, too, PAN moved onto the MS and the measured MTF.",
+        ),
+    ] = False,
     device: DeviceOption = Device.auto,
     seed: Seed = 0,
     overwrite: Overwrite = False,
@@ -242,6 +249,7 @@ def evaluate(
             weights=weights or None,
             sensor=sensor,
             border=border,
+            measured=measured,
             device=device.value,
             seed=seed,
             pictures=pictures,

@@ -12,7 +12,7 @@ from ksdiff.baselines import METHODS, Pair
 from ksdiff.config import Config
 from ksdiff.data.outputs import write_scene
 from ksdiff.data.procedural import procedural_scene
-from ksdiff.data.wald import interp23tap
+from ksdiff.data.wald import interp23tap, shift
 from ksdiff.evaluation import DEFAULT_METHODS, Evaluation, Row, SceneInfo, evaluate
 from ksdiff.evaluation.report import HIGHER_IS_BETTER
 from ksdiff.metrics import full_indexes, reduced_indexes
@@ -51,6 +51,17 @@ def test_scenes_with_truth_get_the_indexes_of_reduced_resolution(result):
     row = next(row for row in result.rows if (row.scene, row.method) == ("a", "mtf-glp-hpm"))
     assert row.resolution == "reduced"
     assert row.indexes == pytest.approx(expected)
+
+
+def test_classical_methods_can_be_given_what_ksdiff_measures(tmp_path):
+    pan, ms, gt = procedural_scene(1, 256, 4)
+    moved = shift(torch.from_numpy(pan.astype("float32"))[None], 1.5, -1.0)[0].numpy()
+    write_scene(tmp_path, "a", moved.clip(0, 2047).astype("uint16"), ms, gt)
+    plain, fair = (
+        evaluate(tmp_path, ["mtf-glp-hpm"], measured=measured) for measured in (False, True)
+    )
+    assert fair.rows[0].indexes["ERGAS"] < 0.8 * plain.rows[0].indexes["ERGAS"]
+    assert fair.header["measured"] and not plain.header["measured"]
 
 
 def test_scenes_without_truth_get_the_indexes_of_full_resolution(result):

@@ -32,6 +32,7 @@ def evaluate(
     weights: Weights | Sequence[Weights] | None = None,
     sensor: str | None = None,
     border: int = DEFAULT_BORDER,
+    measured: bool = False,
     device: str = "auto",
     seed: int = 0,
     pictures: str | Path | None = None,
@@ -51,6 +52,8 @@ def evaluate(
         seed: of KSDiff's noise.
         sensor: of all scenes, instead of what scenes.json says; an .h5 file needs it.
         border: pixels cut before reduced-resolution indexes, the toolbox's ``d``.
+        measured: give classical methods what KSDiff takes for itself: PAN moved onto the MS and the
+            MTF gains that the images show, instead of PAN as it lies and the sensor's gains.
         pictures: folder for a PNG per scene; made if it is not there.
         step: called with each scene's name before it.
 
@@ -73,10 +76,11 @@ def evaluate(
                 f"border of {border}; give a smaller --border"
             )
         scenes.append(info)
+        given = subject.measured() if measured else subject
         results = {}
         for name in names:
             try:
-                fused, seconds = _fuse(name, read, subject, networks)
+                fused, seconds = _fuse(name, read, given, networks)
             except KSDiffError as error:
                 if name not in networks:
                     raise
@@ -95,6 +99,7 @@ def evaluate(
     settings = {
         "data": str(source),
         "border": border,
+        "measured": measured,
         "weights": {name: network.weights for name, network in networks.items()},
         "sensor": sensor,
         "seed": seed,

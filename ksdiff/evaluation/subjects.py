@@ -13,11 +13,15 @@ import torch
 from torch import Tensor
 
 from ksdiff.baselines import Pair
+from ksdiff.data.inputs import scene_inputs
+from ksdiff.data.optics import measured_gains
 from ksdiff.data.pancollection import SUFFIXES, PanCollection
 from ksdiff.data.scenes import SceneFiles, ScenePair, list_scenes, open_pair
+from ksdiff.data.wald import shift
 from ksdiff.errors import KSDiffError
 from ksdiff.evaluation.report import SceneInfo
 from ksdiff.inference.preview import colour_bands
+from ksdiff.inference.registration import measure_shift
 from ksdiff.metrics import full_indexes, reduced_indexes
 from ksdiff.sensors import Sensor, sensor_for
 
@@ -50,6 +54,15 @@ class Subject:
             self.boundary,
             self.sensor.pan_gain,
         )
+
+    def measured(self) -> Subject:
+        """With PAN moved onto the MS, and the MTF gains that the images show: what KSDiff does."""
+        gains, phase = self.sensor.ms_gains, self.phase
+        inputs, _ = scene_inputs(self.pan, self.ms, gains, self.info.ratio, phase)
+        dy, dx = measure_shift([inputs])
+        gains = measured_gains([(self.pan, self.ms)], gains, phase, (dy, dx))
+        sensor = replace(self.sensor, ms_gains=gains)
+        return replace(self, pan=shift(self.pan, -dy, -dx), sensor=sensor)
 
     @cached_property
     def _lms(self) -> Tensor:
