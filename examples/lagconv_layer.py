@@ -18,9 +18,7 @@ class LAGConv2d(nn.Module):
         super().__init__()
         self.kernel = kernel
         taps = kernel * kernel
-        self.weight = nn.Parameter(nn.init.kaiming_normal_(
-            torch.empty(outputs, inputs, kernel, kernel), nonlinearity="relu"
-        ))  # fmt: skip
+        self.convolve = ksdiff_ops.AdaptiveConv2d(inputs, outputs, kernel, bias=False)
         self.attention = nn.Sequential(
             nn.Conv2d(inputs, taps, kernel, padding="same"),
             nn.ReLU(),
@@ -39,7 +37,7 @@ class LAGConv2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         attention = self.attention(x).unflatten(1, (self.kernel, self.kernel))
-        return ksdiff_ops.adaptive_conv2d(x, attention, self.weight, self.bias(x))
+        return self.convolve(x, attention, self.bias(x))
 
 
 def main() -> None:

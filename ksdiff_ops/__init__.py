@@ -1,7 +1,8 @@
 """Per-pixel and low-rank kernel operators for PyTorch, on CPU and GPU.
 
 `dynamic_conv`, `lowrank_dynamic_conv`, `tucker_kernel`, `batched_conv2d` and `adaptive_conv2d` are
-functions of tensors; `backends` tells and chooses what runs them; `build_info` tells what was
+functions of tensors; `AdaptiveConv2d` and `LowRankDynamicConv` are layers with the parameters that
+go with two of them; `backends` tells and chooses what runs them; `build_info` tells what was
 compiled.
 """
 
@@ -10,10 +11,13 @@ from ksdiff_ops.adaptive_conv2d import adaptive_conv2d
 from ksdiff_ops.batched_conv2d import batched_conv2d
 from ksdiff_ops.dynamic_conv import dynamic_conv
 from ksdiff_ops.lowrank_dynamic_conv import lowrank_dynamic_conv
+from ksdiff_ops.modules import AdaptiveConv2d, LowRankDynamicConv
 from ksdiff_ops.native import build_info
 from ksdiff_ops.tucker_kernel import tucker_kernel
 
 __all__ = [
+    "AdaptiveConv2d",
+    "LowRankDynamicConv",
     "adaptive_conv2d",
     "backends",
     "batched_conv2d",

@@ -80,6 +80,15 @@ def pair(name: str, value: object, least: int) -> Pair:
     return both
 
 
+def count(name: str, value: object) -> int:
+    """An int of at least one."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name}: expected an int, got {value!r}")
+    if value < 1:
+        raise ValueError(f"{name}: expected at least 1, got {value!r}")
+    return value
+
+
 def same_padding(size: int, kernel: int, stride: int, dilation: int) -> tuple[int, int]:
     """Output size ceil(size / stride) and the top padding that centres the kernels on it."""
     out = (size + stride - 1) // stride

@@ -50,7 +50,7 @@ def test_lagconv_is_a_dense_convolution_of_patches_scaled_per_pixel_and_tap():
     layer = load("lagconv_layer").LAGConv2d(4, 6)
     x = torch.randn(2, 4, 7, 9)
     scaled = patches(x, 3) * layer.attention(x)[:, None]
-    expected = torch.einsum("bcthw,oct->bohw", scaled, layer.weight.flatten(2))
+    expected = torch.einsum("bcthw,oct->bohw", scaled, layer.convolve.weight.flatten(2))
     torch.testing.assert_close(layer(x), expected + layer.bias(x)[..., None, None])
 
 
@@ -78,4 +78,17 @@ def test_carafe_reassembles_the_neighbours_of_each_output_pixels_source(scale, k
 
 def test_carafe_learns_to_beat_bilinear_upsampling():
     bilinear, learnt = load("carafe_upsampler").train(steps=80)
+    assert learnt < 0.8 * bilinear
+
+
+def test_lapar_adds_a_mixture_of_learnt_kernels_of_the_bilinear_image():
+    upsampler = load("lapar_upsampler").AssembledUpsampler(2, scale=2, rank=3, kernel=3)
+    x = torch.randn(2, 2, 5, 6)
+    large, mixture = upsampler.enlarge(x), upsampler.coefficients(x)[:, 0]
+    weight = torch.einsum("brhw,rt->bthw", mixture, upsampler.filters.basis[0].flatten(1))
+    torch.testing.assert_close(upsampler(x), large + (patches(large, 3) * weight[:, None]).sum(2))
+
+
+def test_lapar_learns_to_beat_bilinear_upsampling():
+    bilinear, learnt = load("lapar_upsampler").train(steps=80)
     assert learnt < 0.8 * bilinear

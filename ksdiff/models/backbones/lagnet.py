@@ -8,7 +8,7 @@ import ksdiff_ops
 _SIZE = 3
 
 
-class LAGConv(nn.Module):
+class LAGConv(ksdiff_ops.AdaptiveConv2d):
     """Local-context adaptive convolution with global harmonic bias (Jin et al. 2022).
 
     Y[o, p] = sum_c sum_j A[j, p] W[o, c, j] X[c, p + d_j] + beta[o]: the attention A over the taps
@@ -20,10 +20,7 @@ class LAGConv(nn.Module):
     per_sample_weight = True
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(
-            nn.Conv2d(in_channels, out_channels, _SIZE, bias=False).weight.detach()
-        )
+        super().__init__(in_channels, out_channels, _SIZE, bias=False)
         taps = _SIZE * _SIZE
         self.attention = nn.Sequential(
             nn.Conv2d(in_channels, taps, _SIZE, padding=1),
@@ -43,7 +40,7 @@ class LAGConv(nn.Module):
         attention = self.attention(x).unflatten(1, (_SIZE, _SIZE))
         bias = self.harmonic(x.mean((2, 3), keepdim=True)).flatten(1)
         if self.weight.dim() == 4:
-            return ksdiff_ops.adaptive_conv2d(x, attention, self.weight, bias)
+            return super().forward(x, attention, bias)
         if len(self.weight) == 1:
             return ksdiff_ops.adaptive_conv2d(x, attention, self.weight[0], bias)
         samples = zip(
