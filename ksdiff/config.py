@@ -34,8 +34,8 @@ class PriorConfig:
 class DiffusionConfig:
     """Latent DDPM; schedule after DiffIR."""
 
-    steps: int = 4  # T
-    sampling_steps: int = 4  # DDIM evaluations at inference, at most ``steps``
+    steps: int = 4  # T, all of them taken in training
+    sampling_steps: int = 1  # DDIM evaluations at inference, at most ``steps``
     beta_start: float = 0.1
     beta_end: float = 0.99
     width: int = 96

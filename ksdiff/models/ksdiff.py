@@ -118,7 +118,10 @@ class KSDiff(nn.Module):
     def sample_prior(
         self, condition: Tensor, noise: Tensor, sampling_steps: int | None = None
     ) -> Tensor:
-        """DDIM from ``noise`` [B, N, C_z] to the prior z [B, N, C_z]."""
+        """DDIM from ``noise`` [B, N, C_z] to the prior z [B, N, C_z].
+
+        In ``sampling_steps`` evaluations, by default as many as the config says for inference.
+        """
         if self.config.prior.source == "none":
             return condition
         steps = sampling_steps or self.config.diffusion.sampling_steps

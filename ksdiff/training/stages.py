@@ -69,7 +69,7 @@ class StageTwo(nn.Module):
         )
         diffusion = model.diffusion_loss(target, noise, t, condition)
         with torch.set_grad_enabled(self.joint and torch.is_grad_enabled()):
-            prior = model.sample_prior(condition, start)
+            prior = model.sample_prior(condition, start, steps)
             fusion = l1_within(model(sample.inputs, prior), sample.gt, self.margin)
         return {
             "loss": diffusion + self.fusion_weight * fusion if self.joint else diffusion,

@@ -2,10 +2,17 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from ksdiff.config import InjectionConfig, ModelConfig
+from ksdiff.config import DiffusionConfig, InjectionConfig, ModelConfig
 from ksdiff.inputs import FusionInputs
 from ksdiff.models.ksdiff import KSDiff, _features
 from tests.models.conftest import random_inputs, small_config
+
+
+def _evaluations(model: KSDiff) -> list[int]:
+    """The times t at which the denoiser is asked, as they come."""
+    times: list[int] = []
+    model.denoiser.register_forward_pre_hook(lambda _, values: times.append(values[1][0].item()))
+    return times
 
 
 def _hpm(inputs: FusionInputs) -> torch.Tensor:
@@ -119,3 +126,19 @@ def test_training_always_learns_at_full_strength(inputs):
 def test_an_unknown_injection_mode_is_refused():
     with pytest.raises(ValueError, match=r"injection\.mode: expected one of off, lowrank, full"):
         KSDiff(small_config(injection=InjectionConfig(mode="maybe")))
+
+
+def test_inference_takes_one_latent_step_unless_told_otherwise(inputs):
+    asked = _evaluations(model := KSDiff(small_config()))
+    model.estimate_kernels(inputs)
+    assert asked == [4]
+
+
+@pytest.mark.parametrize("steps", [1, 2, 4, 8])
+def test_the_config_or_the_caller_says_how_many_latent_steps(inputs, steps):
+    config = DiffusionConfig(steps=8, sampling_steps=steps, width=32, depth=1)
+    asked = _evaluations(model := KSDiff(small_config(diffusion=config)))
+    model.estimate_kernels(inputs)
+    assert len(asked) == steps
+    model.estimate_kernels(inputs, sampling_steps=3)
+    assert len(asked) == steps + 3

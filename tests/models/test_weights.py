@@ -5,7 +5,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from ksdiff.config import Config
+from ksdiff.config import Config, config_to_dict
 from ksdiff.errors import KSDiffError
 from ksdiff.models.ksdiff import KSDiff
 from ksdiff.models.weights import bundled, load_weights, save_weights, weights_for
@@ -41,6 +41,19 @@ def test_what_is_saved_is_loaded(saved):
     for name, tensor in model.state_dict().items():
         assert torch.equal(loaded.state_dict()[name], tensor)
     assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("written", [1, 4, None])
+def test_the_latent_steps_are_those_of_the_header_or_else_the_default(saved, written):
+    path, _, config = saved
+    values = config_to_dict(config)
+    values["model"]["diffusion"].pop("sampling_steps")
+    if written:
+        values["model"]["diffusion"]["sampling_steps"] = written
+    save_file(load_file(path), path, {"ksdiff_config": json.dumps(values)})
+    model, loaded = load_weights(path)
+    assert loaded.model.diffusion.sampling_steps == (written or 1)
+    assert model.config == loaded.model
 
 
 def test_a_missing_name_lists_what_there_is():

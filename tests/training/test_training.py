@@ -175,6 +175,20 @@ def test_stage_two_leaves_the_target_encoder_alone(config):
     assert {id(parameter) for parameter in model.network.parameters()} <= trained
 
 
+@pytest.mark.parametrize("sampling_steps", [1, 4])
+def test_stage_two_unrolls_all_steps_whatever_inference_takes(config, sampling_steps):
+    diffusion = dataclasses.replace(config.model.diffusion, sampling_steps=sampling_steps)
+    samples, model = (
+        Samples(config, 2),
+        KSDiff(dataclasses.replace(config.model, diffusion=diffusion)),
+    )
+    times = []
+    model.denoiser.register_forward_pre_hook(lambda _, values: times.append(values[1][0].item()))
+    batch = collate([samples[0], samples[1]])
+    StageTwo(model, 4, 1.0)(batch, torch.Generator().manual_seed(0))
+    assert times[1:] == [4, 3, 2, 1]  # after the one at a random time, for the diffusion loss
+
+
 @pytest.mark.parametrize("schedule", ["linear", "constant"])
 def test_other_schedules_warm_up_too(schedule):
     training = TrainingConfig(warmup=10, schedule=schedule)
