@@ -7,9 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ksdiff.config import KernelConfig
-from ksdiff.models.encoder import PATCH, patches
+from ksdiff.models.encoder import PATCH
 from ksdiff.models.kernels import LayerShape, LocalFeatures
-from ksdiff.models.layers import ConvBlock
+from ksdiff.models.layers import ConvBlock, PatchConv2d
 
 _BLOCKS_PER_LEVEL = 4  # as many parameters as a level of PLFE has
 
@@ -34,7 +34,7 @@ class ConcatEncoder(nn.Module):
     ) -> None:
         super().__init__()
         self.grid = math.isqrt(tokens)
-        self.stem = nn.Conv2d((source_channels + guide_channels) * PATCH**2, width, 1)
+        self.stem = PatchConv2d(source_channels + guide_channels, width, PATCH)
         self.levels = nn.ModuleList(
             nn.Sequential(*(ConvBlock(width) for _ in range(_BLOCKS_PER_LEVEL)))
             for _ in range(levels)
@@ -42,7 +42,7 @@ class ConcatEncoder(nn.Module):
         self.project = nn.Linear(width, out_channels)
 
     def forward(self, source: Tensor, guide: Tensor) -> Tensor:
-        x = self.stem(patches(torch.cat((source, guide), 1)))
+        x = self.stem(torch.cat((source, guide), 1))
         for number, level in enumerate(self.levels):
             if number:
                 x = F.avg_pool2d(x, 2, ceil_mode=True)

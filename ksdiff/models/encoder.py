@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ksdiff.models.layers import ConvBlock, to_patches
+from ksdiff.models.layers import ConvBlock, PatchConv2d
 
 PATCH = 4  # PAN pixels per side of an encoder pixel: the prior is global, not sharp
 
@@ -73,15 +73,15 @@ class PLFE(nn.Module):
     ) -> None:
         super().__init__()
         self.grid = math.isqrt(tokens)
-        self.source_stem = nn.Conv2d(source_channels * PATCH**2, width, 1)
-        self.guide_stem = nn.Conv2d(guide_channels * PATCH**2, width, 1)
+        self.source_stem = PatchConv2d(source_channels, width, PATCH)
+        self.guide_stem = PatchConv2d(guide_channels, width, PATCH)
         self.levels = nn.ModuleList(FusionLevel(width, heads) for _ in range(levels))
         self.guide_blocks = nn.ModuleList(ConvBlock(width) for _ in range(levels))
         self.project = nn.Linear(width, out_channels)
 
     def forward(self, source: Tensor, guide: Tensor) -> Tensor:
-        x = self.source_stem(patches(source))
-        y = self.guide_stem(patches(guide))
+        x = self.source_stem(source)
+        y = self.guide_stem(guide)
         for number, (level, block) in enumerate(zip(self.levels, self.guide_blocks, strict=True)):
             if number:
                 x, y = (F.avg_pool2d(branch, 2, ceil_mode=True) for branch in (x, y))
@@ -89,8 +89,3 @@ class PLFE(nn.Module):
             x = level(x, y)
         pooled = F.adaptive_avg_pool2d(x, self.grid)
         return self.project(pooled.flatten(2).transpose(1, 2))
-
-
-def patches(x: Tensor) -> Tensor:
-    """x [B, C, H, W] -> [B, 16 C, H / 4, W / 4], channels last."""
-    return to_patches(x, PATCH)

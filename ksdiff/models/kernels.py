@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 import ksdiff_ops
 from ksdiff.config import KernelConfig
-from ksdiff.models.layers import ConvBlock, to_patches
+from ksdiff.models.layers import ConvBlock, PatchConv2d
 
 _PATCH = 4  # PAN pixels per side of a feature pixel of the factor generator
 _TOKEN_GRID = 8  # local features are pooled to 8 x 8 tokens
@@ -112,15 +112,14 @@ class LocalFeatures(nn.Module):
 
     def __init__(self, channels: int, width: int) -> None:
         super().__init__()
-        self.stem = nn.Conv2d(channels * _PATCH**2, width, 1)
+        self.stem = PatchConv2d(channels, width, _PATCH)
         self.backbone = nn.Sequential(
             ConvBlock(width), nn.AvgPool2d(2, ceil_mode=True), ConvBlock(width)
         )
 
     def tokens(self, features: Tensor) -> Tensor:
         """Local feature tokens [B, L, D] of one window, L = 64."""
-        patches = to_patches(features, _PATCH)
-        local = F.adaptive_avg_pool2d(self.backbone(self.stem(patches)), _TOKEN_GRID)
+        local = F.adaptive_avg_pool2d(self.backbone(self.stem(features)), _TOKEN_GRID)
         return local.flatten(2).transpose(1, 2)
 
 

@@ -1,5 +1,6 @@
 """Small layers shared by the encoders and the fusion network."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -28,13 +29,25 @@ class ConvBlock(nn.Module):
         return x + self.project(F.gelu(self.expand(self.norm(self.depthwise(x)))))
 
 
-def to_patches(x: Tensor, side: int) -> Tensor:
-    """x [B, C, H, W] -> [B, side^2 C, H / side, W / side], channels_last.
+class PatchConv2d(nn.Conv2d):
+    """A convolution of F.pixel_unshuffle(x, side), whose result is never written.
 
-    The values of F.pixel_unshuffle, in one pass over memory instead of two.
+    x [B, C, H, W] -> [B, C_out, H / side, W / side], channels_last. ``weight``
+    [C_out, side^2 C, k, k] is that of a layer on the patches, padding keeps the size; computed is
+    the equal convolution of x itself with kernels of side k and stride ``side``.
     """
-    tiles = x.unflatten(3, (-1, side)).unflatten(2, (-1, side))  # [B, C, h, side, w, side]
-    return tiles.permute(0, 2, 4, 1, 3, 5).flatten(3).permute(0, 3, 1, 2)
+
+    def __init__(self, channels: int, out_channels: int, side: int, kernel_size: int = 1) -> None:
+        super().__init__(side**2 * channels, out_channels, kernel_size, padding="same")
+        self.side = side
+
+    def forward(self, x: Tensor) -> Tensor:
+        side = self.side
+        taps = self.weight.unflatten(1, (-1, side, side))  # [C_out, C, side, side, k, k]
+        kernel = taps.permute(0, 1, 4, 2, 5, 3).flatten(4).flatten(2, 3)
+        padding = side * (self.weight.shape[-1] // 2)
+        x = x.contiguous(memory_format=torch.channels_last)
+        return F.conv2d(x, kernel, self.bias, stride=side, padding=padding)
 
 
 def from_patches(x: Tensor, side: int) -> Tensor:

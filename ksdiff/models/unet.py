@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ksdiff.models.kernels import ModulatedConv2d
-from ksdiff.models.layers import ChannelNorm, from_patches, to_patches
+from ksdiff.models.layers import ChannelNorm, PatchConv2d, from_patches
 
 _PATCH = 2  # PAN pixels per side of a pixel of the first level
 
@@ -46,7 +46,7 @@ class PanNeXtU(nn.Module):
         expansion: int,
     ) -> None:
         super().__init__()
-        self.stem = nn.Conv2d(_PATCH**2 * in_channels, widths[0], 3, padding=1)
+        self.stem = PatchConv2d(in_channels, widths[0], _PATCH, 3)
         self.encoder = nn.ModuleList(
             _stage(width, depth, expansion) for width, depth in zip(widths, depths, strict=True)
         )
@@ -73,7 +73,7 @@ class PanNeXtU(nn.Module):
 
     def forward(self, x: Tensor, kernels: list[Tensor]) -> Tensor:
         remaining = iter(kernels)
-        x = self.stem(to_patches(x, _PATCH))
+        x = self.stem(x)
         skips = []
         for level, stage in enumerate(self.encoder):
             if level:

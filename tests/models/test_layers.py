@@ -1,17 +1,38 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
-from ksdiff.models.layers import from_patches, to_patches
+from ksdiff.models.layers import PatchConv2d, from_patches
+
+layouts = pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 
 
-@pytest.mark.parametrize("side", [2, 4])
-@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-def test_patches_are_pixel_unshuffle_and_back_in_the_layouts_that_readers_want(side, layout):
+@layouts
+@pytest.mark.parametrize("side", [1, 2, 4])
+@pytest.mark.parametrize("size", [1, 3, 5])
+def test_patch_convolution_is_a_convolution_of_the_unshuffled_image(side, size, layout):
+    torch.manual_seed(0)
+    layer = PatchConv2d(3, 5, side, size)
+    peer = nn.Conv2d(side**2 * 3, 5, size, padding=size // 2)
+    peer.load_state_dict(layer.state_dict())
     x = torch.rand(2, 3, 8, 16).to(memory_format=layout)
-    patches = to_patches(x, side)
-    assert torch.equal(patches, F.pixel_unshuffle(x, side))
-    assert patches.is_contiguous(memory_format=torch.channels_last)
-    back = from_patches(patches, side)
-    assert torch.equal(back, x)
-    assert back.is_contiguous()
+    first, second = layer(x), peer(F.pixel_unshuffle(x, side))
+    assert first.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(first, second, rtol=1e-4, atol=1e-5)
+    weights = torch.rand_like(second)
+    for ours, theirs in zip(
+        torch.autograd.grad((first * weights).sum(), list(layer.parameters())),
+        torch.autograd.grad((second * weights).sum(), list(peer.parameters())),
+        strict=True,
+    ):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+@layouts
+@pytest.mark.parametrize("side", [2, 4])
+def test_from_patches_shuffles_pixels_into_whole_planes(side, layout):
+    x = torch.rand(2, 3 * side**2, 4, 6).to(memory_format=layout)
+    image = from_patches(x, side)
+    assert torch.equal(image, F.pixel_shuffle(x, side))
+    assert image.is_contiguous()
