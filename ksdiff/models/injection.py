@@ -17,8 +17,9 @@ _SMALLEST_PAN = 0.1  # of the band mean: dark water must not divide by zero
 def hpm_detail(inputs: FusionInputs) -> Tensor:
     """High-pass modulation: lms / PAN_low * (PAN - PAN_low), [B, C, H, W]."""
     contrast = inputs.contrast[..., None, None]
-    low = (1 + contrast * inputs.pan_low).clamp_min(_SMALLEST_PAN)
-    return inputs.lms / low * (contrast * (inputs.pan - inputs.pan_low))
+    # In place: at the size of PAN every new tensor costs more than the arithmetic.
+    low = (contrast * inputs.pan_low).add_(1).clamp_min_(_SMALLEST_PAN)
+    return (inputs.pan - inputs.pan_low).mul_(contrast).mul_(inputs.lms).div_(low)
 
 
 class InjectionHead(nn.Module):
@@ -75,7 +76,7 @@ class InjectionHead(nn.Module):
         residual = _scaled(output[:, : self.bands], self.residual_strength)
         weights = _scaled(output[:, self.bands :], self.strength)
         if self.config.mode == "off":
-            return inputs.lms + detail + residual
+            return (inputs.lms + residual).add_(detail)
         weights = weights.unflatten(1, (self.bands, self.coefficients))
         # In place: the coefficients are the largest tensor there is.
         if self.config.mode == "lowrank":
@@ -86,7 +87,7 @@ class InjectionHead(nn.Module):
             size = self.config.kernel_size
             weights[:, :, size * size // 2] += 1
             injected = ksdiff_ops.dynamic_conv(detail, weights.unflatten(2, (size, size)))
-        return inputs.lms + injected + residual
+        return (inputs.lms + residual).add_(injected)
 
 
 def _scaled(x: Tensor, factor: float) -> Tensor:

@@ -89,15 +89,12 @@ class KSDiff(nn.Module):
     def target_prior(self, inputs: FusionInputs, gt: Tensor) -> Tensor:
         """z_0 [B, N, C_z] of stage 1, from PLFE1 that sees the truth ``gt`` (units of lms)."""
         if self.config.prior.source == "none":
-            return self._constant(inputs)
+            return self._constant(len(gt))
         return _unit(self.target_encoder(_features(inputs), gt - 1))
 
     def condition(self, inputs: FusionInputs) -> Tensor:
         """The diffusion condition c [B, N, C_z], from PLFE2 that sees PAN and LRMS only."""
-        if self.config.prior.source == "none":
-            return self._constant(inputs)
-        features = _features(inputs)
-        return self.condition_encoder(features[:, -2:], features[:, :-2])
+        return self._condition(_features(inputs))
 
     def denoise(self, z: Tensor, t: Tensor, condition: Tensor) -> Tensor:
         """The clean prior that the denoiser believes z_t [B, N, C_z] to come from; t [B]."""
@@ -147,8 +144,9 @@ class KSDiff(nn.Module):
         Conditions and local tokens are averaged over the windows: one prior, one set of kernels,
         no seams. ``generator`` (on the CPU) makes the noise of the sampling repeatable.
         """
-        condition = self.condition(inputs).mean(0, keepdim=True)
-        tokens = self.local_tokens(inputs).mean(0, keepdim=True)
+        features = _features(inputs)
+        condition = self._condition(features).mean(0, keepdim=True)
+        tokens = self.generator.tokens(features).mean(0, keepdim=True)
         noise = torch.randn(condition.shape, generator=generator).to(condition)
         return self.kernels(self.sample_prior(condition, noise, sampling_steps), tokens)
 
@@ -163,8 +161,13 @@ class KSDiff(nn.Module):
         """Fuse each sample of a batch with the kernels of its own prior z [B, N, C_z]."""
         return self.fuse(inputs, self.kernels(z, self.local_tokens(inputs)))
 
-    def _constant(self, inputs: FusionInputs) -> Tensor:
-        return self.constant_prior.expand(len(inputs.pan), -1, -1)
+    def _condition(self, features: Tensor) -> Tensor:
+        if self.config.prior.source == "none":
+            return self._constant(len(features))
+        return self.condition_encoder(features[:, -2:], features[:, :-2])
+
+    def _constant(self, batch: int) -> Tensor:
+        return self.constant_prior.expand(batch, -1, -1)
 
 
 def _check(config: ModelConfig) -> None:
