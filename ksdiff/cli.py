@@ -16,6 +16,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ksdiff.errors import KSDiffError
+from ksdiff.memory import keep_freed_memory
 
 app = typer.Typer(
     help="Pansharpening by kernel-space diffusion.",
@@ -410,6 +411,7 @@ def info() -> None:
 def main() -> None:
     """Run the command; errors become one message and exit status 1."""
     signal.signal(signal.SIGTERM, _terminate)
+    keep_freed_memory()
     try:
         app(prog_name="ksdiff")
     except KSDiffError as error:

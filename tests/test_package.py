@@ -15,7 +15,10 @@ BACKEND = "import sys; sys.path.insert(0, 'build_support'); import backend; "
 
 FLOORS = {
     "ksdiff_ops": 1,
-    **{f"ksdiff.{name}": 1 for name in ("config", "sensors", "errors", "inputs", "machine")},
+    **{
+        f"ksdiff.{name}": 1
+        for name in ("config", "sensors", "errors", "inputs", "machine", "memory")
+    },
     **{f"ksdiff.{name}": 2 for name in ("models", "data")},
     **{f"ksdiff.{name}": 3 for name in ("inference", "metrics", "baselines")},
     **{f"ksdiff.{name}": 4 for name in ("training", "evaluation")},
