@@ -50,7 +50,9 @@ class KernelConfig:
     ranks: tuple[int, int, int, int] = (4, 4, 2, 2)
     width: int = 32  # of the factor generator's backbone and attention
     heads: int = 4
-    generator: str = "tucker"  # or mlp (every element of W from an MLP), or plain (base kernels)
+    # tucker, mlp (every element of W from an MLP), plain (base kernels), or features (base kernels,
+    # their outputs scaled and shifted, as in DiffIR)
+    generator: str = "tucker"
     layers: tuple[str, ...] = ()  # names (patterns) in a plug-in network; all by default
 
 

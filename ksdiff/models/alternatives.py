@@ -97,3 +97,28 @@ class PlainKernels(nn.Module):
 
     def forward(self, z: Tensor, tokens: Tensor, base: list[Tensor]) -> list[Tensor]:
         return [weight[None] for weight in base]
+
+
+class FeatureModulation(PlainKernels):
+    """In the place of the kernel generator: features modulated by the prior, as in DiffIR.
+
+    Every channel of every layer's output gets a scale and a shift, linear in z (Xia et al. 2023),
+    [B, 2, C_out] in the place of a kernel; the kernels stay W0, and no local feature has a say.
+    """
+
+    def __init__(
+        self, z_channels: int, feature_channels: int, layers: list[LayerShape], config: KernelConfig
+    ) -> None:
+        super().__init__(z_channels, feature_channels, layers, config)
+        self.channels = [layer.modes[0] for layer in layers]
+        self.scale_and_shift = nn.Linear(z_channels, 2 * sum(self.channels))
+        with torch.no_grad():
+            # Near scale 1 and shift 0: the network starts as its own base network.
+            self.scale_and_shift.weight.mul_(0.1)
+            scale, shift = self.scale_and_shift.bias.chunk(2)
+            scale.fill_(1.0)
+            shift.zero_()
+
+    def forward(self, z: Tensor, tokens: Tensor, base: list[Tensor]) -> list[Tensor]:
+        both = self.scale_and_shift(z.mean(1)).unflatten(-1, (2, -1))
+        return list(both.split(self.channels, -1))

@@ -20,7 +20,7 @@ class ModulatedConv2d(nn.Module):
 
     The layer holds the base kernel W0 [C_out, C_in / groups, k, k] and the bias; the modulated
     kernel W1 [B or 1, C_out, C_in / groups, k, k] comes from :class:`KernelGenerator`. Padding
-    keeps the size.
+    keeps the size. In its place may stand scale and shift [B or 1, 2, C_out] of W0's output.
     """
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int, groups: int = 1):
@@ -30,6 +30,9 @@ class ModulatedConv2d(nn.Module):
         self.groups = groups
 
     def forward(self, x: Tensor, kernel: Tensor) -> Tensor:
+        if kernel.dim() == 3:
+            scale, shift = kernel[..., None, None].unbind(1)
+            return torch.addcmul(shift, scale, self(x, self.weight[None]))
         if len(kernel) > 1:
             return ksdiff_ops.batched_conv2d(x, kernel, self.bias, groups=self.groups)
         # One kernel for all, as in inference: PyTorch's own is the fastest forward.

@@ -9,7 +9,12 @@ from torch import Tensor, nn
 from ksdiff.config import ModelConfig
 from ksdiff.errors import KSDiffError
 from ksdiff.inputs import FusionInputs
-from ksdiff.models.alternatives import ConcatEncoder, MLPKernelGenerator, PlainKernels
+from ksdiff.models.alternatives import (
+    ConcatEncoder,
+    FeatureModulation,
+    MLPKernelGenerator,
+    PlainKernels,
+)
 from ksdiff.models.backbones import BACKBONES
 from ksdiff.models.diffusion import Denoiser, Schedule, ddim_sample
 from ksdiff.models.encoder import PLFE
@@ -19,7 +24,12 @@ from ksdiff.models.modulate import Modulated, modulate
 from ksdiff.models.unet import PanNeXtU
 
 ENCODERS = {"plfe": PLFE, "concat": ConcatEncoder}
-GENERATORS = {"tucker": KernelGenerator, "mlp": MLPKernelGenerator, "plain": PlainKernels}
+GENERATORS = {
+    "tucker": KernelGenerator,
+    "mlp": MLPKernelGenerator,
+    "plain": PlainKernels,
+    "features": FeatureModulation,
+}
 
 
 class Kernels(NamedTuple):
@@ -77,6 +87,11 @@ class KSDiff(nn.Module):
                 config.expansion,
             )
         else:
+            if config.kernels.generator == "features":
+                raise KSDiffError(
+                    "model.kernels.generator: features works in the network pannext-u alone, not "
+                    "in a plug-in; choose tucker, mlp or plain"
+                )
             self.injection = None
             self.network = network or _backbone(config)
         self.generator = GENERATORS[config.kernels.generator](

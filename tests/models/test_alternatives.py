@@ -11,9 +11,10 @@ from ksdiff.config import (
     PriorConfig,
 )
 from ksdiff.errors import KSDiffError
-from ksdiff.models.alternatives import ConcatEncoder
+from ksdiff.models.alternatives import ConcatEncoder, FeatureModulation
 from ksdiff.models.backbones import BACKBONES, FusionNet
 from ksdiff.models.encoder import PLFE
+from ksdiff.models.kernels import ModulatedConv2d, layer_shape
 from ksdiff.models.ksdiff import KSDiff, matched_pan
 from ksdiff.models.modulate import modulate
 from ksdiff.models.weights import load_weights, save_weights
@@ -25,6 +26,7 @@ CHOICES = {
     "concat": {"prior": dataclasses.replace(BASE.prior, encoder="concat")},
     "mlp": {"kernels": dataclasses.replace(BASE.kernels, generator="mlp")},
     "plain": {"kernels": dataclasses.replace(BASE.kernels, generator="plain")},
+    "features": {"kernels": dataclasses.replace(BASE.kernels, generator="features")},
     "noise": {"diffusion": dataclasses.replace(BASE.diffusion, predict="noise")},
     **{name: {"network": name} for name in BACKBONES},
     "plain fusionnet": {
@@ -73,6 +75,21 @@ def test_plain_kernels_make_the_network_itself(inputs):
     model = KSDiff(small_config(**CHOICES["plain fusionnet"]))
     fused = model(inputs, model.target_prior(inputs, inputs.lms))
     assert torch.equal(fused, model.network.module(matched_pan(inputs), inputs.lms))
+
+
+def test_feature_modulation_scales_and_shifts_what_the_base_kernels_give():
+    torch.manual_seed(0)
+    layers = [ModulatedConv2d(6, 6, 7, groups=6), ModulatedConv2d(6, 12, 1)]
+    shapes = [layer_shape(layer, (4, 4, 2, 2)) for layer in layers]
+    generator = FeatureModulation(8, 5, shapes, KernelConfig())
+    modulations = generator(torch.randn(2, 4, 8), torch.zeros(2, 1, 1), [])
+    x = torch.randn(2, 6, 9, 11)
+    for layer, modulation in zip(layers, modulations, strict=True):
+        plain = layer(x, layer.weight[None])
+        assert (modulation[:, 0] - 1).abs().max() < 0.5 and modulation[:, 1].abs().max() < 0.5
+        scale, shift = (modulation[:, row, :, None, None] for row in (0, 1))
+        torch.testing.assert_close(layer(x, modulation), scale * plain + shift)
+        assert not torch.allclose(*modulation)
 
 
 def test_the_concat_encoder_is_as_large_as_plfe():
@@ -138,6 +155,10 @@ def test_pan_meets_the_bands_in_their_units(inputs):
         (ModelConfig(prior=PriorConfig(source="x")), "model.prior.source: .* diffusion, none"),
         (ModelConfig(diffusion=DiffusionConfig(predict="v")), "model.diffusion.predict"),
         (ModelConfig(kernels=KernelConfig(generator="svd")), "model.kernels.generator"),
+        (
+            ModelConfig(network="dicnn", kernels=KernelConfig(generator="features")),
+            "model.kernels.generator: features works in the network pannext-u",
+        ),
     ],
 )
 def test_an_unknown_choice_is_named(config, message):
