@@ -1,5 +1,7 @@
 """The pixel-space baseline samples what its network predicts, and its training can be resumed."""
 
+import dataclasses
+
 import pytest
 import torch
 
@@ -13,7 +15,7 @@ from benchmarks.models.train import (
     load_baseline_config,
     train,
 )
-from ksdiff.config import Config, DataConfig, TrainingConfig, save_config
+from ksdiff.config import Config, DataConfig, TrainingConfig, load_config, save_config
 from ksdiff.errors import KSDiffError
 from tests.conftest import PAN_GRID
 from tests.models.conftest import random_inputs, small_config
@@ -120,6 +122,18 @@ def test_the_configs_that_come_along_can_be_read_and_built():
         with torch.device("meta"):
             network = load_baseline_config(path).build()
         assert sum(parameter.numel() for parameter in network.parameters()) > 1000
+
+
+@pytest.mark.parametrize("bands", [4, 8])
+def test_feature_modulation_is_trained_as_ksdiff_is(bands):
+    ours = load_config(f"ksdiff-s-{bands}band")
+    other = load_config(training.CONFIGS / "ksdiff" / f"features-s-{bands}band.yaml")
+    own = dict.fromkeys(("run_dir", "steps_stage1", "steps_stage2"))
+    assert other.data == ours.data
+    assert vars(other.training) | own == vars(ours.training) | own
+    assert other.training.run_dir != ours.training.run_dir
+    assert other.model.kernels == dataclasses.replace(ours.model.kernels, generator="features")
+    assert (other.model.widths, other.model.depths) == (ours.model.widths, ours.model.depths)
 
 
 @pytest.mark.parametrize(
