@@ -1,15 +1,26 @@
-"""Who is compared: every way from FusionInputs to a fused image, eager or compiled."""
+"""Who is compared: every way from FusionInputs to a fused image, in every mode of running it."""
 
+import contextlib
+import dataclasses
 import functools
-from collections.abc import Callable
-from contextlib import nullcontext
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
 
-from benchmarks.models.names import KSDIFF, LARGE, NO_PRIOR, SMALL
-from benchmarks.models.one_pass import OnePass
+from benchmarks.models.names import (
+    BF16,
+    BOTH,
+    COMPILED,
+    EAGER,
+    FEATURES,
+    KSDIFF,
+    LARGE,
+    NO_PRIOR,
+    SMALL,
+    UNFOLD,
+)
+from benchmarks.models.one_pass import OnePass, on_unfold
 from benchmarks.models.pixel_diffusion import SAMPLERS, PixelDiffusion
 from benchmarks.models.train import CONFIGS, load_baseline_config
 from ksdiff.inputs import FusionInputs
@@ -17,103 +28,136 @@ from ksdiff.models.backbones import BACKBONES
 from ksdiff.models.ksdiff import Kernels, KSDiff
 from ksdiff.models.weights import load_weights
 
-WEIGHTS, BANDS = "ksdiff-s-8band", 8
+BANDS = 8  # of the headline
+WEIGHTS = {8: "ksdiff-s-8band", 4: "ksdiff-s-4band"}
+# Families that each mode is tried with; on a CPU a compilation takes up to minutes.
+_TRIED = {
+    COMPILED: (KSDIFF, *BACKBONES, SMALL, LARGE),
+    BOTH: (KSDIFF, SMALL),
+}
+MODES = (EAGER, BF16, *_TRIED)
+_UNCOMPILED = {COMPILED: EAGER, BOTH: BF16}
 # As in the issue of what published pixel-space diffusions use: 32-64-128-256, two blocks a level.
 _LARGE = {"widths": (32, 64, 128, 256), "layers": 2, "patch": 1, "attention": True}
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Contender:
-    """``run`` fuses normalised inputs; ``evaluations`` of a network at PAN's size are in it."""
+    """``run`` fuses normalised inputs; ``evaluations`` of a network at PAN's size are in it.
+
+    ``run(inputs, seed=0)``: the seed is that of its noise, if it needs any.
+    """
 
     name: str
     family: str  # contenders of one family share their weights
+    mode: str
     module: nn.Module
     evaluations: int
-    run: Callable[[FusionInputs], Tensor]
+    run: Callable[..., Tensor]
 
 
-def contenders(device: str, compiled: bool = False, bf16: bool = False) -> list[Contender]:
-    """All of them, in evaluation mode; their weights do not matter to time.
+def networks(device: str, bands: int = BANDS) -> dict[str, nn.Module]:
+    """A network of every family, with weights that do not matter to time."""
+    model = load_weights(WEIGHTS[bands])[0]
+    kernels = dataclasses.replace(model.config.kernels, generator="features")
+    found = {
+        KSDIFF: model,
+        FEATURES: KSDiff(dataclasses.replace(model.config, kernels=kernels)),
+        **{name: OnePass(bands, name) for name in BACKBONES},
+    }
+    found[UNFOLD] = on_unfold(found["lagnet"])
+    matched = load_baseline_config(CONFIGS / f"pixel-s-{bands}band.yaml").network
+    found[SMALL] = PixelDiffusion(bands, **matched)
+    found[LARGE] = PixelDiffusion(bands, **_LARGE)
+    return {name: ready(network, device) for name, network in found.items()}
+
+
+def ready(network: nn.Module, device: str) -> nn.Module:
+    """For inference, in the layout that is fastest for it."""
+    layout = torch.preserve_format if isinstance(network, KSDiff) else torch.channels_last
+    return network.to(device, memory_format=layout).eval().requires_grad_(False)
+
+
+def contenders(found: Mapping[str, nn.Module], device: str, mode: str = EAGER) -> list[Contender]:
+    """All ways through the networks of `networks`, or some of them, that ``mode`` is tried with.
 
     ``compiled``: torch.compile with fixed shapes, with CUDA graphs on a GPU. ``bf16``: autocast.
     """
-    mode = "reduce-overhead" if device == "cuda" else None
-    wrap = (
-        functools.partial(torch.compile, dynamic=False, mode=mode)
-        if compiled
-        else lambda function: function
-    )
-    cast = (lambda: torch.autocast(device, torch.bfloat16)) if bf16 else nullcontext
-
-    def under(function):
-        def run(*arguments):
-            with cast():
-                return function(*arguments)
-
-        return run
-
-    model = load_weights(WEIGHTS)[0].to(device).requires_grad_(False)
-    names = (KSDIFF, NO_PRIOR)
-    found = [
-        Contender(name, KSDIFF, model, 1, under(path))
-        for name, path in zip(names, _paths(model, wrap), strict=True)
-    ]
-    for name in BACKBONES:
-        network = _ready(OnePass(BANDS, name), device)
-        found.append(Contender(name, name, network, 1, under(wrap(network))))
-    matched = load_baseline_config(CONFIGS / "pixel-s-8band.yaml").network
-    for name, options in ((SMALL, matched), (LARGE, _LARGE)):
-        network = _ready(PixelDiffusion(BANDS, **options), device)
-        found += _samplers(name, network, under(wrap(network)))
-    return found
+    result = []
+    for family, network in found.items():
+        if family not in _TRIED.get(mode, found):
+            continue
+        if isinstance(network, KSDiff):
+            ways = _ksdiff(family, network, mode, device)
+        elif isinstance(network, PixelDiffusion):
+            ways = _samplers(family, network, _in_mode(network, mode, device))
+        else:
+            ways = {family: (1, _without_noise(_in_mode(network, mode, device)))}
+        result += [
+            Contender(name, family, mode, network, evaluations, run)
+            for name, (evaluations, run) in ways.items()
+        ]
+    return result
 
 
-def _ready(network: nn.Module, device: str) -> nn.Module:
-    network = network.to(device, memory_format=torch.channels_last)
-    return network.eval().requires_grad_(False)
+_Ways = dict[str, tuple[int, Callable[..., Tensor]]]  # evaluations and call by name
 
 
-def _samplers(family: str, network: PixelDiffusion, evaluate: Callable) -> list[Contender]:
-    def run(inputs: FusionInputs, sampler: str) -> Tensor:
-        return network.sample(inputs, sampler, torch.Generator().manual_seed(0), evaluate)
+def _in_mode(function: Callable, mode: str, device: str) -> Callable:
+    if mode in (COMPILED, BOTH):
+        graphs = "reduce-overhead" if device == "cuda" else None
+        function = torch.compile(function, dynamic=False, mode=graphs)
+    cast = contextlib.nullcontext
+    if mode in (BF16, BOTH):
+        cast = functools.partial(torch.autocast, device, torch.bfloat16)
 
-    return [
-        Contender(
-            f"{family}, {sampler}",
-            family,
-            network,
-            SAMPLERS[sampler].evaluations,
-            functools.partial(run, sampler=sampler),
-        )
-        for sampler in SAMPLERS
-    ]
+    def run(*arguments):
+        with cast():
+            return function(*arguments)
+
+    return run
 
 
-def _paths(model: KSDiff, wrap: Callable) -> tuple[Callable, Callable]:
-    """Fuse with a prior for every image; and with the base kernels and the head's own basis."""
-    fuse = wrap(model.fuse)
+def _without_noise(function: Callable) -> Callable[..., Tensor]:
+    return lambda inputs, seed=0: function(inputs)
+
+
+def _samplers(family: str, network: PixelDiffusion, evaluate: Callable) -> _Ways:
+    def run(inputs: FusionInputs, seed: int = 0, *, sampler: str) -> Tensor:
+        return network.sample(inputs, sampler, torch.Generator().manual_seed(seed), evaluate)
+
+    return {
+        f"{family}, {name}": (sampler.evaluations, functools.partial(run, sampler=name))
+        for name, sampler in SAMPLERS.items()
+    }
+
+
+def _ksdiff(family: str, model: KSDiff, mode: str, device: str) -> _Ways:
+    """With a prior for every image; ksdiff-s also with the base kernels and the head's basis."""
+    fuse = _in_mode(model.fuse, mode, device)
 
     def prior(inputs: FusionInputs, noise: Tensor) -> Kernels:
         z = model.sample_prior(model.condition(inputs), noise)
         return model.kernels(z, model.local_tokens(inputs))
 
-    prior = wrap(prior)
+    # Launches cost the prior most of its time on a GPU; on a CPU, minutes of compiling gain little.
+    prior = _in_mode(prior, mode if device == "cuda" else _UNCOMPILED.get(mode, mode), device)
 
-    def run(inputs: FusionInputs) -> Tensor:
-        return fuse(inputs, prior(inputs, _noise(model, inputs)))
+    def run(inputs: FusionInputs, seed: int = 0) -> Tensor:
+        return fuse(inputs, prior(inputs, _noise(model, inputs, seed)))
 
-    def run_without(inputs: FusionInputs) -> Tensor:
+    def run_without(inputs: FusionInputs, seed: int = 0) -> Tensor:
         layers = [layer.weight[None] for layer in model.network.modulated_layers()]
-        basis = model.injection.basis_kernels(torch.zeros_like(_noise(model, inputs)))
+        basis = model.injection.basis_kernels(torch.zeros_like(_noise(model, inputs, seed)))
         return fuse(inputs, Kernels(layers, basis))
 
-    return run, run_without
+    ways = {family: (1, run)}
+    return ways | {NO_PRIOR: (1, run_without)} if family == KSDIFF else ways
 
 
 def parts(model: KSDiff, inputs: FusionInputs) -> dict[str, Callable[[], object]]:
     """The stages of KSDiff's path, each on tensors that are ready."""
-    noise = _noise(model, inputs)
+    noise = _noise(model, inputs, 0)
     condition, tokens = model.condition(inputs), model.local_tokens(inputs)
     z = model.sample_prior(condition, noise)
     kernels = model.kernels(z, tokens)
@@ -125,6 +169,8 @@ def parts(model: KSDiff, inputs: FusionInputs) -> dict[str, Callable[[], object]
     }
 
 
-def _noise(model: KSDiff, inputs: FusionInputs) -> Tensor:
+def _noise(model: KSDiff, inputs: FusionInputs, seed: int) -> Tensor:
     prior = model.config.prior
-    return torch.randn(len(inputs[0]), prior.tokens, prior.channels, device=inputs[0].device)
+    noise = torch.Generator().manual_seed(seed)
+    drawn = torch.randn(len(inputs.pan), prior.tokens, prior.channels, generator=noise)
+    return drawn.to(inputs.pan)

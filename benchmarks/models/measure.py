@@ -3,40 +3,40 @@
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 
 from benchmarks.machine import synchronised_time
 
 _MOST_ROUNDS = 25
 # Seconds: a longer first call tells what the call lasts; a still longer one is not repeated.
-_SHORT, _LONG = 1.0, 20.0
+_SHORT, _LONG = 1.0, 10.0
 
 
 def round_robin(
-    calls: Mapping[str, Callable[[], object]], budget: float
-) -> dict[str, dict[str, float]]:
+    calls: Mapping[Hashable, Callable[[], object]], budget: float
+) -> dict[Hashable, dict[str, float]]:
     """Seconds of each call: median, quartiles and number of rounds.
 
-    Every call runs first unmeasured, to compile, allocate and fill caches; one so long that this
+    Every call runs first unmeasured, to allocate and to fill caches; one so long that this
     makes no difference counts as measured. One round measures each call once; calls that are too
     long for their share of ``budget`` seconds sit out the later rounds, but not the first.
     """
     share = budget / len(calls)
-    rounds: dict[str, int] = {}
-    times: dict[str, list[float]] = {name: [] for name in calls}
+    rounds: dict[Hashable, int] = {}
+    times: dict[Hashable, list[float]] = {name: [] for name in calls}
     for name, call in calls.items():
-        estimate = _seconds(call)
+        estimate = seconds_of(call)
         if estimate > _LONG:
             rounds[name] = 0
             times[name].append(estimate)
             continue
         if estimate < _SHORT:
-            estimate = _seconds(call)
+            estimate = seconds_of(call)
         rounds[name] = min(max(round(share / max(estimate, 1e-6)), 1), _MOST_ROUNDS)
     for number in range(max(rounds.values())):
         for name, call in calls.items():
             if number < rounds[name]:
-                times[name].append(_seconds(call))
+                times[name].append(seconds_of(call))
     return {name: summary(values) for name, values in times.items()}
 
 
@@ -64,7 +64,7 @@ def peak_memory(prepare: str, measured: str, device: str) -> int:
     return int(done.stdout.split()[-1])
 
 
-def _seconds(call: Callable[[], object]) -> float:
+def seconds_of(call: Callable[[], object]) -> float:
     start = synchronised_time()
     call()
     return synchronised_time() - start

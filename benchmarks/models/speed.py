@@ -1,12 +1,34 @@
-"""Sections of time and size: cost, latency, long samplers, growth, batches, memory."""
+"""Sections of time and size: cost, latency, long samplers, growth, batches, scenes, memory."""
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable
 
 import torch
+from torch import Tensor, nn
+from torch._dynamo.exc import TorchDynamoException
 
-from benchmarks.models.contenders import BANDS, WEIGHTS, Contender, contenders, parts
-from benchmarks.models.measure import peak_memory, round_robin
-from benchmarks.models.names import KSDIFF, LARGE, NO_PRIOR, SMALL
+from benchmarks.machine import synchronised_time
+from benchmarks.memory import peak_bytes
+from benchmarks.models.contenders import (
+    BANDS,
+    MODES,
+    WEIGHTS,
+    Contender,
+    contenders,
+    networks,
+    parts,
+)
+from benchmarks.models.measure import peak_memory, round_robin, seconds_of, summary
+from benchmarks.models.names import (
+    BF16,
+    EAGER,
+    FEATURES,
+    KSDIFF,
+    LARGE,
+    NO_PRIOR,
+    SMALL,
+    UNFOLD,
+)
 from ksdiff.data.inputs import SceneStatistics, fusion_inputs
 from ksdiff.data.procedural import procedural_scene
 from ksdiff.inference.profile import count_flops
@@ -19,21 +41,29 @@ RATIO = 4
 SIZE = 256  # of the headline: PAN pixels a side
 SIZES, BATCHES = (64, 128, 256, 512, 1024), (1, 2, 4, 8, 16, 32)
 SCENES = (256, 512, 1024, 2048)
-_SMALL_SIZE = 64  # where batches of 32 can be waited for
+_SMALL_SIZE = 64  # where batches of 32 and a thousand evaluations can be waited for
 _MODERATE, _MANY = 25, 100  # evaluations that can be waited for at SIZE
+_SENSORS = {8: "wv3", 4: "qb"}
 _ONE_PASS = (KSDIFF, NO_PRIOR, "fusionnet", f"{SMALL}, DDIM-1")
+# Four bands are timed for the plot of quality against time: only what is scored there.
+_SCORED = (KSDIFF, FEATURES, "fusionnet", SMALL)
+_SCOUTS = 3  # calls that tell which mode a sampler's network is fastest in
+# More networks of one class than torch.compile would by itself compile anew for; beyond them it
+# must fail, not run eagerly without a word.
+torch._dynamo.config.recompile_limit = 64
+torch._dynamo.config.fail_on_recompile_limit_hit = True
 
 
 class Tile:
     """Procedural images on a device, as digital numbers and as normalised inputs."""
 
-    def __init__(self, size: int, batch: int, device: str) -> None:
-        pan, ms, _ = procedural_scene(seed=0, size=size, bands=BANDS, ratio=RATIO)
+    def __init__(self, size: int, batch: int, device: str, bands: int = BANDS) -> None:
+        pan, ms, _ = procedural_scene(seed=0, size=size, bands=bands, ratio=RATIO)
         self.pan, self.ms = (
             torch.from_numpy(image.astype("float32")).expand(batch, -1, -1, -1).to(device)
             for image in (pan, ms)
         )
-        self.gains = sensor_for("wv3", BANDS, RATIO).ms_gains
+        self.gains = sensor_for(_SENSORS[bands], bands, RATIO).ms_gains
         self.statistics = SceneStatistics.of(self.pan[0], self.ms[0])
         self.inputs = self.prepare()
 
@@ -44,9 +74,9 @@ class Tile:
 
 
 def cost(device: str, budget: float) -> list[dict]:
-    """Parameters that inference needs, and operations for one 256 x 256 image; nothing is timed."""
+    """Parameters that inference needs, and operations of one evaluation at 256 x 256."""
     inputs = Tile(SIZE, 1, device).inputs
-    everyone = contenders(device)
+    everyone = contenders(networks(device), device)
     of_one = {
         c.name if c.family == KSDIFF else c.family: count_flops(lambda run=c.run: run(inputs))
         for c in everyone
@@ -58,16 +88,16 @@ def cost(device: str, budget: float) -> list[dict]:
             "family": c.family,
             "evaluations": c.evaluations,
             "parameters": _parameters(c.module),
-            "flops": of_one.get(c.name, of_one.get(c.family)) * c.evaluations,
+            "flops": of_one.get(c.name, of_one.get(c.family)),
             "size": SIZE,
         }
         for c in everyone
     ]
 
 
-def _parameters(module: torch.nn.Module) -> int:
+def _parameters(module: nn.Module) -> int:
     """Those that inference needs: KSDiff's encoder of the truth only serves training."""
-    spared = getattr(module, "target_encoder", torch.nn.Module())
+    spared = getattr(module, "target_encoder", nn.Module())
     everything, training_only = (
         sum(parameter.numel() for parameter in part.parameters()) for part in (module, spared)
     )
@@ -75,51 +105,84 @@ def _parameters(module: torch.nn.Module) -> int:
 
 
 def latency(device: str, budget: float) -> list[dict]:
-    """One image of 256 x 256, as it is written: all that a few seconds suffice for, and parts."""
-    tile = Tile(SIZE, 1, device)
-    chosen = [c for c in contenders(device) if _affordable(c)]
-    model = next(c.module for c in chosen if c.name == KSDIFF)
+    """One image of 256 x 256: everybody in every mode, in turn; and KSDiff's parts.
+
+    Samplers of more than one evaluation run in the mode that their network is fastest in, as far
+    as they can be waited for. At four bands: what is scored there, without compiling.
+    """
+    rows = _latency(networks(device), MODES, device, BANDS, 2 / 3 * budget)
+    few = {name: network for name, network in networks(device, 4).items() if name in _SCORED}
+    return rows + _latency(few, (EAGER, BF16), device, 4, 1 / 3 * budget)
+
+
+def _latency(found, modes: Iterable[str], device: str, bands: int, budget: float) -> list[dict]:
+    tile = Tile(SIZE, 1, device, bands)
+    everyone, scouted = [], {}
+    for mode in modes:
+        ways = contenders(found, device, mode)
+        times = _scout(ways, tile.inputs, mode)
+        everyone += ways if times else []
+        scouted |= times
+    fastest = {
+        family: min((s, mode) for (other, mode), s in scouted.items() if other == family)[1]
+        for family in found
+    }
+    chosen = [
+        c
+        for c in everyone
+        if c.evaluations == 1 or (c.mode == fastest[c.family] and _affordable(c))
+    ]
     calls = _calls(chosen, tile.inputs)
-    calls |= {f"{KSDIFF}: {name}": call for name, call in parts(model, tile.inputs).items()}
-    calls["input preparation, of all"] = tile.prepare
-    return _rows(calls, budget, SIZE, 1, "eager")
+    if bands == BANDS:
+        stages = parts(found[KSDIFF], tile.inputs).items()
+        calls |= {(f"{KSDIFF}: {name}", EAGER): call for name, call in stages}
+        calls["input preparation, of all", EAGER] = tile.prepare
+    return _rows(calls, budget, SIZE, 1, bands)
 
 
-def compiled(device: str, budget: float) -> list[dict]:
-    """The same under torch.compile (CUDA graphs on a GPU), without the longest samplers."""
-    chosen = [
-        c
-        for c in contenders(device, compiled=True)
-        if c.family != LARGE and c.evaluations <= _MODERATE
-    ]
-    return _rows(_calls(chosen, Tile(SIZE, 1, device).inputs), budget, SIZE, 1, "compiled")
+def _scout(ways: list[Contender], inputs: FusionInputs, mode: str) -> dict[tuple[str, str], float]:
+    """Compile, if the mode asks for it; seconds of one evaluation by family and mode."""
+    try:
+        times = {}
+        for c in ways:
+            if c.evaluations == 1:
+                began = time.perf_counter()
+                c.run(inputs)
+                print(f"{c.name}, {mode}: ready in {time.perf_counter() - began:.1f} s", flush=True)
+                took = [seconds_of(lambda run=c.run: run(inputs)) for _ in range(_SCOUTS)]
+                times.setdefault((c.family, mode), min(took))
+        return times
+    except TorchDynamoException as problem:
+        reason = str(problem).strip().splitlines()[0]
+        print(
+            f"{mode}: skipped: {reason}; with a C++ compiler that torch.compile finds (CXX names "
+            "it): python -m benchmarks.models latency"
+        )
+        return {}
 
 
-def large(device: str, budget: float) -> list[dict]:
-    """The U-Net of 15.5 M parameters through the samplers of up to 25 evaluations."""
-    chosen = [
-        c
-        for c in contenders(device)
-        if c.name == KSDIFF or (c.family == LARGE and c.evaluations <= _MODERATE)
-    ]
-    return _rows(_calls(chosen, Tile(SIZE, 1, device).inputs), budget, SIZE, 1)
-
-
-def bf16(device: str, budget: float) -> list[dict]:
-    """The same under autocast to bfloat16, one evaluation each."""
-    chosen = [c for c in contenders(device, bf16=True) if c.evaluations == 1 and _affordable(c)]
-    return _rows(_calls(chosen, Tile(SIZE, 1, device).inputs), budget, SIZE, 1, "bf16")
+def _affordable(contender: Contender) -> bool:
+    """At 256 x 256; DPM-Solver's evaluations of the large U-Net cost what DDIM's do."""
+    if contender.family == LARGE:
+        return contender.evaluations <= _MODERATE and "DPM" not in contender.name
+    return contender.evaluations <= _MANY
 
 
 def long(device: str, budget: float) -> list[dict]:
-    """A thousand evaluations of the small U-Net, once."""
-    names = (KSDIFF, f"{SMALL}, DDPM-1000")
-    chosen = [c for c in contenders(device) if c.name in names]
-    return _rows(_calls(chosen, Tile(SIZE, 1, device).inputs), budget, SIZE, 1)
+    """A thousand evaluations and 25, once each, at sizes at which they can be waited for."""
+    everyone = contenders(networks(device), device)
+
+    def at(size: int, *names: str) -> list[dict]:
+        chosen = [c for c in everyone if c.name in names]
+        return _rows(_calls(chosen, Tile(size, 1, device).inputs), budget / 4, size, 1)
+
+    both = [f"{net}, {sampler}" for net in (SMALL, LARGE) for sampler in ("DDPM-1000", "DDIM-25")]
+    return at(_SMALL_SIZE, KSDIFF, NO_PRIOR, *both) + at(SIZE, KSDIFF, f"{SMALL}, DDPM-1000")
 
 
 def growth(device: str, budget: float) -> list[dict]:
-    chosen = [c for c in contenders(device) if c.name in _ONE_PASS]
+    """One image of growing size in one piece, its prior estimated from all of it."""
+    chosen = [c for c in contenders(networks(device), device) if c.name in _ONE_PASS]
     rows = []
     for size in SIZES:
         rows += _rows(_calls(chosen, Tile(size, 1, device).inputs), budget / len(SIZES), size, 1)
@@ -128,7 +191,7 @@ def growth(device: str, budget: float) -> list[dict]:
 
 def batch(device: str, budget: float) -> list[dict]:
     """Batches of 64 x 64 images, each with a prior of its own."""
-    chosen = [c for c in contenders(device) if c.name in _ONE_PASS]
+    chosen = [c for c in contenders(networks(device), device) if c.name in _ONE_PASS]
     rows = []
     for count in BATCHES:
         calls = _calls(chosen, Tile(_SMALL_SIZE, count, device).inputs)
@@ -136,16 +199,64 @@ def batch(device: str, budget: float) -> list[dict]:
     return rows
 
 
+class Clocked(nn.Module):
+    """A KSDiff that adds up the seconds its two halves take: the prior, and the network."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model, self.config = model, model.config
+        self.seconds = {"prior": 0.0, "network": 0.0}
+
+    def estimate_kernels(self, *arguments, **options):
+        return self._timed("prior", self.model.estimate_kernels, *arguments, **options)
+
+    def fuse(self, *arguments) -> Tensor:
+        return self._timed("network", self.model.fuse, *arguments)
+
+    def _timed(self, half: str, call: Callable, *arguments, **options):
+        began = synchronised_time()
+        result = call(*arguments, **options)
+        self.seconds[half] += synchronised_time() - began
+        return result
+
+
 def scene(device: str, budget: float) -> list[dict]:
-    """Whole scenes through `ksdiff.Sharpener`: statistics, registration, prior, windows."""
-    sharpener = Sharpener(load_weights(WEIGHTS)[0], sensor="wv3", device=device)
-    rows = []
-    for size in SCENES:
-        tile = Tile(size, 1, "cpu")
-        pan, ms = tile.pan[0], tile.ms[0]
-        calls = {"ksdiff.Sharpener": lambda pan=pan, ms=ms: sharpener.sharpen(pan, ms)}
-        rows += _rows(calls, budget / len(SCENES), size, 1)
-    return rows
+    """Whole scenes through `ksdiff.Sharpener`, and what prior and network take of that.
+
+    All sizes in turn until the budget is spent, at least once; then the peak memory of each.
+    """
+    model = Clocked(load_weights(WEIGHTS[BANDS])[0])
+    sharpener = Sharpener(model, sensor=_SENSORS[BANDS], device=device)
+    images = {size: Tile(size, 1, "cpu") for size in SCENES}
+    calls = {
+        size: lambda tile=tile: sharpener.sharpen(tile.pan[0], tile.ms[0])
+        for size, tile in images.items()
+    }
+    calls[SCENES[0]]()
+    times = {size: {"whole": [], "prior": [], "network": []} for size in SCENES}
+    began = time.perf_counter()
+    while True:
+        for size, call in calls.items():
+            model.seconds = dict.fromkeys(model.seconds, 0.0)
+            times[size]["whole"].append(seconds_of(call))
+            for half, seconds in model.seconds.items():
+                times[size][half].append(seconds)
+        if time.perf_counter() - began > budget:
+            break
+    return [
+        {
+            "name": name,
+            "mode": EAGER,
+            "size": size,
+            "batch": 1,
+            "bands": BANDS,
+            **summary(seconds),
+            "peak_bytes": peak if name == "whole" else None,
+        }
+        for size, call in calls.items()
+        for peak in [peak_bytes(call, device, min(times[size]["whole"]))]
+        for name, seconds in times[size].items()
+    ]
 
 
 def memory(device: str, budget: float) -> list[dict]:
@@ -153,7 +264,7 @@ def memory(device: str, budget: float) -> list[dict]:
     size = SIZES[-1]
     return [
         {"name": name, "size": size, "batch": 1, "peak_bytes": _peak(name, size, device)}
-        for name in (*_ONE_PASS, "dicnn", "lagnet", f"{LARGE}, DDIM-1")
+        for name in (*_ONE_PASS, FEATURES, "dicnn", "lagnet", UNFOLD, f"{LARGE}, DDIM-1")
     ]
 
 
@@ -161,10 +272,10 @@ def _peak(name: str, size: int, device: str) -> int:
     return peak_memory(
         f"""
 import torch
-from benchmarks.models.contenders import contenders
+from benchmarks.models.contenders import contenders, networks
 from benchmarks.models.speed import Tile
 torch.set_grad_enabled(False)
-run = next(c.run for c in contenders({device!r}) if c.name == {name!r})
+run = next(c.run for c in contenders(networks({device!r}), {device!r}) if c.name == {name!r})
 run(Tile(64, 1, {device!r}).inputs)
 inputs = Tile({size}, 1, {device!r}).inputs
 """,
@@ -173,24 +284,22 @@ inputs = Tile({size}, 1, {device!r}).inputs
     )
 
 
-def _affordable(contender: Contender) -> bool:
-    return contender.family != LARGE and contender.evaluations <= _MANY
+_Calls = dict[tuple[str, str], Callable[[], object]]  # by name and mode
 
 
-def _calls(chosen: list[Contender], inputs: FusionInputs) -> dict[str, Callable[[], object]]:
-    return {c.name: lambda run=c.run: run(inputs) for c in chosen}
+def _calls(chosen: list[Contender], inputs: FusionInputs) -> _Calls:
+    return {(c.name, c.mode): lambda run=c.run: run(inputs) for c in chosen}
 
 
-def _rows(calls, budget: float, size: int, batch: int, mode: str = "eager") -> list[dict]:
+def _rows(calls: _Calls, budget: float, size: int, batch: int, bands: int = BANDS) -> list[dict]:
     with torch.no_grad():
         times = round_robin(calls, budget)
     return [
-        {"name": name, "mode": mode, "size": size, "batch": batch, **seconds}
-        for name, seconds in times.items()
+        {"name": name, "mode": mode, "size": size, "batch": batch, "bands": bands, **seconds}
+        for (name, mode), seconds in times.items()
     ]
 
 
 SECTIONS = {
-    section.__name__: section
-    for section in (cost, latency, compiled, large, bf16, long, growth, batch, scene, memory)
+    section.__name__: section for section in (cost, latency, long, growth, batch, scene, memory)
 }

@@ -1,0 +1,194 @@
+"""Sentences about the results: each is computed, with what was hoped for beside it."""
+
+from benchmarks.models.analysis import (
+    BANDS,
+    INDEXES,
+    TOLERANCE,
+    UNAFFECTED,
+    Results,
+    pareto,
+)
+from benchmarks.models.names import EAGER, KSDIFF, LARGE, PIPELINE, SMALL, UNFOLD
+from benchmarks.text import duration
+
+
+def indexes(scored: dict[str, float] | None) -> str:
+    if scored is None:
+        return "-"
+    return " / ".join(f"{scored[i]:.{3 if i == 'Q2n' else 2}f}" for i in INDEXES)
+
+
+def quality_text(found: Results) -> str:
+    """What the scores rest on: scenes, seeds and training."""
+    if not found.scored:
+        return "Nothing has been scored yet.\n"
+    parts = []
+    for bands in found.scored:
+        rows = found.judged(bands)
+        scenes = {row["scene"]: "×".join(map(str, row["size"])) for row in rows}
+        steps = {found.family(row["name"]): row["trained_steps"] for row in rows}
+        trained = [f"{name} {count}" for name, count in steps.items() if count and name != PIPELINE]
+        parts.append(
+            f"{bands} bands: {', '.join(f'{name} ({size})' for name, size in scenes.items())}; "
+            f"training steps of 8 crops: {', '.join(trained)}."
+        )
+    return (
+        "Scores are means over the validation scenes with truth and over three seeds (one for more "
+        "than 10 evaluations), border 21, from the same inputs for all, PAN as it lies; "
+        f"{PIPELINE} registers PAN and back-projects besides. {' '.join(parts)} A dash: not "
+        "trained, or too long to sample at that size.\n"
+    )
+
+
+def modes_text(found: Results) -> str:
+    modes = list(dict.fromkeys(row["mode"] for row in found.rows("latency")))
+    return (
+        f"Each row is the fastest of its modes ({', '.join(modes)}), all measured in turn in one "
+        f"process; bf16 counts where it worsens no index by more than {100 * UNAFFECTED:g} %, for "
+        "baselines without scores always."
+    )
+
+
+def claims(found: Results) -> list[str]:
+    """What the numbers say, whichever way they fall."""
+    return [
+        *(_headline_claim(found, bands) for bands in found.scored if found.headline(bands)),
+        *_sampler_claims(found),
+        *_speed_claims(found),
+        *(_pareto_claim(found, bands) for bands in found.scored),
+    ]
+
+
+def _headline_claim(found: Results, bands: int) -> str:
+    chosen, own = found.headline(bands), found.fastest(KSDIFF, bands)
+    evaluations = found.evaluations[chosen]
+    scenes = len({row["scene"] for row in found.judged(bands)})
+    text = (
+        f"{bands} bands, {scenes} scene{'s' * (scenes > 1)}: the pixel-space model is within "
+        f"{100 * TOLERANCE:.0f} % of its best scores from {evaluations} "
+        f"evaluation{'s' * (evaluations > 1)} on ({chosen.split(', ')[-1]}; "
+        f"{indexes(found.scores[bands][chosen])}, ksdiff-s "
+        f"{indexes(found.scores[bands].get(KSDIFF))})"
+    )
+    timed = found.fastest(chosen, bands)
+    if timed and own:
+        text += (
+            f", which {'take' if evaluations > 1 else 'takes'} "
+            f"{timed['median'] / own['median']:.1f} times as long as ksdiff-s "
+            f"({duration(timed['median'])}, {timed['mode']}, against {duration(own['median'])}, "
+            f"{own['mode']})"
+        )
+    return f"{text}."
+
+
+def _sampler_claims(found: Results) -> list[str]:
+    lines = []
+    for sampler, hope, remark in (
+        ("DDIM-25", "50", ""),
+        ("DDPM-1000", "1000", "; an upper bound, not the claim"),
+    ):
+        said = []
+        for family in (LARGE, SMALL):
+            name = f"{family}, {sampler}"
+            row = found.fastest(name) or next(
+                (row for row in found.rows("long") if row["name"] == name), None
+            )
+            if row and (ratio := found.ratio(row)):
+                said.append(f"{ratio:,.0f} times ({family.split(', ')[1]}, {row['size']}²)")
+        if said:
+            lines.append(
+                f"{sampler} takes {' and '.join(said)} as long as ksdiff-s (hoped for: at least "
+                f"{hope} with the U-Net of 15.5 M{remark})."
+            )
+    return lines
+
+
+def _speed_claims(found: Results) -> list[str]:
+    lines = []
+    ours, theirs = found.fastest(KSDIFF), found.fastest("fusionnet")
+    parts = found.parts()
+    if ours and theirs:
+        ratio = ours["median"] / theirs["median"]
+        text = (
+            f"ksdiff-s takes {ratio:.2f} times as long as FusionNet ({ours['mode']} against "
+            f"{theirs['mode']}; {_eager(found, KSDIFF) / _eager(found, 'fusionnet'):.2f} both "
+            "eager; wanted: at most 1.5)"
+        )
+        if parts:
+            share = 1 - parts["network"] / sum(parts.values())
+            text += f"; its prior is {100 * share:.0f} % of that (wanted: at most 30 %)"
+        lines.append(f"{text}.")
+    if found.fastest(UNFOLD) and found.fastest("lagnet"):
+        ratio = _eager(found, UNFOLD) / _eager(found, "lagnet")
+        lines.append(
+            f"LAGNet on `ksdiff_ops.adaptive_conv2d` is {ratio:.1f} times as fast as on unfold, "
+            "both eager (wanted: at least 5)."
+        )
+    return lines
+
+
+def _eager(found: Results, name: str) -> float:
+    return next(
+        row["median"]
+        for row in found.rows("latency")
+        if (row["name"], row["mode"], row["bands"]) == (name, EAGER, BANDS)
+    )
+
+
+def _pareto_claim(found: Results, bands: int) -> str:
+    """Who is on the front; and what a pixel-space sampler pays for ksdiff-s's ERGAS, if it can."""
+    points = found.points(bands)
+    front = pareto(points)
+    text = f"{bands} bands: on the Pareto front of ERGAS and time are {', '.join(front) or 'none'}"
+    samplers = {name: point for name, point in points.items() if name.startswith(f"{SMALL}, ")}
+    if KSDIFF not in points or not samplers:
+        return f"{text}; no pixel-space sampler is scored."
+    seconds, ergas = points[KSDIFF]
+    on_it = [
+        f"{name} (in {samplers[name][0] / seconds:.2f} of ksdiff-s's time, with an ERGAS "
+        f"{100 * (samplers[name][1] / ergas - 1):+.1f} %"
+        + (
+            "; a single evaluation that predicts the clean image is a plain regression)"
+            if found.evaluations[name] == 1
+            else ")"
+        )
+        for name in front
+        if name in samplers
+    ]
+    text += f"; of pixel-space samplers {' and '.join(on_it) or 'none'}"
+    equal = {name: point for name, point in samplers.items() if point[1] <= ergas}
+    if not equal:
+        return f"{text}. At equal ERGAS none is: none reaches ksdiff-s's."
+    name = min(equal, key=lambda name: equal[name][0])
+    return (
+        f"{text}. ksdiff-s's ERGAS is reached by {name} in {equal[name][0] / seconds:.2f} times "
+        "its time."
+    )
+
+
+def scene_text(found: Results) -> str:
+    """Is the time per megapixel constant, and if not, what is paid once?"""
+    sizes = found.scenes()
+    if len(sizes) < 2:
+        return ""
+    spread = {
+        name: max(e[name] / e["pixels"] for e in sizes.values())
+        / min(e[name] / e["pixels"] for e in sizes.values())
+        - 1
+        for name in ("whole", "network")
+    }
+    (last, before) = (sizes[size] for size in sorted(sizes)[:-3:-1])
+    marginal = (last["whole"] - before["whole"]) / (last["pixels"] - before["pixels"])
+    once = last["whole"] - marginal * last["pixels"]
+    first, final = min(sizes), max(sizes)
+    return (
+        f"From {first}² to {final}² the time per megapixel varies by "
+        f"{100 * spread['whole']:.0f} % through the whole `Sharpener` and by "
+        f"{100 * spread['network']:.0f} % in the network alone (wanted: at most 15 %). The prior "
+        "is estimated once per scene, from up to 16 windows of 256²: up to 1024² they cover the "
+        "whole scene, beyond it their cost stays "
+        f"({sizes[first]['prior'] / sizes[first]['pixels']:.2f} s/Mpx at {first}², "
+        f"{last['prior'] / last['pixels']:.2f} at {final}²). "
+        f"Between the two largest sizes a further megapixel costs {marginal:.2f} s, and "
+        f"{once:.2f} s are paid once per scene.\n"
+    )

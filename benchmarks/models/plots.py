@@ -1,0 +1,86 @@
+"""The plots of docs/speed.md."""
+
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from benchmarks.models.analysis import Results, machine_text, pareto, slope
+from benchmarks.models.names import KSDIFF, LARGE, NO_PRIOR, SMALL
+
+_CURVES = {"DDIM": ("tab:blue", "o"), "DPM-Solver++": ("tab:cyan", "s"), "DDPM": ("tab:green", "D")}
+
+
+def save_quality(path: Path, found: Results) -> None:
+    """ERGAS over time for every band count, that with the most scenes first; fronts drawn."""
+    counts = [bands for bands in found.scored if found.points(bands)]
+    if not counts:
+        return
+    figure = Figure(figsize=(7 * len(counts), 5), layout="constrained")
+    for axis, bands in zip(figure.subplots(1, len(counts), squeeze=False)[0], counts, strict=True):
+        _quality(axis, found, bands)
+    figure.suptitle(machine_text(found), fontsize=9)
+    _save(figure, path)
+
+
+def _quality(axis, found: Results, bands: int) -> None:
+    points = found.points(bands)
+    for kind, (colour, marker) in _CURVES.items():
+        curve = sorted(
+            (*point, found.evaluations[name])
+            for name, point in points.items()
+            if name.startswith(f"{SMALL}, {kind}-")
+        )
+        if not curve:
+            continue
+        seconds, values, evaluations = zip(*curve, strict=True)
+        label = f"{SMALL}, {kind} (evaluations)"
+        axis.plot(seconds, values, marker=marker, color=colour, linewidth=1, label=label)
+        for x, y, count in zip(seconds, values, evaluations, strict=True):
+            below = kind == "DPM-Solver++"
+            axis.annotate(
+                str(count), (x, y), (0, -11 if below else 5), textcoords="offset points",
+                fontsize=8, color=colour, ha="center",
+            )  # fmt: skip
+    for name, point in points.items():
+        if not name.startswith((SMALL, LARGE)):
+            colour = "tab:red" if name in (KSDIFF, NO_PRIOR) else "dimgrey"
+            axis.plot(*point, "o", color=colour)
+            axis.annotate(name, point, (6, 3), textcoords="offset points", fontsize=8, color=colour)
+    front = [points[name] for name in pareto(points)]
+    axis.plot(*zip(*front, strict=True), "k--", linewidth=1, label="Pareto front", zorder=0)
+    scenes = len({row["scene"] for row in found.judged(bands)})
+    axis.set_xscale("log")
+    axis.set_xlabel("seconds per megapixel, fastest mode")
+    axis.set_ylabel("ERGAS (lower is better)")
+    axis.set_title(f"{bands} bands, {scenes} scene{'s' * (scenes > 1)}")
+    axis.margins(x=0.12, y=0.1)
+    axis.legend(fontsize=8)
+
+
+def save_growth(path: Path, found: Results) -> None:
+    """Time over size, log-log; the whole pipeline beside the networks in one piece."""
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axis = figure.subplots()
+    rows = [row for row in found.rows("growth")]
+    rows += [
+        row | {"name": "ksdiff.Sharpener, whole"}
+        for row in found.rows("scene")
+        if row["name"] == "whole"
+    ]
+    for name in dict.fromkeys(row["name"] for row in rows):
+        own = sorted((row["size"], row["median"]) for row in rows if row["name"] == name)
+        exponent = slope([size**2 for size, _ in own], [seconds for _, seconds in own])
+        axis.loglog(*zip(*own, strict=True), "o-", label=f"{name} (pixels^{exponent:.2f})")
+    sizes = sorted({row["size"] for row in rows})
+    axis.set_xticks(sizes, map(str, sizes), minor=False)
+    axis.minorticks_off()
+    axis.set_xlabel("PAN pixels a side")
+    axis.set_ylabel("seconds")
+    axis.set_title("one image, eager, float32")
+    axis.legend(fontsize=8)
+    figure.suptitle(machine_text(found), fontsize=9)
+    _save(figure, path)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    figure.savefig(path, dpi=90, metadata={"Software": None})
