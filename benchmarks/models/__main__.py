@@ -14,6 +14,7 @@ import torch
 from benchmarks.machine import describe
 from benchmarks.models import results
 from benchmarks.models.quality import quality
+from benchmarks.models.scenes import scene
 from benchmarks.models.speed import SECTIONS
 from ksdiff.errors import KSDiffError
 
@@ -24,7 +25,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    sections = SECTIONS | {"quality": quality}
+    sections = SECTIONS | {"scene": scene, "quality": quality}
     parser.add_argument("sections", nargs="*", metavar="SECTION", help=", ".join(sections))
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument(

@@ -68,6 +68,27 @@ def slope(sizes: list[float], seconds: list[float]) -> float:
     )
 
 
+def affine(sizes: list[float], seconds: list[float]) -> tuple[float, float]:
+    """(a, b) of seconds = a + b * size, fitted to the least squares of relative errors."""
+    weights = [1 / value**2 for value in seconds]
+    total = sum(weights)
+    mx, my = (
+        sum(w * value for w, value in zip(weights, values, strict=True)) / total
+        for values in (sizes, seconds)
+    )
+    pairs = list(zip(weights, sizes, seconds, strict=True))
+    b = sum(w * (x - mx) * (y - my) for w, x, y in pairs) / sum(
+        w * (x - mx) ** 2 for w, x, _ in pairs
+    )
+    return my - b * mx, b
+
+
+def spread(values: Iterable[float]) -> float:
+    """The largest over the least, less one."""
+    found = list(values)
+    return max(found) / min(found) - 1
+
+
 class Results:
     """The sections of a result file, by what a table asks for."""
 
@@ -163,13 +184,13 @@ class Results:
         }
 
     def scenes(self) -> dict[int, dict[str, float]]:
-        """By the side of a scene: its megapixels, seconds of the whole, its halves, the rest."""
+        """By the side of a scene: its megapixels, what the network sees of them, and seconds."""
         sizes: dict[int, dict[str, float]] = {}
         for row in self.rows("scene"):
             entry = sizes.setdefault(row["size"], {"pixels": row["size"] ** 2 * 1e-6})
             entry[row["name"]] = row["median"]
-            if row["name"] == "whole":
-                entry["peak"] = row["peak_bytes"]
+            entry["peak"] = row["peak_bytes"]
+            entry["seen"] = row["pixels_seen"] * 1e-6
         for entry in sizes.values():
             entry["rest"] = entry["whole"] - entry["prior"] - entry["network"]
         return dict(sorted(sizes.items()))

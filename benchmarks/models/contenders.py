@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from benchmarks.models.names import (
     BF16,
+    BIG,
     BOTH,
     COMPILED,
     EAGER,
@@ -23,6 +24,7 @@ from benchmarks.models.names import (
 from benchmarks.models.one_pass import OnePass, on_unfold
 from benchmarks.models.pixel_diffusion import SAMPLERS, PixelDiffusion
 from benchmarks.models.train import CONFIGS, load_baseline_config
+from ksdiff.config import load_config
 from ksdiff.inputs import FusionInputs
 from ksdiff.models.backbones import BACKBONES
 from ksdiff.models.ksdiff import Kernels, KSDiff
@@ -32,8 +34,8 @@ BANDS = 8  # of the headline
 WEIGHTS = {8: "ksdiff-s-8band", 4: "ksdiff-s-4band"}
 # Families that each mode is tried with; on a CPU a compilation takes up to minutes.
 _TRIED = {
-    COMPILED: (KSDIFF, *BACKBONES, SMALL, LARGE),
-    BOTH: (KSDIFF, SMALL),
+    COMPILED: (KSDIFF, BIG, *BACKBONES, SMALL, LARGE),
+    BOTH: (KSDIFF, BIG, SMALL),
 }
 MODES = (EAGER, BF16, *_TRIED)
 _UNCOMPILED = {COMPILED: EAGER, BOTH: BF16}
@@ -69,6 +71,8 @@ def networks(device: str, bands: int = BANDS) -> dict[str, nn.Module]:
     matched = load_baseline_config(CONFIGS / f"pixel-s-{bands}band.yaml").network
     found[SMALL] = PixelDiffusion(bands, **matched)
     found[LARGE] = PixelDiffusion(bands, **_LARGE)
+    if device == "cuda":  # the large model is meant for one
+        found[BIG] = KSDiff(load_config(f"{BIG}-{bands}band").model)
     return {name: ready(network, device) for name, network in found.items()}
 
 

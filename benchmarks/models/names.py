@@ -1,6 +1,6 @@
 """What the contenders are called in results, tables and plots."""
 
-KSDIFF, NO_PRIOR = "ksdiff-s", "ksdiff-s without prior"
+KSDIFF, NO_PRIOR, BIG = "ksdiff-s", "ksdiff-s without prior", "ksdiff-b"
 FEATURES = "feature modulation (DiffIR)"
 PIPELINE = "ksdiff-s through ksdiff.Sharpener"
 UNFOLD = "lagnet on unfold"

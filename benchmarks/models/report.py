@@ -10,6 +10,7 @@ from benchmarks.models import results
 from benchmarks.models.analysis import INDEXES, Results, machine_text, slope
 from benchmarks.models.claims import (
     claims,
+    growth_text,
     indexes,
     modes_text,
     quality_text,
@@ -122,13 +123,15 @@ def growth_table(found: Results, section: str, key: str) -> str:
 
 def scene_table(found: Results) -> str:
     columns = ("whole", "network", "prior", "rest")
+    head = [*(f"{name}, s/Mpx" for name in columns), "network sees", "peak memory"]
     return table(
-        ["scene", "time", *(f"{name}, s/Mpx" for name in columns), "peak memory"],
+        ["scene", "time", *head],
         [
             [
                 f"{size}²",
                 duration(entry["whole"]),
                 *(f"{entry[name] / entry['pixels']:.2f}" for name in columns),
+                f"{entry['seen'] / entry['pixels']:.2f}×",
                 f"{entry['peak'] / 2**20:,.0f} MiB" if entry["peak"] else "not measurable",
             ]
             for size, entry in found.scenes().items()
@@ -207,6 +210,7 @@ def page(found: Results) -> str:
             lambda: [
                 "One image in one piece, its prior estimated from all of it, eager.\n",
                 growth_table(found, "growth", "size"),
+                growth_text(found),
                 "![seconds over size](speed-growth.png)\n",
             ],
         ),
@@ -215,9 +219,9 @@ def page(found: Results) -> str:
             "Whole scenes",
             lambda: [
                 "Through `ksdiff.Sharpener`, from arrays to arrays: statistics, registration, "
-                "prior, network in windows of 512 pixels, back-projection. `network` and `prior` "
-                "are what its two halves take of the whole; memory is the peak beyond the "
-                "inputs.\n",
+                "prior, network in windows of 512 pixels, back-projection. All seconds are per "
+                "megapixel of the scene; the network sees more than that, as windows overlap. "
+                "Memory is the peak beyond inputs and result.\n",
                 scene_table(found),
                 scene_text(found),
             ],
@@ -226,7 +230,8 @@ def page(found: Results) -> str:
             "batch",
             "Growth with the batch",
             lambda: [
-                "Images of 64 × 64, each with a prior of its own, eager.\n",
+                f"Images of {found.rows('batch')[0]['size']}², each with a prior of its own, "
+                "eager.\n",
                 growth_table(found, "batch", "batch"),
             ],
         ),

@@ -1,24 +1,21 @@
-"""Sections of time and size: cost, latency, long samplers, growth, batches, scenes, memory."""
+"""Sections of time and size: cost, latency, long samplers, growth, batches, memory."""
 
 import time
 from collections.abc import Callable, Iterable
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch._dynamo.exc import TorchDynamoException
 
-from benchmarks.machine import synchronised_time
-from benchmarks.memory import peak_bytes
 from benchmarks.models.contenders import (
     BANDS,
     MODES,
-    WEIGHTS,
     Contender,
     contenders,
     networks,
     parts,
 )
-from benchmarks.models.measure import peak_memory, round_robin, seconds_of, summary
+from benchmarks.models.measure import peak_memory, round_robin, seconds_of
 from benchmarks.models.names import (
     BF16,
     EAGER,
@@ -32,18 +29,16 @@ from benchmarks.models.names import (
 from ksdiff.data.inputs import SceneStatistics, fusion_inputs
 from ksdiff.data.procedural import procedural_scene
 from ksdiff.inference.profile import count_flops
-from ksdiff.inference.sharpen import Sharpener
 from ksdiff.inputs import FusionInputs
-from ksdiff.models.weights import load_weights
 from ksdiff.sensors import sensor_for
 
 RATIO = 4
 SIZE = 256  # of the headline: PAN pixels a side
 SIZES, BATCHES = (64, 128, 256, 512, 1024), (1, 2, 4, 8, 16, 32)
-SCENES = (256, 512, 1024, 2048)
+_BATCHES_ON_GPU = (64,)  # besides
 _SMALL_SIZE = 64  # where batches of 32 and a thousand evaluations can be waited for
 _MODERATE, _MANY = 25, 100  # evaluations that can be waited for at SIZE
-_SENSORS = {8: "wv3", 4: "qb"}
+SENSORS = {8: "wv3", 4: "qb"}
 _ONE_PASS = (KSDIFF, NO_PRIOR, "fusionnet", f"{SMALL}, DDIM-1")
 # Four bands are timed for the plot of quality against time: only what is scored there.
 _SCORED = (KSDIFF, FEATURES, "fusionnet", SMALL)
@@ -63,7 +58,7 @@ class Tile:
             torch.from_numpy(image.astype("float32")).expand(batch, -1, -1, -1).to(device)
             for image in (pan, ms)
         )
-        self.gains = sensor_for(_SENSORS[bands], bands, RATIO).ms_gains
+        self.gains = sensor_for(SENSORS[bands], bands, RATIO).ms_gains
         self.statistics = SceneStatistics.of(self.pan[0], self.ms[0])
         self.inputs = self.prepare()
 
@@ -190,73 +185,16 @@ def growth(device: str, budget: float) -> list[dict]:
 
 
 def batch(device: str, budget: float) -> list[dict]:
-    """Batches of 64 x 64 images, each with a prior of its own."""
+    """Batches of images, each with a prior of its own: 64 x 64, on a GPU 256 x 256."""
     chosen = [c for c in contenders(networks(device), device) if c.name in _ONE_PASS]
+    size, counts = _SMALL_SIZE, BATCHES
+    if device == "cuda":
+        size, counts = SIZE, (*BATCHES, *_BATCHES_ON_GPU)
     rows = []
-    for count in BATCHES:
-        calls = _calls(chosen, Tile(_SMALL_SIZE, count, device).inputs)
-        rows += _rows(calls, budget / len(BATCHES), _SMALL_SIZE, count)
+    for count in counts:
+        calls = _calls(chosen, Tile(size, count, device).inputs)
+        rows += _rows(calls, budget / len(counts), size, count)
     return rows
-
-
-class Clocked(nn.Module):
-    """A KSDiff that adds up the seconds its two halves take: the prior, and the network."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model, self.config = model, model.config
-        self.seconds = {"prior": 0.0, "network": 0.0}
-
-    def estimate_kernels(self, *arguments, **options):
-        return self._timed("prior", self.model.estimate_kernels, *arguments, **options)
-
-    def fuse(self, *arguments) -> Tensor:
-        return self._timed("network", self.model.fuse, *arguments)
-
-    def _timed(self, half: str, call: Callable, *arguments, **options):
-        began = synchronised_time()
-        result = call(*arguments, **options)
-        self.seconds[half] += synchronised_time() - began
-        return result
-
-
-def scene(device: str, budget: float) -> list[dict]:
-    """Whole scenes through `ksdiff.Sharpener`, and what prior and network take of that.
-
-    All sizes in turn until the budget is spent, at least once; then the peak memory of each.
-    """
-    model = Clocked(load_weights(WEIGHTS[BANDS])[0])
-    sharpener = Sharpener(model, sensor=_SENSORS[BANDS], device=device)
-    images = {size: Tile(size, 1, "cpu") for size in SCENES}
-    calls = {
-        size: lambda tile=tile: sharpener.sharpen(tile.pan[0], tile.ms[0])
-        for size, tile in images.items()
-    }
-    calls[SCENES[0]]()
-    times = {size: {"whole": [], "prior": [], "network": []} for size in SCENES}
-    began = time.perf_counter()
-    while True:
-        for size, call in calls.items():
-            model.seconds = dict.fromkeys(model.seconds, 0.0)
-            times[size]["whole"].append(seconds_of(call))
-            for half, seconds in model.seconds.items():
-                times[size][half].append(seconds)
-        if time.perf_counter() - began > budget:
-            break
-    return [
-        {
-            "name": name,
-            "mode": EAGER,
-            "size": size,
-            "batch": 1,
-            "bands": BANDS,
-            **summary(seconds),
-            "peak_bytes": peak if name == "whole" else None,
-        }
-        for size, call in calls.items()
-        for peak in [peak_bytes(call, device, min(times[size]["whole"]))]
-        for name, seconds in times[size].items()
-    ]
 
 
 def memory(device: str, budget: float) -> list[dict]:
@@ -300,6 +238,4 @@ def _rows(calls: _Calls, budget: float, size: int, batch: int, bands: int = BAND
     ]
 
 
-SECTIONS = {
-    section.__name__: section for section in (cost, latency, long, growth, batch, scene, memory)
-}
+SECTIONS = {section.__name__: section for section in (cost, latency, long, growth, batch, memory)}

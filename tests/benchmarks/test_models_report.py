@@ -13,7 +13,17 @@ from torch._dynamo.exc import TorchDynamoException
 pytest.importorskip("diffusers", reason="the baseline's schedulers; pip install '.[test]'")
 
 from benchmarks.models import __main__ as command
-from benchmarks.models import analysis, claims, measure, plots, quality, report, results, speed
+from benchmarks.models import (
+    analysis,
+    claims,
+    measure,
+    plots,
+    quality,
+    report,
+    results,
+    scenes,
+    speed,
+)
 from benchmarks.models import train as training
 from benchmarks.models.contenders import MODES, contenders
 from benchmarks.models.names import (
@@ -248,8 +258,8 @@ def test_without_a_compiler_the_other_modes_are_measured(monkeypatch, capsys, in
 
 
 def test_a_whole_scene_is_timed_with_its_halves_and_its_peak(monkeypatch):
-    monkeypatch.setattr(speed, "SCENES", (64, 128))
-    rows = speed.scene("cpu", 0.0)
+    monkeypatch.setattr(scenes, "SCENES", (64, 128))
+    rows = scenes.scene("cpu", 0.0)
     table = {(row["size"], row["name"]): row for row in rows}
     assert set(table) == {(s, n) for s in (64, 128) for n in ("whole", "prior", "network")}
     for size in (64, 128):
@@ -257,6 +267,7 @@ def test_a_whole_scene_is_timed_with_its_halves_and_its_peak(monkeypatch):
         halves = table[size, "prior"]["median"] + table[size, "network"]["median"]
         assert 0 < halves < whole["median"]
         assert whole["peak_bytes"] is None or whole["peak_bytes"] > 0
+        assert whole["pixels_seen"] == size**2  # one window is enough
 
 
 def measured() -> dict:
@@ -281,9 +292,10 @@ def measured() -> dict:
             entry | {"bands": bands, "trained_steps": 7} | dict(zip(INDEXES, values, strict=True))
         )
 
-    def whole(size, seconds):
+    def whole(size, seconds, seen):
         halves = (("whole", 1.0), ("prior", 0.25), ("network", 0.5))
-        return [row(n, share * seconds, size) | {"peak_bytes": 2**25} for n, share in halves]
+        facts = {"peak_bytes": 2**25, "pixels_seen": seen * size**2}
+        return [row(name, share * seconds, size) | facts for name, share in halves]
 
     tables = {
         "cost": cost,
@@ -303,7 +315,7 @@ def measured() -> dict:
         ],
         "long": [row(KSDIFF, 0.3), row(thousand, 50.0), row(KSDIFF, 0.1, 64)],
         "growth": [row(KSDIFF, 0.1), row(KSDIFF, 0.4, 512)],
-        "scene": [*whole(256, 1.0), *whole(1024, 8.0), *whole(2048, 20.0)],
+        "scene": [*whole(256, 1.0, 1), *whole(1024, 8.0, 1.2), *whole(2048, 20.0, 1.5)],
         "batch": [row(KSDIFF, 0.1, 64), row(KSDIFF, 0.2, 64) | {"batch": 2}],
         "memory": [{"name": KSDIFF, "size": 1024, "batch": 1, "peak_bytes": 2**25}],
         "quality": [
@@ -373,11 +385,21 @@ def test_the_claims_follow_from_the_numbers():
     assert "ERGAS is reached by pixel U-Net, matched, DDIM-1 in 0.50 times its time." in said
 
 
-def test_the_cost_of_a_scene_is_split_into_what_is_paid_once_and_by_the_pixel():
+def test_the_text_on_scenes_tells_windows_and_prior_apart():
     text = claims.scene_text(analysis.Results(measured()))
-    # 1 s for 0.066 megapixels, 20 s for 4.19; 12 s more for 3.15 more.
+    # 1 s for 0.066 megapixels, 20 s for 4.19; there the network sees half as much again.
     assert "varies by 220 % through the whole `Sharpener`" in text
-    assert "a further megapixel costs 3.81 s, and 4.00 s are paid once" in text
+    assert "the windows see 1.50 times the scene at 2048², 1.00 times at 256²" in text
+    assert "3.81 s/Mpx at 256², 1.19 at 2048², where it takes 5 s once" in text
+    assert "everything else 3.58 s per megapixel" in text
+
+
+def test_an_affine_fit_finds_what_is_paid_once_and_what_by_the_pixel():
+    assert analysis.affine([1, 2, 10], [3.5, 4, 8]) == pytest.approx((3, 0.5))
+    assert analysis.spread([2, 3, 2.5]) == pytest.approx(0.5)
+    text = claims.growth_text(analysis.Results(measured()))  # 0.1 s at 256², 0.4 s at 512²
+    assert "takes 0 ms whatever the size and 1.53 s per megapixel" in text
+    assert "from 256² on, its time per megapixel varies by 0 %" in text
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads Linux's /proc")
