@@ -198,7 +198,8 @@ class Results:
 
 def machine_text(found: Results) -> str:
     machine = found.machine
-    where = machine.get("gpu") or f"{machine['cpu']}, {machine['threads']} threads"
+    threads = f"{machine['threads']} thread{'s' * (machine['threads'] > 1)}"
+    where = machine.get("gpu") or f"{machine['cpu']}, {threads}"
     return (
         f"{where}; PyTorch {machine['torch']}, KSDiff {machine['ksdiff']}, {machine['date'][:10]}"
     )

@@ -29,11 +29,17 @@ def quality_text(found: Results) -> str:
     for bands in found.scored:
         rows = found.judged(bands)
         scenes = {row["scene"]: "×".join(map(str, row["size"])) for row in rows}
+        # Every network by its family's name: samplers and latent steps are the same weights.
         steps = {found.family(row["name"]): row["trained_steps"] for row in rows}
-        trained = [f"{name} {count}" for name, count in steps.items() if count and name != PIPELINE]
+        trained = {
+            name: steps[name]
+            for name in dict.fromkeys(row["family"] for row in found.cost.values())
+            if steps.get(name)
+        }
         parts.append(
             f"{bands} bands: {', '.join(f'{name} ({size})' for name, size in scenes.items())}; "
-            f"training steps of 8 crops: {', '.join(trained)}."
+            "training steps of 8 crops: "
+            f"{', '.join(f'{name} {count}' for name, count in trained.items())}."
         )
     return (
         "Scores are means over the validation scenes with truth and over three seeds (one for more "
@@ -58,7 +64,7 @@ def claims(found: Results) -> list[str]:
         *(_headline_claim(found, bands) for bands in found.scored if found.headline(bands)),
         *_sampler_claims(found),
         *_speed_claims(found),
-        *(_pareto_claim(found, bands) for bands in found.scored),
+        *(_pareto_claim(found, bands) for bands in found.scored if found.points(bands)),
     ]
 
 
@@ -142,7 +148,7 @@ def _pareto_claim(found: Results, bands: int) -> str:
     """Who is on the front; and what a pixel-space sampler pays for ksdiff-s's ERGAS, if it can."""
     points = found.points(bands)
     front = pareto(points)
-    text = f"{bands} bands: on the Pareto front of ERGAS and time are {', '.join(front) or 'none'}"
+    text = f"{bands} bands: on the Pareto front of ERGAS and time are {', '.join(front)}"
     samplers = {name: point for name, point in points.items() if name.startswith(f"{SMALL}, ")}
     if KSDIFF not in points or not samplers:
         return f"{text}; no pixel-space sampler is scored."
