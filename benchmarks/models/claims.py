@@ -125,7 +125,7 @@ def _speed_claims(found: Results) -> list[str]:
         )
         if parts:
             share = 1 - parts["network"] / sum(parts.values())
-            text += f"; its prior is {100 * share:.0f} % of that (wanted: at most 30 %)"
+            text += f"; its prior is {100 * share:.0f} % of its eager time (wanted: at most 30 %)"
         lines.append(f"{text}.")
     if found.fastest(UNFOLD) and found.fastest("lagnet"):
         ratio = _eager(found, UNFOLD) / _eager(found, "lagnet")

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Hashable, Mapping
 
 from benchmarks.machine import synchronised_time
+from ksdiff.errors import KSDiffError
 
 _MOST_ROUNDS = 25
 # Seconds: a longer first call tells what the call lasts; a still longer one is not repeated.
@@ -59,6 +60,11 @@ def peak_memory(prepare: str, measured: str, device: str) -> int:
     load = "from benchmarks.memory import resident_bytes"
     program = f"{load}\n{prepare}\nstart = {read}\n{measured}\nprint({read} - start)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    if done.returncode < 0:
+        raise KSDiffError(
+            f"a run to measure memory was killed by signal {-done.returncode}; there may be too "
+            "little memory"
+        )
     if done.returncode:
         raise RuntimeError(f"a run to measure memory failed:\n{done.stderr}")
     return int(done.stdout.split()[-1])

@@ -41,8 +41,8 @@ def quality(device: str, budget: float) -> list[dict]:
     rows = [row for bands in WEIGHTS for row in _of_bands(bands, device)]
     if not rows:
         raise KSDiffError(
-            "no validation scenes with truth; python -m benchmarks.models quality finds them in "
-            "val/ of the folder that KSDIFF_DATA=DIR names"
+            "no validation scenes with truth; name the folder that has them in val/ with "
+            "KSDIFF_DATA=DIR"
         )
     return rows
 

@@ -53,7 +53,7 @@ def main_table(found: Results, short: bool = False) -> str:
                 f"{cost['parameters'] / 1e6:.2f} M",
                 f"{cost['flops'] / 1e9:,.1f}",
                 duration(timed["median"]),
-                f"{ratio:.2f}×" if ratio else "",
+                f"{ratio:,.{0 if ratio >= 100 else 2}f}×" if ratio else "",
                 timed["mode"],
                 *(indexes(found.scores[bands].get(name)) for bands in found.scored),
             ]

@@ -157,6 +157,30 @@ def test_missing_scenes_skip_the_section_with_what_to_do(monkeypatch, capsys, tm
     assert not (tmp_path / "r.json").exists()
 
 
+@pytest.mark.parametrize(
+    "program, known",
+    [("import os; os.kill(os.getpid(), 9)", KSDiffError), ("1 / 0", RuntimeError)],
+)
+def test_a_program_that_fails_is_told_from_one_that_is_killed(program, known):
+    with pytest.raises(known, match="run to measure memory"):
+        measure.peak_memory("", program, "cpu")
+
+
+def test_too_little_memory_skips_a_section_and_other_failures_do_not(monkeypatch, capsys, tmp_path):
+    def failing(device, budget):
+        torch.empty(2**60, dtype=torch.uint8)
+
+    monkeypatch.setattr("sys.argv", ["m", "growth", "--json", str(tmp_path / "r.json")])
+    monkeypatch.setattr(command, "describe", lambda device: MACHINE)
+    monkeypatch.setattr(command, "SECTIONS", {"growth": failing})
+    assert command.main() == 1
+    said = capsys.readouterr().out
+    assert "growth: skipped" in said and "python -m benchmarks.models growth" in said
+    monkeypatch.setattr(command, "SECTIONS", {"growth": lambda *_: torch.ones(2) @ torch.ones(3)})
+    with pytest.raises(RuntimeError):
+        command.main()
+
+
 def test_a_section_that_could_not_stand_in_the_file_is_not_even_measured(
     monkeypatch, capsys, tmp_path
 ):
@@ -354,7 +378,7 @@ def test_the_page_names_the_headline_the_ratios_the_scenes_and_the_training(tmp_
     text = report.page(found)
     one = f"**{SMALL}, DDIM-1** (headline) | 256² | 1 | 0.50 M | 3.0 | 300 ms | 3.00× | bf16"
     assert one in text
-    assert "50 s | 166.67× | eager" in text
+    assert "50 s | 167× | eager" in text
     assert f"**{KSDIFF}** | 256² | 1 | 0.50 M | 3.0 | 100 ms | 1.00× | compiled" in text
     assert "town (9×9)" in text and "steps of 8 crops: ksdiff-s 7, pixel U-Net, matched 7." in text
     assert f"| {PIPELINE} |" in text and "1.50 / 2.50 / 0.950" in text
