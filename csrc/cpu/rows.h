@@ -5,6 +5,8 @@
 
 #include <cstdint>
 
+#include "tucker_rows.h"
+
 namespace ksdiff_ops::cpu {
 
 // Rows handed to these functions may be read and written up to the next multiple of this many
@@ -134,6 +136,7 @@ struct Rows {
   void (*filter)(const Filter<Real>&);
   void (*filter_gradient)(const FilterGradient<Real>&);
   int product_lanes;  // of a vector
+  TuckerRows<Real> tucker;
 };
 
 enum class Storage { float32, float64, float16, bfloat16 };

@@ -4,32 +4,14 @@
 // that needs the wider instruction set.
 #include <stdint.h>
 
+#include "tucker_rows_kernels.h"
+#include "vectors.h"
+
 #if defined(__F16C__)
 #include <immintrin.h>
 #endif
 
 namespace ksdiff_ops::cpu::KSDIFF_INSTRUCTION_SET {
-
-template <typename Real>
-struct VectorOf {
-  typedef Real type __attribute__((vector_size(KSDIFF_VECTOR_BYTES)));
-  static constexpr int lanes = KSDIFF_VECTOR_BYTES / sizeof(Real);
-};
-
-template <typename Real>
-using Vector = typename VectorOf<Real>::type;
-
-template <typename Real>
-inline Vector<Real> load(const Real* source) {
-  Vector<Real> value;
-  __builtin_memcpy(&value, source, sizeof value);
-  return value;
-}
-
-template <typename Real>
-inline void store(Real* target, Vector<Real> value) {
-  __builtin_memcpy(target, &value, sizeof value);
-}
 
 // `kLanes` x `kVectors` accumulators stay in registers through the whole sum.
 template <typename Real, int kLanes, int kVectors>
@@ -393,7 +375,7 @@ template <typename Real>
 constexpr Rows<Real> table() {
   return {contract<Real>,      mix<Real>,         multiply<Real>, matmul<Real>,
           scale_patches<Real>, sum_patches<Real>, filter<Real>,   filter_gradient<Real>,
-          VectorOf<Real>::lanes};
+          VectorOf<Real>::lanes, tucker_table<Real>()};
 }
 
 extern const InstructionSet instruction_set;

@@ -11,8 +11,8 @@ import ksdiff_ops
 from ksdiff_ops import adaptive_conv2d, dynamic_conv, lowrank_dynamic_conv, tucker_kernel
 
 
-def _tucker(core, *factors, backend):
-    return tucker_kernel(core, factors, backend=backend)
+def _tucker(core, u1, u2, u3, u4, base=None, *, backend):
+    return tucker_kernel(core, (u1, u2, u3, u4), base, backend=backend)
 
 
 def _check_operators(dtype: torch.dtype) -> None:
@@ -20,11 +20,13 @@ def _check_operators(dtype: torch.dtype) -> None:
         return torch.randn(shape, dtype=dtype, requires_grad=True)
 
     factors = random(2, 9, 3), random(2, 5, 2), random(2, 3, 2), random(2, 3, 1)
+    pointwise = random(2, 23, 5), random(2, 19, 4), random(2, 1, 1), random(2, 1, 1)
     for operator, *inputs in (
         (dynamic_conv, random(2, 6, 9, 37), random(2, 1, 5, 3, 9, 37)),
         (lowrank_dynamic_conv, random(2, 6, 9, 37), random(2, 2, 3, 9, 37), random(2, 2, 3, 3, 5)),
         (adaptive_conv2d, random(2, 6, 9, 37), random(2, 5, 3, 9, 37), random(7, 6, 5, 3)),
         (_tucker, random(2, 3, 2, 2, 1), *factors),
+        (_tucker, random(2, 5, 4, 1, 1), *pointwise, random(23, 19, 1, 1)),
     ):
         results = []
         for backend in ("cpu", "reference"):

@@ -34,6 +34,8 @@ def tensors(batch, ranks, sizes, dtype=torch.float32, base=True):
         (3, (4, 3, 2, 1), (5, 7, 3, 5)),
         (2, (1, 1, 1, 1), (1, 1, 1, 1)),
         (2, (2, 5, 4, 3), (65, 3, 1, 2)),
+        (2, (6, 5, 2, 3), (150, 19, 1, 1)),
+        (2, (5, 3, 4, 2), (35, 1, 7, 7)),
     ],
 )
 def test_shapes_and_dtypes(dtype, base, batch, ranks, sizes):
@@ -69,6 +71,20 @@ def test_ones_leave_the_base_kernel_as_it_is():
     factors = [torch.ones(2, size, 1) for size in sizes]
     got = tucker_kernel(torch.ones(2, 1, 1, 1, 1), factors, base)
     assert torch.equal(got, base.expand(2, -1, -1, -1, -1))
+
+
+@pytest.mark.parametrize("sizes", [(9, 7, 3, 3), (9, 21, 1, 1), (9, 2, 3, 1)])
+def test_an_infinite_gradient_spoils_only_what_depends_on_it(sizes):
+    inputs = [t.requires_grad_() for t in tensors(2, (3, 2, 2, 2), sizes)]
+    for place in ((0, 0), (1, 4), (1, -1)):
+        upstream = torch.randn(2, *sizes)
+        upstream.flatten(2)[(*place, -2)] = torch.inf
+        mine, theirs = (
+            torch.autograd.grad(operator(*inputs, backend=backend), inputs, upstream)
+            for backend in ("cpu", "reference")
+        )
+        for got, expected in zip(mine, theirs, strict=True):
+            assert torch.equal(got.isfinite(), expected.isfinite())
 
 
 def test_same_bits_for_every_number_of_threads():
