@@ -5,7 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ksdiff_ops import arguments, autocast, backends
+from ksdiff_ops import arguments, autocast, backends, gradients
 from ksdiff_ops.arguments import Pair
 
 
@@ -102,13 +102,13 @@ def register(namespace: str, library: torch.library.Library) -> None:
     ops = getattr(torch.ops, namespace)
 
     def forward(x, weight, like, window):
-        return ops.batched_conv2d(x, weight, like.shape[2:], *window)
+        return ops.batched_conv2d.default(x, weight, like.shape[2:], *window)
 
     def grad_input(grad, weight, like, window):
-        return ops.batched_conv2d_grad_input(grad, weight, like.shape[2:], *window)
+        return ops.batched_conv2d_grad_input.default(grad, weight, like.shape[2:], *window)
 
     def grad_weight(grad, x, like, window):
-        return ops.batched_conv2d_grad_weight(grad, x, like.shape[3:], *window)
+        return ops.batched_conv2d_grad_weight.default(grad, x, like.shape[3:], *window)
 
     def fake_forward(x, weight, size, stride, padding, dilation, groups):
         y = x.new_empty((x.shape[0], weight.shape[1], *size))
@@ -159,4 +159,5 @@ def register(namespace: str, library: torch.library.Library) -> None:
     ):
         qualified = f"{namespace}::batched_conv2d{suffix}"
         torch.library.register_fake(qualified, fake, lib=library)
-        torch.library.register_autograd(qualified, backward, setup_context=save, lib=library)
+        operator = getattr(ops, f"batched_conv2d{suffix}").default
+        gradients.register(library, operator, backward, save)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ksdiff_ops import arguments, autocast, backends
+from ksdiff_ops import arguments, autocast, backends, gradients
 
 _FACTOR_LAYOUTS = ("[B, Cout, r1]", "[B, Cin, r2]", "[B, kh, r3]", "[B, kw, r4]")
 
@@ -73,6 +73,7 @@ def register(namespace: str, library: torch.library.Library) -> None:
     directions h, is the sum over slots of the same derivatives with the slot replaced by its h.
     """
     ops = getattr(torch.ops, namespace)
+    forward, backward = ops.tucker_kernel.default, ops.tucker_kernel_backward.default
 
     def fake_forward(core, u1, u2, u3, u4, base):
         return core.new_empty((core.shape[0], *(u.shape[1] for u in (u1, u2, u3, u4))))
@@ -84,29 +85,21 @@ def register(namespace: str, library: torch.library.Library) -> None:
             if s is not None
         ]
 
-    def save_forward(ctx, inputs, output):
+    def save(ctx, inputs, output):
         ctx.save_for_backward(*inputs)
 
     def backward_of_forward(ctx, grad):
         slots = ctx.saved_tensors
-        grads = ops.tucker_kernel_backward(grad, *slots)
+        grads = backward(grad, *slots)
         return (*grads, None) if slots[-1] is None else tuple(grads)
 
-    def save_backward(ctx, inputs, output):
-        ctx.save_for_backward(*inputs)
-
-    def backward_of_backward(ctx, directions):
+    def backward_of_backward(ctx, *directions):
         grad, *slots = ctx.saved_tensors
         sums: list[Tensor | None] = [None] * (len(slots) + 1)
         for index, direction in enumerate(directions):
-            if direction is None:
-                continue
             replaced = list(slots)
             replaced[index] = direction
-            parts = [
-                ops.tucker_kernel(*replaced),
-                *ops.tucker_kernel_backward(grad, *replaced),
-            ]
+            parts = [forward(*replaced), *backward(grad, *replaced)]
             # The form is linear in the slot that was replaced, so it has no part of its own.
             parts[index + 1] = None
             for slot, part in enumerate(parts):
@@ -116,15 +109,5 @@ def register(namespace: str, library: torch.library.Library) -> None:
 
     torch.library.register_fake(f"{namespace}::tucker_kernel", fake_forward, lib=library)
     torch.library.register_fake(f"{namespace}::tucker_kernel_backward", fake_backward, lib=library)
-    torch.library.register_autograd(
-        f"{namespace}::tucker_kernel",
-        backward_of_forward,
-        setup_context=save_forward,
-        lib=library,
-    )
-    torch.library.register_autograd(
-        f"{namespace}::tucker_kernel_backward",
-        backward_of_backward,
-        setup_context=save_backward,
-        lib=library,
-    )
+    gradients.register(library, forward, backward_of_forward, save)
+    gradients.register(library, backward, backward_of_backward, save)
