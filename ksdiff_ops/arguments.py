@@ -40,26 +40,21 @@ def require_tensor(name: str, value: object, layout: str) -> None:
 
 def require_shape(name: str, value: Tensor, layout: str, expected: tuple[int, ...]) -> None:
     """Raises unless `value` has exactly the sizes of `expected`."""
-    for size, wanted in zip(value.shape, expected, strict=True):
-        if size != wanted:
-            wanted_text = "[" + ", ".join(str(part) for part in expected) + "]"
-            raise ValueError(
-                f"{name}: expected {layout} = {wanted_text}, got shape {shape_text(value)}"
-            )
+    if value.shape != expected:
+        wanted = "[" + ", ".join(str(part) for part in expected) + "]"
+        raise ValueError(f"{name}: expected {layout} = {wanted}, got shape {shape_text(value)}")
 
 
 def require_alike(first: tuple[str, Tensor], *others: tuple[str, Tensor]) -> None:
     """Raises unless all named tensors share one device and one dtype."""
-    lead_name, lead = first
+    lead, device, dtype = first[0], first[1].device, first[1].dtype
     for name, tensor in others:
-        if tensor.device != lead.device:
+        if tensor.device != device:
             raise ValueError(
-                f"{name}: expected the device of {lead_name} ({lead.device}), got {tensor.device}"
+                f"{name}: expected the device of {lead} ({device}), got {tensor.device}"
             )
-        if tensor.dtype != lead.dtype:
-            raise TypeError(
-                f"{name}: expected the dtype of {lead_name} ({lead.dtype}), got {tensor.dtype}"
-            )
+        if tensor.dtype != dtype:
+            raise TypeError(f"{name}: expected the dtype of {lead} ({dtype}), got {tensor.dtype}")
 
 
 def pair(name: str, value: object, least: int) -> Pair:

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ksdiff_ops import arguments, autocast, backends, gradients
 
+_FACTOR_NAMES = ("factors[0]", "factors[1]", "factors[2]", "factors[3]")
 _FACTOR_LAYOUTS = ("[B, Cout, r1]", "[B, Cin, r2]", "[B, kh, r3]", "[B, kw, r4]")
 
 
@@ -42,25 +43,25 @@ def tucker_kernel(
         raise TypeError(f"factors: expected four tensors, got {type(factors).__name__}")
     if len(factors) != 4:
         raise ValueError(f"factors: expected four tensors, got {len(factors)}")
-    for mode, (factor, layout) in enumerate(zip(factors, _FACTOR_LAYOUTS, strict=True)):
-        arguments.require_tensor(f"factors[{mode}]", factor, layout)
-        arguments.require_shape(
-            f"factors[{mode}]",
-            factor,
-            layout,
-            (core.shape[0], factor.shape[1], core.shape[mode + 1]),
-        )
-    if base is not None:
-        arguments.require_tensor("base", base, "[Cout, Cin, kh, kw]")
-        sizes = tuple(factor.shape[1] for factor in factors)
-        arguments.require_shape("base", base, "[Cout, Cin, kh, kw]", sizes)
-        core, base, *factors = autocast.to_float32(core, base, *factors)
-    else:
+    batch, *ranks = core.shape
+    sizes = []
+    for name, factor, layout, rank in zip(
+        _FACTOR_NAMES, factors, _FACTOR_LAYOUTS, ranks, strict=True
+    ):
+        arguments.require_tensor(name, factor, layout)
+        size = factor.shape[1]
+        arguments.require_shape(name, factor, layout, (batch, size, rank))
+        sizes.append(size)
+    if base is None:
         core, *factors = autocast.to_float32(core, *factors)
-    named = [(f"factors[{mode}]", factor) for mode, factor in enumerate(factors)]
-    if base is not None:
-        named.append(("base", base))
-    arguments.require_alike(("core", core), *named)
+        arguments.require_alike(("core", core), *zip(_FACTOR_NAMES, factors, strict=True))
+    else:
+        layout = "[Cout, Cin, kh, kw]"
+        arguments.require_tensor("base", base, layout)
+        arguments.require_shape("base", base, layout, tuple(sizes))
+        core, base, *factors = autocast.to_float32(core, base, *factors)
+        named = zip(_FACTOR_NAMES, factors, strict=True)
+        arguments.require_alike(("core", core), *named, ("base", base))
     operator = backends.operator("tucker_kernel", core.device.type, backend)
     return operator(core, *factors, base)
 
