@@ -4,9 +4,10 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from ksdiff_ops import arguments, autocast, backends, gradients
-from ksdiff_ops.arguments import Pair
+from ksdiff_ops.arguments import Pair, Window
 
 
 def batched_conv2d(
@@ -73,9 +74,30 @@ def batched_conv2d(
         x, weight = autocast.to_low_precision(x, weight)
         arguments.require_alike(("x", x), ("weight", weight))
     window, size = arguments.resolve_window((height, width), (kh, kw), stride, padding, dilation)
-    operator = backends.operator("batched_conv2d", x.device.type, backend)
+    chosen = backends.choose("batched_conv2d", x.device.type, backend)
+    if chosen == "cpu" and _is_plain(x, weight, window, size, groups):
+        kernels = weight.flatten(0, 1).contiguous()
+        return F.conv2d(x, kernels, bias, window.stride, window.padding, window.dilation, groups)
+    operator = backends.operator("batched_conv2d", x.device.type, chosen)
     y = operator(x, weight, size, window.stride, window.padding, window.dilation, groups)
     return y if bias is None else add_bias(y, bias)
+
+
+def _is_plain(x: Tensor, weight: Tensor, window: Window, size: Pair, groups: int) -> bool:
+    """Whether the CPU kernel would hand all of it to one convolution of PyTorch's, with the same
+    padding on both sides: calling that directly saves what an operator of our own costs.
+    """
+    if x.shape[0] != 1 or groups == x.shape[1] or x.numel() == 0 or weight.numel() == 0:
+        return False
+    # Half precision is widened first; other layouts decide the result's.
+    if x.dtype not in (torch.float32, torch.float64) or not x.is_contiguous():
+        return False
+    for axis in range(2):
+        reach = window.dilation[axis] * (weight.shape[3 + axis] - 1) + 1
+        room = x.shape[2 + axis] + 2 * window.padding[axis] - reach
+        if room // window.stride[axis] + 1 != size[axis]:
+            return False
+    return True
 
 
 def add_bias(y: Tensor, bias: Tensor) -> Tensor:

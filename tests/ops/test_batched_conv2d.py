@@ -5,6 +5,7 @@ from functools import partial
 import pytest
 import torch
 from ops_accuracy import assert_as_accurate_as_pytorch, with_gradients
+from torch.autograd import gradcheck, gradgradcheck
 from torch.nn import functional as F
 
 from ksdiff_ops import batched_conv2d
@@ -50,10 +51,11 @@ WINDOWS = {
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("channels", [DEPTHWISE, DENSE, POINTWISE])
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_forms_layouts_and_dtypes(dtype, channels, memory_format, window):
+@pytest.mark.parametrize("batch", [1, 2])
+def test_forms_layouts_and_dtypes(batch, dtype, channels, memory_format, window):
     into, out, groups = channels
     kernel = (1, 1) if channels is POINTWISE else (3, 4)
-    x, weight = tensors(2, (into, out), groups, (33, 35), kernel, dtype)
+    x, weight = tensors(batch, (into, out), groups, (33, 35), kernel, dtype)
     operator = partial(batched_conv2d, groups=groups, **window)
 
     def convolve(x, weight, backend):
@@ -88,6 +90,17 @@ def test_one_kernel_for_all_samples_is_an_ordinary_convolution(channels):
     torch.testing.assert_close(
         torch.autograd.grad(got, weight, upstream), torch.autograd.grad(expected, weight, upstream)
     )
+
+
+@pytest.mark.parametrize("kernel", [(3, 3), (3, 4)])
+def test_one_sample_has_second_gradients_and_keeps_its_layout(kernel):
+    x, weight = tensors(1, (4, 6), 2, (5, 4), kernel, torch.float64)
+    weight = weight.movedim(1, -1).contiguous().movedim(-1, 1)
+    bias = torch.randn(6, dtype=torch.float64)
+    inputs = [t.requires_grad_() for t in (x, weight, bias)]
+    assert batched_conv2d(*inputs, groups=2).is_contiguous()
+    assert gradcheck(partial(batched_conv2d, groups=2), inputs)
+    assert gradgradcheck(partial(batched_conv2d, groups=2), inputs)
 
 
 def test_same_bits_of_depthwise_kernels_for_every_number_of_threads():
