@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from ksdiff_ops import arguments, autocast, backends
+from ksdiff_ops import arguments, autocast, backends, gradients
 from ksdiff_ops.batched_conv2d import add_bias
 
 
@@ -149,4 +149,5 @@ def register(namespace: str, library: torch.library.Library) -> None:
     ):
         qualified = f"{namespace}::adaptive_conv2d{suffix}"
         torch.library.register_fake(qualified, fake, lib=library)
-        torch.library.register_autograd(qualified, backward, setup_context=save, lib=library)
+        operator = getattr(ops, f"adaptive_conv2d{suffix}").default
+        gradients.register(library, operator, backward, save)

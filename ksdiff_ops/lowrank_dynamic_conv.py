@@ -5,7 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ksdiff_ops import arguments, autocast, backends
+from ksdiff_ops import arguments, autocast, backends, gradients
 from ksdiff_ops.arguments import Pair
 
 
@@ -148,4 +148,5 @@ def register(namespace: str, library: torch.library.Library) -> None:
     ):
         qualified = f"{namespace}::lowrank_dynamic_conv{suffix}"
         torch.library.register_fake(qualified, fake, lib=library)
-        torch.library.register_autograd(qualified, backward, setup_context=save_three, lib=library)
+        operator = getattr(ops, f"lowrank_dynamic_conv{suffix}").default
+        gradients.register(library, operator, backward, save_three)

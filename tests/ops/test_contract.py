@@ -5,7 +5,7 @@ from functools import partial
 
 import pytest
 import torch
-from torch.autograd import gradcheck, gradgradcheck
+from torch.autograd import forward_ad, gradcheck, gradgradcheck
 
 import ksdiff_ops
 from ksdiff_ops import (
@@ -86,6 +86,13 @@ def test_third_gradients_exist(case):
         gradient = torch.autograd.grad(value, inputs[0], create_graph=True)[0]
         value = gradient.square().sum()
     assert value.isfinite()
+
+
+@every_case
+def test_forward_mode_is_refused_instead_of_giving_zeros(case):
+    operator, inputs = case()
+    with forward_ad.dual_level(), pytest.raises(RuntimeError, match="jvp"):
+        operator(forward_ad.make_dual(inputs[0], torch.ones_like(inputs[0])), *inputs[1:])
 
 
 LOW_LEVEL = {
