@@ -50,6 +50,38 @@ class PatchConv2d(nn.Conv2d):
         return F.conv2d(x, kernel, self.bias, stride=side, padding=padding)
 
 
+class UnpatchConv2d(nn.Conv2d):
+    """F.pixel_shuffle of a pointwise convolution: x [B, C_in, h, w] -> [B, C, side h, side w].
+
+    ``weight`` [side^2 C, C_in, 1, 1] is that of the convolution. The result is contiguous.
+    """
+
+    _ROWS = 16  # measured: what becomes of them stays in the cache until its pixels are placed
+
+    def __init__(self, in_channels: int, channels: int, side: int) -> None:
+        super().__init__(in_channels, side**2 * channels, 1)
+        self.side = side
+
+    def forward(self, x: Tensor) -> Tensor:
+        eager = not torch.is_grad_enabled() and not torch.compiler.is_compiling()
+        if eager and x.device.type == "cpu" and x.dtype == self.weight.dtype:
+            return self._by_rows(x)
+        return from_patches(super().forward(x), self.side)
+
+    def _by_rows(self, x: Tensor) -> Tensor:
+        side, (batch, _, height, width) = self.side, x.shape
+        weight, bias = self.weight.flatten(1), self.bias[:, None]
+        out = x.new_empty(batch, len(bias) // side**2, height, side, width, side)
+        for image, pixels in zip(out, x, strict=True):
+            for top in range(0, height, self._ROWS):
+                rows = slice(top, top + self._ROWS)
+                planes = torch.addmm(bias, weight, pixels[:, rows].flatten(1))
+                planes = planes.unflatten(1, (-1, width)).unflatten(0, (-1, side, side))
+                for column in range(side):
+                    image[:, rows, ..., column] = planes[:, :, column].transpose(1, 2)
+        return out.flatten(4).flatten(2, 3)
+
+
 def from_patches(x: Tensor, side: int) -> Tensor:
     """x [B, side^2 C, h, w] -> [B, C, side h, side w], contiguous.
 

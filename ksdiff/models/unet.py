@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ksdiff.models.kernels import ModulatedConv2d
-from ksdiff.models.layers import ChannelNorm, PatchConv2d, from_patches
+from ksdiff.models.layers import ChannelNorm, PatchConv2d, UnpatchConv2d
 
 _PATCH = 2  # PAN pixels per side of a pixel of the first level
 
@@ -57,7 +57,7 @@ class PanNeXtU(nn.Module):
             _stage(width, depth, expansion)
             for width, depth in zip(widths[:-1], depths[:-1], strict=True)
         )
-        self.head = nn.Conv2d(widths[0], _PATCH**2 * out_channels, 1)
+        self.head = UnpatchConv2d(widths[0], out_channels, _PATCH)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
 
@@ -85,7 +85,7 @@ class PanNeXtU(nn.Module):
             x = self.up[level](x) + skips[level]
             for block in self.decoder[level]:
                 x = block(x, remaining)
-        return from_patches(self.head(x), _PATCH)
+        return self.head(x)
 
 
 def _stage(width: int, depth: int, expansion: int) -> nn.ModuleList:

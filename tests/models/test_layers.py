@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ksdiff.models.layers import PatchConv2d, from_patches
+from ksdiff.models.layers import PatchConv2d, UnpatchConv2d, from_patches
 
 layouts = pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 
@@ -27,6 +27,31 @@ def test_patch_convolution_is_a_convolution_of_the_unshuffled_image(side, size, 
         strict=True,
     ):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+@layouts
+@pytest.mark.parametrize("side", [1, 2, 3])
+@pytest.mark.parametrize("height", [1, 5, 16, 37])
+def test_unpatching_shuffles_what_the_convolution_gives_with_gradients_or_without(
+    side, height, layout
+):
+    torch.manual_seed(0)
+    layer = UnpatchConv2d(6, 5, side)
+    peer = nn.Conv2d(6, 5 * side**2, 1)
+    peer.load_state_dict(layer.state_dict())
+    x = torch.rand(2, 6, height, 7).to(memory_format=layout)
+    expected = F.pixel_shuffle(peer(x), side)
+    torch.testing.assert_close(layer(x), expected)
+    with torch.inference_mode():
+        without = layer(x)
+    torch.testing.assert_close(without, expected)
+    assert without.is_contiguous()
+
+
+def test_unpatching_obeys_autocast():
+    layer, x = UnpatchConv2d(6, 5, 2), torch.rand(1, 6, 8, 8, dtype=torch.bfloat16)
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        assert layer(x).dtype == torch.bfloat16
 
 
 @layouts
