@@ -47,8 +47,7 @@ Tensor forward(const Tensor& x, const Tensor& weight, Sizes stride, Sizes paddin
   check_size("weight", weight, 0, x.size(0));
   const Numbers numbers = numbers_of(x);
   const Tensor image = torch::stable::contiguous(x), kernels = torch::stable::contiguous(weight);
-  Tensor out = torch::stable::new_empty(
-      x, Sizes{shape.batch, x.size(1), shape.out_height, shape.out_width});
+  Tensor out = new_output(x, Sizes{shape.batch, x.size(1), shape.out_height, shape.out_width});
   with_real(numbers, [&](auto real) {
     using Real = decltype(real);
     walk_forward<Real>(shape, window, numbers, image.const_data_ptr(), out.mutable_data_ptr(), [&] {
@@ -70,8 +69,7 @@ Tensor grad_input(const Tensor& grad, const Tensor& weight, Sizes size, Sizes st
   check_size("grad", grad, 3, shape.out_width);
   const Numbers numbers = numbers_of(grad);
   const Tensor from = torch::stable::contiguous(grad), kernels = torch::stable::contiguous(weight);
-  Tensor out = torch::stable::new_empty(
-      grad, Sizes{shape.batch, grad.size(1), shape.height, shape.width});
+  Tensor out = new_output(grad, Sizes{shape.batch, grad.size(1), shape.height, shape.width});
   with_real(numbers, [&](auto real) {
     using Real = decltype(real);
     walk_grad_input<Real>(shape, window, numbers, from.const_data_ptr(), out.mutable_data_ptr(),
@@ -96,8 +94,8 @@ Tensor grad_weight(const Tensor& grad, const Tensor& x, int64_t groups, Sizes ke
                     kernel[0], kernel[1], grad.size(2),       grad.size(3)};
   const Numbers numbers = numbers_of(grad);
   const Tensor from = torch::stable::contiguous(grad), image = torch::stable::contiguous(x);
-  Tensor out = torch::stable::new_empty(grad, Sizes{shape.batch, groups, kernel[0], kernel[1],
-                                                    shape.out_height, shape.out_width});
+  Tensor out = new_output(grad, Sizes{shape.batch, groups, kernel[0], kernel[1],
+                                      shape.out_height, shape.out_width});
   with_real(numbers, [&](auto real) {
     using Real = decltype(real);
     walk_correlate<Real>(shape, window, numbers, from.const_data_ptr(), image.const_data_ptr(),

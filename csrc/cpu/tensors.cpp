@@ -1,5 +1,9 @@
 #include "tensors.h"
 
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
 #include <cstring>
 
 namespace ksdiff_ops::cpu {
@@ -15,6 +19,21 @@ Numbers numbers_of(const Tensor& tensor) {
     default: break;
   }
   STD_TORCH_CHECK(false, "expected float32, float64, float16 or bfloat16 tensors");
+}
+
+Tensor new_output(const Tensor& like, const Sizes& sizes) {
+  Tensor output = torch::stable::new_empty(like, sizes);
+#if defined(__linux__) && defined(MADV_HUGEPAGE)
+  constexpr uintptr_t page = 2 << 20, least = 4 * page;
+  const uintptr_t begin = reinterpret_cast<uintptr_t>(output.mutable_data_ptr());
+  const uintptr_t bytes = output.numel() * numbers_of(output).bytes();
+  if (bytes >= least) {
+    // Only pages that lie in the tensor; where the system refuses, all stays as it was.
+    const uintptr_t first = (begin + page - 1) / page * page;
+    madvise(reinterpret_cast<void*>(first), (begin + bytes) / page * page - first, MADV_HUGEPAGE);
+  }
+#endif
+  return output;
 }
 
 void load_row(Numbers numbers, const void* data, int64_t index, int64_t count, float* target) {

@@ -79,6 +79,11 @@ struct Numbers {
 
 Numbers numbers_of(const Tensor& tensor);
 
+// As new_empty. Memory fresh from the system is handed out by the page when it is first written,
+// which for a large tensor takes longer than all else: where it can be, it is asked for in large
+// pages.
+Tensor new_output(const Tensor& like, const Sizes& sizes);
+
 // Calls body(float{}) or body(double{}): the type that sums are made in.
 template <class Body>
 void with_real(Numbers numbers, Body&& body) {
