@@ -1,5 +1,6 @@
 // dynamic_conv and its gradients on the CPU: kernels come from memory.
 #include "stored_kernels.h"
+#include "stream_conv.h"
 
 namespace ksdiff_ops::cpu {
 namespace {
@@ -50,6 +51,11 @@ Tensor forward(const Tensor& x, const Tensor& weight, Sizes stride, Sizes paddin
   Tensor out = new_output(x, Sizes{shape.batch, x.size(1), shape.out_height, shape.out_width});
   with_real(numbers, [&](auto real) {
     using Real = decltype(real);
+    if (streams(shape, window, numbers)) {
+      stream_forward<Real>(shape, window, image.const_data_ptr(), kernels.const_data_ptr(),
+                           out.mutable_data_ptr());
+      return;
+    }
     walk_forward<Real>(shape, window, numbers, image.const_data_ptr(), out.mutable_data_ptr(), [&] {
       return StoredKernels<Real>(shape, numbers, kernels.const_data_ptr());
     });
@@ -72,6 +78,11 @@ Tensor grad_input(const Tensor& grad, const Tensor& weight, Sizes size, Sizes st
   Tensor out = new_output(grad, Sizes{shape.batch, grad.size(1), shape.height, shape.width});
   with_real(numbers, [&](auto real) {
     using Real = decltype(real);
+    if (streams(shape, window, numbers)) {
+      stream_grad_input<Real>(shape, window, from.const_data_ptr(), kernels.const_data_ptr(),
+                              out.mutable_data_ptr());
+      return;
+    }
     walk_grad_input<Real>(shape, window, numbers, from.const_data_ptr(), out.mutable_data_ptr(),
                           [&] {
                             return StoredKernels<Real>(shape, numbers, kernels.const_data_ptr());
@@ -98,6 +109,11 @@ Tensor grad_weight(const Tensor& grad, const Tensor& x, int64_t groups, Sizes ke
                                       shape.out_height, shape.out_width});
   with_real(numbers, [&](auto real) {
     using Real = decltype(real);
+    if (streams(shape, window, numbers)) {
+      stream_grad_weight<Real>(shape, window, from.const_data_ptr(), image.const_data_ptr(),
+                               out.mutable_data_ptr());
+      return;
+    }
     walk_correlate<Real>(shape, window, numbers, from.const_data_ptr(), image.const_data_ptr(),
                          [&] {
                            return KernelGradients<Real>(shape, numbers, out.mutable_data_ptr());

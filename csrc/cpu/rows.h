@@ -125,6 +125,24 @@ struct FilterGradient {
   int64_t rows, count, stride;
 };
 
+// out[r][p] = sum over t < terms of left[t][r][p] * right[t][r][p], added to what is there if
+// `add`; exactly `columns` numbers of a row are read and written. Lefts come from memory far away:
+// while left[t] is read, the same places of soon[t], which need not exist, are asked for.
+constexpr int64_t kMostStreams = 9;
+
+template <typename Real>
+struct Streams {
+  const Real* left[kMostStreams];
+  const Real* right[kMostStreams];
+  const Real* soon[kMostStreams];
+  int64_t left_pitch, right_pitch;  // from row to row
+  Real* out;
+  int64_t out_pitch;
+  int terms;
+  int64_t rows, columns;
+  bool add;
+};
+
 template <typename Real>
 struct Rows {
   void (*contract)(const Contraction<Real>&);
@@ -135,6 +153,7 @@ struct Rows {
   void (*sum_patches)(const Patches<Real>&);
   void (*filter)(const Filter<Real>&);
   void (*filter_gradient)(const FilterGradient<Real>&);
+  void (*stream)(const Streams<Real>&);
   int product_lanes;  // of a vector
   TuckerRows<Real> tucker;
 };

@@ -297,6 +297,81 @@ void filter_gradient(const FilterGradient<Real>& f) {
   for (; tap < f.taps; ++tap) filter_gradient_block<Real, 1>(f, tap);
 }
 
+// Some vectors of sums, so many numbers from the streams' starts; `kAhead` asks for `soon`, too.
+template <typename Real, int kTerms, int kVectors, bool kAhead>
+inline void stream_block(const Streams<Real>& s, int64_t left, int64_t right, const Real* out,
+                         Vector<Real>* sums) {
+  constexpr int step = VectorOf<Real>::lanes, line = 64 / sizeof(Real);
+#pragma GCC unroll 8
+  for (int v = 0; v < kVectors; ++v) sums[v] = s.add ? load(out + v * step) : Vector<Real>{};
+#pragma GCC unroll 16
+  for (int t = 0; t < kTerms; ++t) {
+    if (kAhead) {
+#pragma GCC unroll 8
+      for (int p = 0; p < kVectors * step; p += line) {
+        __builtin_prefetch(s.soon[t] + left + p, 0, 2);
+      }
+    }
+#pragma GCC unroll 8
+    for (int v = 0; v < kVectors; ++v) {
+      sums[v] += load(s.left[t] + left + v * step) * load(s.right[t] + right + v * step);
+    }
+  }
+}
+
+template <typename Real, int kTerms>
+inline void stream_terms(const Streams<Real>& s) {
+  constexpr int step = VectorOf<Real>::lanes;
+  constexpr int vectors = 128 / KSDIFF_VECTOR_BYTES;  // two cache lines
+  const int64_t whole = s.columns - s.columns % step;
+  for (int64_t row = 0; row < s.rows; ++row) {
+    const int64_t left = row * s.left_pitch, right = row * s.right_pitch;
+    Real* const out = s.out + row * s.out_pitch;
+    if (whole == 0) {
+      for (int64_t p = 0; p < s.columns; ++p) {
+        Real sum = s.add ? out[p] : Real{};
+#pragma GCC unroll 16
+        for (int t = 0; t < kTerms; ++t) sum += s.left[t][left + p] * s.right[t][right + p];
+        out[p] = sum;
+      }
+      continue;
+    }
+    // The last vector reaches back over the one before: it is summed up before that is stored.
+    const int64_t end = s.columns - step;
+    Vector<Real> sums[vectors], last = {};
+    if (whole < s.columns) {
+      stream_block<Real, kTerms, 1, false>(s, left + end, right + end, out + end, &last);
+    }
+    int64_t p = 0;
+    for (; p + vectors * step <= whole; p += vectors * step) {
+      stream_block<Real, kTerms, vectors, true>(s, left + p, right + p, out + p, sums);
+#pragma GCC unroll 8
+      for (int v = 0; v < vectors; ++v) store(out + p + v * step, sums[v]);
+    }
+    for (; p < whole; p += step) {
+      stream_block<Real, kTerms, 1, true>(s, left + p, right + p, out + p, sums);
+      store(out + p, sums[0]);
+    }
+    if (whole < s.columns) store(out + end, last);
+  }
+}
+
+template <typename Real>
+void stream(const Streams<Real>& s) {
+  switch (s.terms) {
+    case 0: stream_terms<Real, 0>(s); break;
+    case 1: stream_terms<Real, 1>(s); break;
+    case 2: stream_terms<Real, 2>(s); break;
+    case 3: stream_terms<Real, 3>(s); break;
+    case 4: stream_terms<Real, 4>(s); break;
+    case 5: stream_terms<Real, 5>(s); break;
+    case 6: stream_terms<Real, 6>(s); break;
+    case 7: stream_terms<Real, 7>(s); break;
+    case 8: stream_terms<Real, 8>(s); break;
+    default: stream_terms<Real, 9>(s); break;
+  }
+}
+
 inline uint32_t bits_of(float value) {
   uint32_t bits;
   __builtin_memcpy(&bits, &value, sizeof bits);
@@ -375,7 +450,7 @@ template <typename Real>
 constexpr Rows<Real> table() {
   return {contract<Real>,      mix<Real>,         multiply<Real>, matmul<Real>,
           scale_patches<Real>, sum_patches<Real>, filter<Real>,   filter_gradient<Real>,
-          VectorOf<Real>::lanes, tucker_table<Real>()};
+          stream<Real>,        VectorOf<Real>::lanes, tucker_table<Real>()};
 }
 
 extern const InstructionSet instruction_set;

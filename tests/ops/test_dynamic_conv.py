@@ -53,6 +53,39 @@ def test_many_channels_and_rows_take_several_tiles_and_tasks():
     assert_as_accurate_as_pytorch(dynamic_conv, tensors(1, 13, 1, (30, 120), (7, 7)))
 
 
+# With few channels to a kernel, kernels are read in place, a band of rows at a time.
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("channels", [3, 6])
+@pytest.mark.parametrize(
+    ("size", "kernel", "dilation", "padding"),
+    [
+        ((70, 130), (7, 7), 1, "same"),
+        ((40, 16), (11, 2), 1, "same"),
+        ((9, 200), (3, 5), (2, 3), 0),
+        ((5, 33), (3, 3), (4, 1), (9, 12)),
+        ((3, 20), (5, 3), 1, (4, 0)),
+        ((2, 5), (9, 12), 1, "same"),
+        ((1, 1), (3, 3), 1, 1),
+    ],
+)
+def test_kernels_of_their_own_for_one_or_two_channels(
+    dtype, channels, size, kernel, dilation, padding
+):
+    window = {"dilation": dilation, "padding": padding}
+    inputs = tensors(2, channels, 3, size, kernel, dtype, **window)
+    assert_as_accurate_as_pytorch(partial(dynamic_conv, **window), inputs)
+
+
+def test_results_large_enough_for_large_pages():
+    x, weight = tensors(1, 2, 2, (500, 700), (3, 3))
+    assert weight.nbytes > 2**24
+    y, *gradients = with_gradients(dynamic_conv, (x, weight), "cpu")
+    for mine, theirs in zip(
+        (y, *gradients), with_gradients(dynamic_conv, (x, weight), "reference"), strict=True
+    ):
+        torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-4)
+
+
 @settings(deadline=None, max_examples=25)
 @given(data=st.data())
 def test_random_arguments(data):
@@ -121,10 +154,11 @@ def test_infinite_pixels_stay_with_the_outputs_that_read_them():
     assert torch.equal(y.isfinite(), ~spoiled)
 
 
-def test_infinite_kernels_outside_the_image_do_not_spoil_the_gradient():
+@pytest.mark.parametrize("groups", [1, 4])
+def test_infinite_kernels_outside_the_image_do_not_spoil_the_gradient(groups):
     x = torch.randn(1, 4, 6, 20, requires_grad=True)
-    weight = torch.zeros(1, 1, 3, 3, 6, 20)
-    weight[0, 0, 1, 1, 2, 19] = float("inf")
+    weight = torch.zeros(1, groups, 3, 3, 6, 20)
+    weight[0, :, 1, 1, 2, 19] = float("inf")
     grad = torch.autograd.grad(dynamic_conv(x, weight).sum(), x)[0]
     spoiled = torch.zeros(1, 4, 6, 20, dtype=torch.bool)
     spoiled[:, :, 2, 19] = True

@@ -1,0 +1,254 @@
+#include "stream_conv.h"
+
+namespace ksdiff_ops::cpu {
+namespace {
+
+// Long enough to be read at full speed, short enough that sums and what is multiplied stay near
+// while one tap's kernels follow another's.
+constexpr int64_t kReadSpan = 24 * 1024;
+
+// Memory fresh from the system is at its fastest when it is written in one go; what is multiplied
+// stays in the second cache.
+constexpr int64_t kWriteSpan = 256 * 1024;
+
+// Some neighbouring rows of every plane, about `span_bytes` of them, to a band.
+template <typename Real>
+class Bands {
+ public:
+  Bands(int64_t planes, int64_t height, int64_t width, int64_t span_bytes)
+      : planes_(planes), height_(height), width_(width) {
+    const int64_t bytes = height * width * static_cast<int64_t>(sizeof(Real));
+    rows_ = ceil_div(height, std::clamp<int64_t>(ceil_div(bytes, span_bytes), 1,
+                                                 std::max<int64_t>(height, 1)));
+  }
+
+  int64_t rows() const { return rows_; }
+  int64_t per_plane() const { return rows_ == 0 ? 0 : ceil_div(height_, rows_); }
+  int64_t count() const { return width_ == 0 ? 0 : planes_ * per_plane(); }
+  int64_t plane(int64_t band) const { return band / per_plane(); }
+  int64_t first(int64_t band) const { return band % per_plane() * rows_; }
+  int64_t last(int64_t band) const { return std::min(first(band) + rows_, height_); }
+
+  template <class Body>
+  void share_out(const Shape& shape, const Body& body) const {
+    for_tasks(count(), rows_ * width_ * shape.taps() * shape.channels, body);
+  }
+
+ private:
+  int64_t planes_, height_, width_, rows_ = 0;
+};
+
+// The rows of an image that a band of the output meets, beside zeros, so that every tap finds
+// whole rows.
+template <typename Real>
+class Surroundings {
+ public:
+  Surroundings(const Shape& shape, const Window& window, const void* image, int64_t rows)
+      : shape_(shape),
+        window_(window),
+        image_(static_cast<const Real*>(image)),
+        rows_(rows + (shape.kernel_y - 1) * window.dilation_y),
+        columns_(shape.out_width + (shape.kernel_x - 1) * window.dilation_x),
+        pitch_(round_up(columns_, 16) + 16),
+        memory_(shape.channels * rows_ * pitch_) {}
+
+  void move_to(int64_t index, int64_t first) {
+    const int64_t from = std::clamp<int64_t>(window_.padding_x, 0, columns_);
+    const int64_t to = std::clamp(window_.padding_x + shape_.width, from, columns_);
+    for (int64_t c = 0; c < shape_.channels; ++c) {
+      const Real* const plane = image_ + (index * shape_.channels + c) * shape_.image_plane();
+      for (int64_t row = 0; row < rows_; ++row) {
+        const int64_t y = first + row - window_.padding_y;
+        Real* const target = memory_.data() + (c * rows_ + row) * pitch_;
+        if (y < 0 || y >= shape_.height) {
+          std::fill(target, target + columns_, Real{});
+          continue;
+        }
+        const Real* const source = plane + y * shape_.width - window_.padding_x;
+        std::fill(target, target + from, Real{});
+        std::copy(source + from, source + to, target + from);
+        std::fill(target + to, target + columns_, Real{});
+      }
+    }
+  }
+
+  const Real* of(int64_t channel, int64_t tap) {
+    return memory_.data() +
+           (channel * rows_ + tap / shape_.kernel_x * window_.dilation_y) * pitch_ +
+           tap % shape_.kernel_x * window_.dilation_x;
+  }
+  int64_t pitch() const { return pitch_; }
+
+ private:
+  const Shape& shape_;
+  const Window& window_;
+  const Real* image_;
+  int64_t rows_, columns_, pitch_;
+  Scratch<Real> memory_;
+};
+
+}  // namespace
+
+bool streams(const Shape& shape, const Window& window, Numbers numbers) {
+  constexpr int64_t most_channels = 2;
+  return shape.channels <= most_channels && window.stride_y == 1 && window.stride_x == 1 &&
+         window.padding_y >= 0 && window.padding_x >= 0 && numbers.bytes() >= 4;
+}
+
+template <typename Real>
+void stream_forward(const Shape& shape, const Window& window, const void* image,
+                    const void* kernels, void* out) {
+  const Bands<Real> bands(shape.batch * shape.groups, shape.out_height, shape.out_width,
+                          kReadSpan);
+  const int64_t passes = ceil_div(shape.taps(), kMostStreams);
+  bands.share_out(shape, [&](int64_t begin, int64_t end) {
+    Surroundings<Real> near(shape, window, image, bands.rows());
+    for (int64_t band = begin; band < end; ++band) {
+      const int64_t index = bands.plane(band), first = bands.first(band);
+      const Real* const source = static_cast<const Real*>(kernels) +
+                                 index * shape.taps() * shape.out_plane() +
+                                 first * shape.out_width;
+      near.move_to(index, first);
+      // A pass reads few planes, and its sums stay in registers.
+      for (int64_t pass = 0; pass < passes; ++pass) {
+        const int64_t from = shape.taps() * pass / passes;
+        const int64_t to = shape.taps() * (pass + 1) / passes;
+        for (int64_t c = 0; c < shape.channels; ++c) {
+          Streams<Real> streams{};
+          streams.terms = static_cast<int>(to - from);
+          for (int64_t term = 0; term < streams.terms; ++term) {
+            streams.left[term] = source + (from + term) * shape.out_plane();
+            streams.right[term] = near.of(c, from + term);
+            // the same rows in the next pass, or the rows below in the first
+            streams.soon[term] =
+                to < shape.taps()
+                    ? source + std::min(to + term, shape.taps() - 1) * shape.out_plane()
+                    : source + term * shape.out_plane() + bands.rows() * shape.out_width;
+          }
+          streams.left_pitch = streams.out_pitch = streams.columns = shape.out_width;
+          streams.right_pitch = near.pitch();
+          streams.out = static_cast<Real*>(out) +
+                        (index * shape.channels + c) * shape.out_plane() + first * shape.out_width;
+          streams.rows = bands.last(band) - first;
+          streams.add = pass > 0;
+          cpu::rows<Real>().stream(streams);
+        }
+      }
+    }
+  });
+}
+
+template <typename Real>
+void stream_grad_weight(const Shape& shape, const Window& window, const void* grad,
+                        const void* image, void* out) {
+  const Bands<Real> bands(shape.batch * shape.groups, shape.out_height, shape.out_width,
+                          kWriteSpan);
+  bands.share_out(shape, [&](int64_t begin, int64_t end) {
+    Surroundings<Real> near(shape, window, image, bands.rows());
+    for (int64_t band = begin; band < end; ++band) {
+      const int64_t index = bands.plane(band), first = bands.first(band);
+      const int64_t place = first * shape.out_width;
+      near.move_to(index, first);
+      for (int64_t tap = 0; tap < shape.taps(); ++tap) {
+        Streams<Real> streams{};
+        for (int64_t c = 0; c < shape.channels; ++c) {
+          streams.left[c] = streams.soon[c] =
+              static_cast<const Real*>(grad) + (index * shape.channels + c) * shape.out_plane() +
+              place;
+          streams.right[c] = near.of(c, tap);
+        }
+        streams.terms = static_cast<int>(shape.channels);
+        streams.left_pitch = streams.out_pitch = streams.columns = shape.out_width;
+        streams.right_pitch = near.pitch();
+        streams.out = static_cast<Real*>(out) +
+                      (index * shape.taps() + tap) * shape.out_plane() + place;
+        streams.rows = bands.last(band) - first;
+        cpu::rows<Real>().stream(streams);
+      }
+    }
+  });
+}
+
+// Taps of one kernel column find their kernels in the same column and leave their products in the
+// same, so that a pass over a kernel column reads whole rows and moves only where it adds.
+template <typename Real>
+void stream_grad_input(const Shape& shape, const Window& window, const void* grad,
+                       const void* kernels, void* out) {
+  const Bands<Real> bands(shape.batch * shape.groups, shape.height, shape.width, kReadSpan);
+  const int64_t reach = (shape.kernel_x - 1) * window.dilation_x;
+  // Column 0 of the sums takes what tap 0 makes of column 0; what leaves the image is dropped.
+  const int64_t pitch =
+      round_up(std::max(shape.out_width + reach, window.padding_x + shape.width), 16) + 16;
+  // Kernel rows [first, last) that lead from a row of the image to rows of the gradient.
+  const auto kernel_rows = [&](int64_t row) {
+    const int64_t reached = row + window.padding_y;
+    const int64_t last =
+        std::clamp<int64_t>(floor_div(reached, window.dilation_y) + 1, 0, shape.kernel_y);
+    const int64_t first = std::clamp<int64_t>(
+        ceil_div(reached - shape.out_height + 1, window.dilation_y), 0, last);
+    return std::pair{first, last};
+  };
+  bands.share_out(shape, [&](int64_t begin, int64_t end) {
+    const int64_t channel_pitch = bands.rows() * pitch;
+    Scratch<Real> sums(shape.channels * channel_pitch);
+    for (int64_t band = begin; band < end; ++band) {
+      const int64_t index = bands.plane(band), first = bands.first(band), last = bands.last(band);
+      std::fill(sums.data(), sums.data() + shape.channels * channel_pitch, Real{});
+      for (int64_t row = first, below; row < last; row = below) {
+        const auto met = kernel_rows(row);
+        for (below = row + 1; below < last && kernel_rows(below) == met;) ++below;
+        for (int64_t j = 0; j < shape.kernel_x; ++j) {
+          for (int64_t i = met.first; i < met.second; i += kMostStreams) {
+            for (int64_t c = 0; c < shape.channels; ++c) {
+              const int64_t channel = index * shape.channels + c;
+              Streams<Real> streams{};
+              streams.terms = static_cast<int>(std::min<int64_t>(met.second - i, kMostStreams));
+              for (int64_t term = 0; term < streams.terms; ++term) {
+                const int64_t y = row + window.padding_y - (i + term) * window.dilation_y;
+                const int64_t plane = (index * shape.kernel_y + i + term) * shape.kernel_x;
+                const int64_t place = y * shape.out_width;
+                const Real* const next =
+                    static_cast<const Real*>(kernels) + plane * shape.out_plane() + place;
+                streams.left[term] = next + j * shape.out_plane();
+                streams.right[term] =
+                    static_cast<const Real*>(grad) + channel * shape.out_plane() + place;
+                streams.soon[term] = j + 1 < shape.kernel_x
+                                         ? next + (j + 1) * shape.out_plane()
+                                         : next + (below - row) * shape.out_width;
+              }
+              streams.left_pitch = streams.right_pitch = streams.columns = shape.out_width;
+              streams.out = sums.data() + c * channel_pitch + (row - first) * pitch +
+                            j * window.dilation_x;
+              streams.out_pitch = pitch;
+              streams.rows = below - row;
+              streams.add = true;
+              cpu::rows<Real>().stream(streams);
+            }
+          }
+        }
+      }
+      for (int64_t c = 0; c < shape.channels; ++c) {
+        for (int64_t row = first; row < last; ++row) {
+          const Real* const source =
+              sums.data() + c * channel_pitch + (row - first) * pitch + window.padding_x;
+          std::copy(source, source + shape.width,
+                    static_cast<Real*>(out) +
+                        ((index * shape.channels + c) * shape.height + row) * shape.width);
+        }
+      }
+    }
+  });
+}
+
+template void stream_forward<float>(const Shape&, const Window&, const void*, const void*, void*);
+template void stream_forward<double>(const Shape&, const Window&, const void*, const void*, void*);
+template void stream_grad_input<float>(const Shape&, const Window&, const void*, const void*,
+                                       void*);
+template void stream_grad_input<double>(const Shape&, const Window&, const void*, const void*,
+                                        void*);
+template void stream_grad_weight<float>(const Shape&, const Window&, const void*, const void*,
+                                        void*);
+template void stream_grad_weight<double>(const Shape&, const Window&, const void*, const void*,
+                                         void*);
+
+}  // namespace ksdiff_ops::cpu
