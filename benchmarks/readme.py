@@ -1,6 +1,7 @@
 """Puts the quality table into README.md: `python -m benchmarks.readme`
 
-The numbers are those of benchmarks/results/quality.json, which `ksdiff evaluate --json` wrote.
+The numbers are those of benchmarks/results/quality.json and quality-measured.json, which `ksdiff
+evaluate --json` wrote, the latter with `--measured`.
 """
 
 import json
@@ -19,8 +20,27 @@ _HIGHER_IS_BETTER = {"Q2n", "HQNR"}
 _DIGITS = {"SAM": 2, "ERGAS": 2}
 
 
-def quality_text(quality: dict) -> str:
-    """Markdown tables, methods down and scenes across; the best of each index is bold."""
+def quality_text(quality: dict, measured: dict) -> str:
+    """Markdown tables, methods down and scenes across; the best of each index is bold.
+
+    ``measured`` holds the same scenes, the classical methods given what KSDiff measures.
+    """
+    parts = _tables(quality)
+    parts.append(
+        "<details><summary>The same with the classical methods given what KSDiff takes for itself: "
+        "PAN moved onto the MS, and the MTF that the images show (<code>--measured</code>)"
+        "</summary>\n"
+    )
+    parts += [*_tables(measured), "</details>\n"]
+    header = quality["header"]
+    parts.append(
+        f"`ksdiff evaluate`, KSDiff {header['ksdiff']}, PyTorch {header['torch']}, "
+        f"{header['date'][:10]}, border {header['border']}, seed {header['seed']}.\n"
+    )
+    return "\n".join(parts)
+
+
+def _tables(quality: dict) -> list[str]:
     parts = []
     for resolution, names in (("reduced", REDUCED), ("full", FULL)):
         scenes = [scene for scene in quality["scenes"] if scene["resolution"] == resolution]
@@ -29,12 +49,7 @@ def quality_text(quality: dict) -> str:
             parts.append(
                 f"{' / '.join(names)}, {_TITLES[resolution]}:\n\n{_table(scenes, rows, names)}"
             )
-    header = quality["header"]
-    parts.append(
-        f"`ksdiff evaluate`, KSDiff {header['ksdiff']}, PyTorch {header['torch']}, "
-        f"{header['date'][:10]}, border {header['border']}, seed {header['seed']}.\n"
-    )
-    return "\n".join(parts)
+    return parts
 
 
 def _table(scenes: list[dict], rows: list[dict], names: tuple[str, ...]) -> str:
@@ -73,17 +88,20 @@ def _text(indexes: dict[str, float], name: str) -> str:
     return f"{indexes[name]:.{_DIGITS.get(name, 3)}f}"
 
 
-def filled(readme: str, quality: dict) -> str:
-    """The README's text with the table between its markers."""
+def filled(readme: str, quality: dict, measured: dict) -> str:
+    """The README's text with the tables between its markers."""
     before, rest = readme.split(BEGIN)
     after = rest.split(END)[1]
-    return f"{before}{BEGIN}\n{quality_text(quality)}{END}{after}"
+    return f"{before}{BEGIN}\n{quality_text(quality, measured)}{END}{after}"
 
 
 def main() -> None:
-    quality = json.loads((ROOT / "benchmarks/results/quality.json").read_text())
+    results = (
+        json.loads((ROOT / f"benchmarks/results/{name}.json").read_text())
+        for name in ("quality", "quality-measured")
+    )
     path = ROOT / "README.md"
-    path.write_text(filled(path.read_text(), quality))
+    path.write_text(filled(path.read_text(), *results))
 
 
 if __name__ == "__main__":

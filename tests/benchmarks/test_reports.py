@@ -59,7 +59,7 @@ QUALITY = {
 
 
 def test_quality_table_marks_the_best_of_each_index_and_leaves_gaps_visible():
-    text = readme.quality_text(QUALITY)
+    text = readme.quality_text(QUALITY, QUALITY)
     assert "| exp | 5.00 / 7.00 / 0.600 | **1.00** / **3.00** / **0.800** |" in text
     assert "| ksdiff | **3.00** / **2.00** / **0.900** | – |" in text
     assert "| exp | **0.100** / 0.200 / **0.720** |" in text
@@ -67,15 +67,17 @@ def test_quality_table_marks_the_best_of_each_index_and_leaves_gaps_visible():
 
 def test_filling_the_readme_twice_changes_nothing_more():
     text = f"before\n{readme.BEGIN}\nold\n{readme.END}\nafter\n"
-    once = readme.filled(text, QUALITY)
+    once = readme.filled(text, QUALITY, QUALITY)
     assert "old" not in once
     assert once.startswith("before\n") and once.endswith("\nafter\n")
-    assert readme.filled(once, QUALITY) == once
+    assert readme.filled(once, QUALITY, QUALITY) == once
 
 
 def test_the_readme_table_is_the_committed_evaluation(quality):
     text = (ROOT / "README.md").read_text()
-    assert readme.filled(text, quality) == text
+    measured = json.loads((RESULTS / "quality-measured.json").read_text())
+    assert measured["header"]["measured"] and not quality["header"]["measured"]
+    assert readme.filled(text, quality, measured) == text
 
 
 def test_the_benchmark_page_is_the_committed_results(tmp_path):
