@@ -9,7 +9,7 @@ _BUDGET = 0.4  # seconds for each of the calls, after the warm-up
 _ROUNDS = (5, 60)  # the fewest and the most samples
 _FEW = 3  # samples of what takes longer than its budget
 _SAMPLE = 2e-3  # seconds that a sample lasts at least, by repeating short calls
-_LONG = 0.02  # seconds; longer calls need no untimed one before them
+_LONG = 0.5  # seconds; longer calls need no untimed one before them
 
 
 def race(
@@ -55,7 +55,8 @@ def sampler(call: Callable[[], object], seconds: float | None = None) -> Callabl
 
     def sample() -> float:
         if seconds < _LONG:
-            call()  # its tensors were out of the caches while the others ran
+            # While the others ran its tensors left the caches, its memory went to the system.
+            call()
         start = synchronised_time()
         for _ in range(repeats):
             call()
