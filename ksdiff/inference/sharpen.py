@@ -22,7 +22,7 @@ from ksdiff.data.optics import measured_gains
 from ksdiff.data.outputs import RasterWriter, atomic, check_output, quantise
 from ksdiff.data.polyphase import extend
 from ksdiff.data.scenes import ArrayPair, Pair, Patch, ScenePair, open_pair
-from ksdiff.data.wald import back_project
+from ksdiff.data.wald import back_project, pan_lowpass
 from ksdiff.errors import KSDiffError
 from ksdiff.inference.preview import write_preview
 from ksdiff.inference.registration import RegisteredPair, measure_shift
@@ -218,8 +218,14 @@ class Sharpener:
         nominal, gains = gains, measured_gains(images, gains, pair.phase, moved)
         if any(moved):
             pair = RegisteredPair(pair, *moved)
-        samples = [self._inputs(pair.read(*at), pair, gains, statistics)[0] for at in chosen]
-        inputs = FusionInputs(*(torch.cat(parts) for parts in zip(*samples, strict=True)))
+            windows = [self._inputs(pair.read(*at), pair, gains, statistics)[0] for at in chosen]
+        else:
+            # Of what was read, the gains change the low-passed PAN alone.
+            windows = [
+                read._replace(pan_low=pan_lowpass(read.pan, gains, pair.ratio, "reflect"))
+                for read, _ in samples
+            ]
+        inputs = FusionInputs(*(torch.cat(parts) for parts in zip(*windows, strict=True)))
         contrast = detail_contrast(inputs, pair.ratio)
         inputs = inputs._replace(contrast=contrast.expand_as(inputs.contrast))
         noise = torch.Generator().manual_seed(self.seed)
