@@ -38,7 +38,6 @@ _TRIED = {
     BOTH: (KSDIFF, BIG, SMALL),
 }
 MODES = (EAGER, BF16, *_TRIED)
-_UNCOMPILED = {COMPILED: EAGER, BOTH: BF16}
 # As in the issue of what published pixel-space diffusions use: 32-64-128-256, two blocks a level.
 _LARGE = {"widths": (32, 64, 128, 256), "layers": 2, "patch": 1, "attention": True}
 
@@ -144,8 +143,9 @@ def _ksdiff(family: str, model: KSDiff, mode: str, device: str) -> _Ways:
         z = model.sample_prior(model.condition(inputs), noise)
         return model.kernels(z, model.local_tokens(inputs))
 
-    # Launches cost the prior most of its time on a GPU; on a CPU, minutes of compiling gain little.
-    prior = _in_mode(prior, mode if device == "cuda" else _UNCOMPILED.get(mode, mode), device)
+    # Launches cost the prior most of its time on a GPU. On a CPU its operations are so small that
+    # casts cost more than bf16 saves (measured: 3.6 ms of 12), and minutes of compiling gain little.
+    prior = _in_mode(prior, mode if device == "cuda" else EAGER, device)
 
     def run(inputs: FusionInputs, seed: int = 0) -> Tensor:
         return fuse(inputs, prior(inputs, _noise(model, inputs, seed)))

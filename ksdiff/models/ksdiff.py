@@ -22,6 +22,7 @@ from ksdiff.models.injection import InjectionHead
 from ksdiff.models.kernels import KernelGenerator, layer_shape
 from ksdiff.models.modulate import Modulated, modulate
 from ksdiff.models.unet import PanNeXtU
+from ksdiff.threads import alone_if_small
 
 ENCODERS = {"plfe": PLFE, "concat": ConcatEncoder}
 GENERATORS = {
@@ -137,16 +138,19 @@ class KSDiff(nn.Module):
         if self.config.prior.source == "none":
             return condition
         steps = sampling_steps or self.config.diffusion.sampling_steps
-        return ddim_sample(self.denoise, self.schedule, condition, noise, steps)
+        with alone_if_small(condition):
+            return ddim_sample(self.denoise, self.schedule, condition, noise, steps)
 
     def local_tokens(self, inputs: FusionInputs) -> Tensor:
-        return self.generator.tokens(_features(inputs))
+        """What the kernels' factors are made of: tokens [B, L, D] of each window of a scene."""
+        return self._tokens(_features(inputs))
 
     def kernels(self, z: Tensor, tokens: Tensor) -> Kernels:
         """Kernels from prior z [B, N, C_z] and local tokens [B, L, D]."""
         base = [layer.weight for layer in self.network.modulated_layers()]
-        basis = None if self.injection is None else self.injection.basis_kernels(z)
-        return Kernels(self.generator(z, tokens, base), basis)
+        with alone_if_small(tokens):
+            basis = None if self.injection is None else self.injection.basis_kernels(z)
+            return Kernels(self.generator(z, tokens, base), basis)
 
     def estimate_kernels(
         self,
@@ -161,7 +165,7 @@ class KSDiff(nn.Module):
         """
         features = _features(inputs)
         condition = self._condition(features).mean(0, keepdim=True)
-        tokens = self.generator.tokens(features).mean(0, keepdim=True)
+        tokens = self._tokens(features).mean(0, keepdim=True)
         noise = torch.randn(condition.shape, generator=generator).to(condition)
         return self.kernels(self.sample_prior(condition, noise, sampling_steps), tokens)
 
@@ -179,7 +183,12 @@ class KSDiff(nn.Module):
     def _condition(self, features: Tensor) -> Tensor:
         if self.config.prior.source == "none":
             return self._constant(len(features))
-        return self.condition_encoder(features[:, -2:], features[:, :-2])
+        with alone_if_small(features):
+            return self.condition_encoder(features[:, -2:], features[:, :-2])
+
+    def _tokens(self, features: Tensor) -> Tensor:
+        with alone_if_small(features):
+            return self.generator.tokens(features)
 
     def _constant(self, batch: int) -> Tensor:
         return self.constant_prior.expand(batch, -1, -1)
