@@ -207,7 +207,7 @@ def scene_text(found: Results) -> str:
         "network per megapixel that it sees: with their overlaps and margins the windows see "
         f"{large['seen'] / large['pixels']:.2f} times the scene at {last}², "
         f"{small['seen'] / small['pixels']:.2f} times at {first}². The prior is estimated once per "
-        "scene, from up to 16 windows of 256², which cover all of it up to 1024²: "
+        "scene, from up to 8 windows of 256², which cover all of it up to 512²: "
         f"{small['prior'] / small['pixels']:.2f} s/Mpx at {first}², "
         f"{large['prior'] / large['pixels']:.2f} at {last}², where it takes "
         f"{duration(large['prior'])} once and everything else "

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from ksdiff.data.wald import shift
 
-_ITERATIONS = 6
+_ITERATIONS = 6  # at most
+_SETTLED = 1e-3  # PAN pixels: a smaller step changes nothing that could be seen
 _LARGEST = 6.0  # PAN pixels: what a fit that runs further has followed is not a misregistration
 
 
@@ -45,4 +46,6 @@ def estimate_shift(lms: Tensor, pan_low: Tensor) -> tuple[float, float]:
         dy, dx = dy - step_y, dx - step_x
         if not max(abs(dy), abs(dx)) <= _LARGEST:
             return 0.0, 0.0
+        if max(abs(step_y), abs(step_x)) < _SETTLED:
+            break
     return dy, dx

@@ -37,7 +37,7 @@ _OVERLAP = 32  # PAN pixels over which neighbours blend
 _MARGIN = 32  # PAN pixels around a window that its filters need and its result drops
 _FILL_REACH = 64  # PAN pixels: as far as filters reach from a valid pixel into a hole
 _SAMPLE_SIDE = 256  # PAN pixels, of the windows from which the prior is estimated
-_SAMPLES = 16
+_SAMPLES = 8  # more say the same again, and scenes of a few windows would pay for them
 _GDAL_CACHE = 128  # MB; GDAL's own default is a share of the machine's memory
 
 
