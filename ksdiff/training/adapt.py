@@ -184,7 +184,8 @@ def _fit(
 ) -> tuple[KSDiff, float, float, int]:
     """The best model on what is held out, its loss before and after, and the steps taken."""
     generator = torch.Generator().manual_seed(0)
-    learner = copy.deepcopy(model).train()
+    # As it will be used: in training mode the kernels would act at full strength, not the config's.
+    learner = copy.deepcopy(model).eval()
     trained = [*learner.network.parameters(), *learner.generator.parameters()]
     trained += learner.injection.parameters()
     optimizer = torch.optim.Adam(trained, lr=_RATE)

@@ -1,0 +1,1 @@
+"""What adapting to a scene gains on sensors that the weights have not seen."""
