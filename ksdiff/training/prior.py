@@ -31,8 +31,9 @@ class PriorReport(NamedTuple):
     # ||z - z0|| / spread of z0 over the windows, by the number of sampling steps: 0 is perfect,
     # 1 no better than one mean prior for all.
     distance: dict[int, float]
-    # Mean ERGAS with: the prior of the truth (z0), the sampled one, another scene's (shuffled),
-    # the mean of all (mean).
+    # Mean ERGAS with: the prior of the truth (z0), the sampled one, another scene's (shuffled; of a
+    # single scene, another window's), the mean of all (mean); and with another scene's kernels
+    # altogether, made of its prior and of its local tokens (kernels).
     ergas: dict[str, float]
 
     @property
@@ -57,7 +58,8 @@ class PriorReport(NamedTuple):
                 "|---" * (len(self.ergas) + 1) + "|",
                 f"| ERGAS | {errors} |",
                 "",
-                f"Another scene's prior changes ERGAS by {100 * self.shuffling:+.2f} %.",
+                f"Another {'scene' if self.scenes > 1 else 'window'}'s prior changes ERGAS by "
+                f"{100 * self.shuffling:+.2f} %.",
                 "",
             )
         )
@@ -96,16 +98,17 @@ def inspect_prior(model: KSDiff, scenes: list[Scene]) -> PriorReport:
     steps = [count for count in _STEPS if count <= model.config.diffusion.steps]
     samples = {count: model.sample_prior(condition, noise, count) for count in steps}
     sampled = model.sample_prior(condition, noise)
-    priors = {
-        "truth": target,
-        "sampled": sampled,
-        "shuffled": sampled[_other_scene(owners)],
-        "mean": sampled.mean(0).expand_as(sampled),
+    tokens, other = model.local_tokens(windows), _other_scene(owners)
+    made_of = {
+        "truth": (target, tokens),
+        "sampled": (sampled, tokens),
+        "shuffled": (sampled[other], tokens),
+        "mean": (sampled.mean(0).expand_as(sampled), tokens),
+        "kernels": (sampled[other], tokens[other]),
     }
-    tokens = model.local_tokens(windows)
     errors = {}
-    for name, prior in priors.items():
-        fused = model.fuse(windows, model.kernels(prior, tokens))
+    for name, (prior, local) in made_of.items():
+        fused = model.fuse(windows, model.kernels(prior, local))
         errors[name] = ergas(fused, gt, model.config.ratio).mean().item()
     distance = {
         count: (_length(sample - target).mean() / spread).item()

@@ -70,7 +70,7 @@ def test_an_ablation_ends_in_tables_and_repeats_nothing(file, monkeypatch):
     told = CliRunner().invoke(
         app, ["prior", "--weights", str(weights), "--data", folder, "--json", str(file) + ".json"]
     )
-    assert "Another scene's prior changes ERGAS by" in told.stdout
+    assert "Another window's prior changes ERGAS by" in told.stdout
     assert json.loads(Path(f"{file}.json").read_text())["windows"] == 4
 
 
