@@ -26,7 +26,8 @@ Written by `python -m benchmarks.report benchmarks/results/*.json`; `make bench`
   round, so that what disturbs the machine disturbs all of them. Each form's result and gradients
   are checked first. On a GPU the calls are captured in a graph, their inputs rotated through twice
   the L2 cache.
-- **Speed-up** is the median time of the best PyTorch form over ours, in the same run.
+- **Speed-up** is the median time of the best PyTorch form over ours, in the same run; **at most**
+  is what it would be at the floor.
 - **GB/s** counts the bytes that must move: inputs once in, outputs once out. **GFLOP/s** counts a
   multiply-add as two operations, and the backward pass as twice the forward.
 - **Floor**: the time in which this machine could at best move those bytes (a plain copy of 256 MB)

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-# Pixels, or tokens. Measured on two cores with threads that sleep while they wait: up to four windows
-# of 256 x 256, what makes a prior is done sooner on one thread than the other wakes, some two hundred
-# times, for a share of it.
+# Pixels, or tokens. Measured on two cores with threads that sleep while they wait: up to four
+# windows of 256 x 256, what makes a prior is done sooner on one thread than the other wakes, some
+# two hundred times, for a share of it.
 _WORTH_SHARING = 4 * 256**2
 
 

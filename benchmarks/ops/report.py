@@ -54,7 +54,8 @@ def _section(result: dict, op: str) -> str:
     head = [HEADS.get(key, key) for key in keys]
     lead = [[text(one.facts.get(key, "")) for key in keys] for one in found]
     against = [
-        [*case, *_ours(one, machine), *_best(one)] for case, one in zip(lead, found, strict=True)
+        [*case, *_ours(one, machine), *_best(one, machine)]
+        for case, one in zip(lead, found, strict=True)
     ]
     measured = [
         [*case, *(_form(one.facts["forms"].get(name)) for name in (OURS, *others))]
@@ -62,7 +63,7 @@ def _section(result: dict, op: str) -> str:
     ]
     columns = (
         *(OURS, "20–80 %", "GB/s", "GFLOP/s", "of the floor", "MB"),
-        *("best PyTorch form", "its time", "its MB", "speed-up"),
+        *("best PyTorch form", "its time", "its MB", "speed-up", "at most"),
     )
     same = ", ".join(
         f"{name} {text(found[0].facts[name])}"
@@ -96,12 +97,13 @@ def _ours(one: Row, machine: dict) -> list[str]:
     ]
 
 
-def _best(one: Row) -> list[str]:
+def _best(one: Row, machine: dict) -> list[str]:
     if one.best is None:
-        return ["", "", "", ""]
+        return ["", "", "", "", ""]
     best = one.facts["forms"][one.best]
     memory = megabytes(best.get("peak_bytes"))
-    return [one.best, duration(best["p50"]), memory, f"**{one.speed_up:.2f}×**"]
+    most = best["p50"] / one.floor(machine)
+    return [one.best, duration(best["p50"]), memory, f"**{one.speed_up:.2f}×**", f"{most:.2f}×"]
 
 
 def _form(form: dict | None) -> str:
