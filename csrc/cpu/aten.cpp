@@ -42,10 +42,9 @@ Tensor convolution(const Tensor& x, const Tensor& weight, const Sizes& stride,
   return to<Tensor>(stack[0]);
 }
 
-Tensor convolution_grad_input(const Tensor& grad, const Sizes& size, const Tensor& weight,
+Tensor convolution_grad_input(const Tensor& grad, const Tensor& like, const Tensor& weight,
                               const Sizes& stride, const Sizes& padding, const Sizes& dilation,
                               int64_t groups) {
-  const Tensor like = torch::stable::new_empty(grad, size);
   return backward(grad, like, weight, stride, padding, dilation, groups, true)[0];
 }
 

@@ -9,8 +9,9 @@ namespace ksdiff_ops::cpu::aten {
 Tensor convolution(const Tensor& x, const Tensor& weight, const Sizes& stride,
                    const Sizes& padding, const Sizes& dilation, int64_t groups);
 
-// What `convolution` sends back to an image of `size` [B, C, H, W].
-Tensor convolution_grad_input(const Tensor& grad, const Sizes& size, const Tensor& weight,
+// What `convolution` sends back to an image of the size and layout of `like`. The layout matters:
+// where it is not that of `grad`, PyTorch converts from one to the other.
+Tensor convolution_grad_input(const Tensor& grad, const Tensor& like, const Tensor& weight,
                               const Sizes& stride, const Sizes& padding, const Sizes& dilation,
                               int64_t groups);
 

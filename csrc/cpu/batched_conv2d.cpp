@@ -210,20 +210,24 @@ Tensor plain_grad_input(const Call& call, const Tensor& grad, const Tensor& weig
   const Plain plain(call);
   const Sizes size = plain.widened_size();
   if (weight.size(0) == 1) {
+    const Tensor like = empty_like(grad, {call.batch, call.in, size[0], size[1]},
+                                   is_channels_last(grad));
     return plain.narrow(aten::convolution_grad_input(
-        grad, {call.batch, call.in, size[0], size[1]}, torch::stable::select(weight, 0, 0),
-        call.stride(), plain.padding, call.dilation(), call.groups));
+        grad, like, torch::stable::select(weight, 0, 0), call.stride(), plain.padding,
+        call.dilation(), call.groups));
   }
   if (is_better_one_by_one(grad)) {
+    const Tensor like = empty_like(grad, {1, call.in, size[0], size[1]}, true);
     return one_by_one(empty_like(grad, call.x_size(), true), [&](int64_t b) {
       return plain.narrow(aten::convolution_grad_input(
-          sample(grad, b), {1, call.in, size[0], size[1]}, torch::stable::select(weight, 0, b),
-          call.stride(), plain.padding, call.dilation(), call.groups));
+          sample(grad, b), like, torch::stable::select(weight, 0, b), call.stride(),
+          plain.padding, call.dilation(), call.groups));
     });
   }
-  const Tensor x = aten::convolution_grad_input(
-      side_by_side(grad), {1, call.batch * call.in, size[0], size[1]}, stacked(weight),
-      call.stride(), plain.padding, call.dilation(), call.batch * call.groups);
+  const Tensor like = empty_like(grad, {1, call.batch * call.in, size[0], size[1]}, false);
+  const Tensor x = aten::convolution_grad_input(side_by_side(grad), like, stacked(weight),
+                                                call.stride(), plain.padding, call.dilation(),
+                                                call.batch * call.groups);
   return plain.narrow(torch::stable::reshape(x, {call.batch, call.in, size[0], size[1]}));
 }
 
