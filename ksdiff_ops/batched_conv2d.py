@@ -89,7 +89,7 @@ def _is_plain(x: Tensor, weight: Tensor, window: Window, size: Pair, groups: int
     """
     if x.shape[0] != 1 or groups == x.shape[1] or x.numel() == 0 or weight.numel() == 0:
         return False
-    # Half precision is widened first; other layouts decide the result's.
+    # Half precision may be widened first; other layouts decide the result's.
     if x.dtype not in (torch.float32, torch.float64) or not x.is_contiguous():
         return False
     for axis in range(2):

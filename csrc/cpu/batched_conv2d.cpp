@@ -25,10 +25,15 @@ struct Call {
   bool is_depthwise() const {
     return groups == in && groups == out && window.stride_y == 1 && window.stride_x == 1;
   }
-  bool is_pointwise() const {
-    return groups == 1 && kernel_y == 1 && kernel_x == 1 && window.stride_y == 1 &&
-           window.stride_x == 1 && window.padding_y == 0 && window.padding_x == 0 &&
-           height == out_height && width == out_width;
+  bool steps_by_one() const {
+    return window.stride_y == 1 && window.stride_x == 1 && window.dilation_y == 1 &&
+           window.dilation_x == 1;
+  }
+  // Whether it is a product of matrices, which groups in channels_last do not make.
+  bool is_product(bool channels_last) const {
+    return (groups == 1 || !channels_last) && kernel_y == 1 && kernel_x == 1 &&
+           window.stride_y == 1 && window.stride_x == 1 && window.padding_y == 0 &&
+           window.padding_x == 0 && height == out_height && width == out_width;
   }
 
   Depthwise depthwise(bool channels_last) const {
@@ -90,11 +95,16 @@ Tensor empty_like(const Tensor& like, const Sizes& size, bool channels_last) {
                               format_of(channels_last));
 }
 
-// PyTorch's convolutions sum half precision in half precision on some machines.
-Tensor widened(const Tensor& tensor) {
+// What PyTorch's form is given. On some machines it sums half precision in half precision, on
+// others it emulates that, slower than float32. It does neither where the CPU has instructions that
+// sum products of bfloat16 in float32, but there, with a stride or dilation, its convolutions were
+// seen to read and write out of bounds.
+Tensor widened(const Tensor& tensor, const Call& call) {
   const bool half = tensor.scalar_type() == ScalarType::Half ||
                     tensor.scalar_type() == ScalarType::BFloat16;
-  return half ? torch::stable::to(tensor, ScalarType::Float) : tensor;
+  const bool is_safe = tensor.scalar_type() == ScalarType::BFloat16 && multiplies_bfloat16() &&
+                       call.steps_by_one();
+  return half && !is_safe ? torch::stable::to(tensor, ScalarType::Float) : tensor;
 }
 
 Tensor as_result(const Tensor& result, const Tensor& like, bool channels_last) {
@@ -110,12 +120,14 @@ Tensor distinct(const Tensor& weight) {
   return weight.stride(0) == 0 ? torch::stable::narrow(kernels, 0, 0, 1) : kernels;
 }
 
-// [B, C, H, W] as matrices [B, C, H * W], or [B, H * W, C] in channels_last
-Tensor matrices(const Tensor& image, bool channels_last) {
-  const int64_t pixels = image.size(2) * image.size(3);
-  if (!channels_last) return torch::stable::reshape(image, {image.size(0), image.size(1), pixels});
-  return torch::stable::reshape(aten::permute(image, {0, 2, 3, 1}),
-                                {image.size(0), pixels, image.size(1)});
+// [B, C, H, W] as matrices [B, G, C / G, H * W], or [B, 1, H * W, C] in channels_last.
+Tensor matrices(const Tensor& image, int64_t groups, bool channels_last) {
+  const int64_t batch = image.size(0), channels = image.size(1),
+                pixels = image.size(2) * image.size(3);
+  if (!channels_last) {
+    return torch::stable::reshape(image, {batch, groups, channels / groups, pixels});
+  }
+  return torch::stable::reshape(aten::permute(image, {0, 2, 3, 1}), {batch, 1, pixels, channels});
 }
 
 Tensor image_of(const Tensor& matrices, const Sizes& size, bool channels_last) {
@@ -124,9 +136,10 @@ Tensor image_of(const Tensor& matrices, const Sizes& size, bool channels_last) {
                        {0, 3, 1, 2});
 }
 
-// Kernels of size one as matrices [B or 1, Cout, Cin].
-Tensor mixing(const Tensor& kernels) {
-  return torch::stable::reshape(kernels, {kernels.size(0), kernels.size(1), kernels.size(2)});
+// Kernels of size one as matrices [B or 1, G, Cout / G, Cin / G].
+Tensor mixing(const Tensor& kernels, int64_t groups) {
+  return torch::stable::reshape(
+      kernels, {kernels.size(0), groups, kernels.size(1) / groups, kernels.size(2)});
 }
 
 // [B, C, H, W] -> [1, B * C, H, W]
@@ -303,12 +316,11 @@ Tensor forward(const Tensor& x, const Tensor& weight, Sizes size, Sizes stride, 
     });
     return out;
   }
-  const Tensor wide = widened(image), kernels = widened(distinct(weight));
-  // Measured: one kernel over planes is the one case where a convolution beats a product.
-  if (call.is_pointwise() && (channels_last || kernels.size(0) > 1)) {
-    const Tensor pixels = matrices(wide, channels_last), mix = mixing(kernels);
+  const Tensor wide = widened(image, call), kernels = widened(distinct(weight), call);
+  if (call.is_product(channels_last)) {
+    const Tensor pixels = matrices(wide, groups, channels_last), mix = mixing(kernels, groups);
     const Tensor mixed =
-        channels_last ? torch::stable::matmul(pixels, torch::stable::transpose(mix, 1, 2))
+        channels_last ? torch::stable::matmul(pixels, torch::stable::transpose(mix, 2, 3))
                       : torch::stable::matmul(mix, pixels);
     return as_result(image_of(mixed, call.out_size(), channels_last), x, channels_last);
   }
@@ -333,12 +345,12 @@ Tensor grad_input(const Tensor& grad, const Tensor& weight, Sizes size, Sizes st
     });
     return out;
   }
-  const Tensor wide = widened(from), kernels = widened(distinct(weight));
-  if (call.is_pointwise()) {
-    const Tensor pixels = matrices(wide, channels_last), mix = mixing(kernels);
+  const Tensor wide = widened(from, call), kernels = widened(distinct(weight), call);
+  if (call.is_product(channels_last)) {
+    const Tensor pixels = matrices(wide, groups, channels_last), mix = mixing(kernels, groups);
     const Tensor mixed =
         channels_last ? torch::stable::matmul(pixels, mix)
-                      : torch::stable::matmul(torch::stable::transpose(mix, 1, 2), pixels);
+                      : torch::stable::matmul(torch::stable::transpose(mix, 2, 3), pixels);
     return as_result(image_of(mixed, call.x_size(), channels_last), grad, channels_last);
   }
   return as_result(plain_grad_input(call, wide, kernels), grad, channels_last);
@@ -371,13 +383,14 @@ Tensor grad_weight(const Tensor& grad, const Tensor& x, Sizes kernel, Sizes stri
     });
     return out;
   }
-  const Tensor wide = widened(image), wide_grad = widened(from);
+  const Tensor wide = widened(image, call), wide_grad = widened(from, call);
   Tensor out;
-  if (call.is_pointwise()) {
-    const Tensor pixels = matrices(wide, channels_last), grads = matrices(wide_grad, channels_last);
+  if (call.is_product(channels_last)) {
+    const Tensor pixels = matrices(wide, groups, channels_last),
+                 grads = matrices(wide_grad, groups, channels_last);
     out = channels_last
-              ? torch::stable::matmul(torch::stable::transpose(grads, 1, 2), pixels)
-              : torch::stable::matmul(grads, torch::stable::transpose(pixels, 1, 2));
+              ? torch::stable::matmul(torch::stable::transpose(grads, 2, 3), pixels)
+              : torch::stable::matmul(grads, torch::stable::transpose(pixels, 2, 3));
   } else {
     out = plain_grad_weight(call, wide_grad, wide);
   }

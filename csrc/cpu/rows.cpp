@@ -46,6 +46,16 @@ const InstructionSet& active() {
   return chosen;
 }
 
+bool multiplies_bfloat16() {
+#if defined(KSDIFF_X86_ROWS)
+  static const bool known =
+      &active() == &avx512::instruction_set && __builtin_cpu_supports("avx512bf16");
+  return known;
+#else
+  return false;
+#endif
+}
+
 template <>
 const Rows<float>& rows<float>() {
   return active().float_rows;

@@ -177,6 +177,9 @@ struct InstructionSet {
 
 const InstructionSet& active();
 
+// Whether the CPU has, and may use, instructions that sum products of bfloat16 in float32.
+bool multiplies_bfloat16();
+
 template <typename Real>
 const Rows<Real>& rows();
 

@@ -8,7 +8,13 @@ import sys
 import torch
 
 import ksdiff_ops
-from ksdiff_ops import adaptive_conv2d, dynamic_conv, lowrank_dynamic_conv, tucker_kernel
+from ksdiff_ops import (
+    adaptive_conv2d,
+    batched_conv2d,
+    dynamic_conv,
+    lowrank_dynamic_conv,
+    tucker_kernel,
+)
 
 
 def _tucker(core, u1, u2, u3, u4, base=None, *, backend):
@@ -25,6 +31,7 @@ def _check_operators(dtype: torch.dtype) -> None:
         (dynamic_conv, random(2, 6, 9, 37), random(2, 1, 5, 3, 9, 37)),
         (lowrank_dynamic_conv, random(2, 6, 9, 37), random(2, 2, 3, 9, 37), random(2, 2, 3, 3, 5)),
         (adaptive_conv2d, random(2, 6, 9, 37), random(2, 5, 3, 9, 37), random(7, 6, 5, 3)),
+        (batched_conv2d, random(2, 6, 9, 37), random(2, 7, 6, 3, 5)),
         (_tucker, random(2, 3, 2, 2, 1), *factors),
         (_tucker, random(2, 5, 4, 1, 1), *pointwise, random(23, 19, 1, 1)),
         (dynamic_conv, random(2, 3, 9, 37), random(2, 3, 5, 3, 9, 37)),

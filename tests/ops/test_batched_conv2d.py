@@ -67,6 +67,42 @@ def test_forms_layouts_and_dtypes(batch, dtype, channels, memory_format, window)
 
 
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("kernel", [(1, 1), (3, 3)])
+@pytest.mark.parametrize("groups", [1, 4])
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_long_sums_of_dense_kernels(dtype, shared, groups, kernel, memory_format):
+    x, weight = tensors(3, (192, 8), groups, (48, 41), kernel, dtype)
+
+    def convolve(x, weight, backend):
+        x = x.contiguous(memory_format=memory_format)
+        kernels = weight[:1].expand_as(weight) if shared else weight
+        return batched_conv2d(x, kernels, groups=groups, backend=backend)
+
+    assert_as_accurate_as_pytorch(convolve, (x, weight))
+
+
+# Where the CPU has bfloat16 units, PyTorch's own convolution gives garbage for the gradient of the
+# first one's kernels, and crashes in the second.
+@pytest.mark.parametrize(
+    "channels, size, kernel, window",
+    [
+        ((6, 4, 2), (33, 35), (3, 4), {"dilation": (2, 1), "padding": (1, 3)}),
+        ((17, 4, 1), (41, 1), (3, 1), {"stride": (1, 2), "dilation": (1, 2), "padding": (2, 1)}),
+    ],
+)
+def test_windows_that_pytorch_gets_wrong_in_bfloat16(channels, size, kernel, window):
+    into, out, groups = channels
+    x, weight = tensors(1, (into, out), groups, size, kernel, torch.bfloat16)
+
+    def convolve(x, weight, backend):
+        x = x.contiguous(memory_format=torch.channels_last)
+        return batched_conv2d(x, weight, groups=groups, backend=backend, **window)
+
+    assert_as_accurate_as_pytorch(convolve, (x, weight))
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("size", [(1, 1), (1, 129), (151, 1), (3, 300), (70, 33)])
 def test_depthwise_kernels_at_odd_sizes(size, memory_format):
     x, weight = tensors(2, (20, 20), 20, size, (7, 7))
