@@ -31,9 +31,9 @@ class PriorReport(NamedTuple):
     # ||z - z0|| / spread of z0 over the windows, by the number of sampling steps: 0 is perfect,
     # 1 no better than one mean prior for all.
     distance: dict[int, float]
-    # Mean ERGAS with: the prior of the truth (z0), the sampled one, another scene's (shuffled; of a
-    # single scene, another window's), the mean of all (mean); and with another scene's kernels
-    # altogether, made of its prior and of its local tokens (kernels).
+    # Mean ERGAS with: the prior of the truth (z0), another scene's (of a single scene, another
+    # window's), the sampled one, another scene's (shuffled), the mean of all (mean); and with
+    # another scene's kernels, made of its sampled prior and of its local tokens (kernels).
     ergas: dict[str, float]
 
     @property
@@ -101,6 +101,7 @@ def inspect_prior(model: KSDiff, scenes: list[Scene]) -> PriorReport:
     tokens, other = model.local_tokens(windows), _other_scene(owners)
     made_of = {
         "truth": (target, tokens),
+        "another's truth": (target[other], tokens),
         "sampled": (sampled, tokens),
         "shuffled": (sampled[other], tokens),
         "mean": (sampled.mean(0).expand_as(sampled), tokens),
