@@ -367,3 +367,19 @@ def test_real_scenes_come_out_sharper_than_interpolated(real_scenes, tmp_path):
             blurred = np.kron(pair.read().ms[0], np.ones((4, 4)))
             assert fused.crs == UTM
             assert rmse(fused.read(), truth.read()) < 0.8 * rmse(blurred, truth.read())
+
+
+def test_bfloat16_is_nearly_float32(scene, shaken):
+    pan, ms = scene[0], scene[1].astype("float32")
+    exact, fast = (
+        Sharpener(shaken, precision=precision).sharpen(pan, ms, (2, 2))
+        for precision in ("float32", "bfloat16")
+    )
+    assert fast.dtype == np.float32
+    difference = np.abs(fast - exact).mean() / exact.mean()
+    assert 0 < difference < 0.01
+
+
+def test_another_precision_is_refused():
+    with pytest.raises(KSDiffError, match="precision: expected float32 or bfloat16, got 'half'"):
+        Sharpener(precision="half")
