@@ -17,7 +17,7 @@ FLOORS = {
     "ksdiff_ops": 1,
     **{
         f"ksdiff.{name}": 1
-        for name in ("config", "sensors", "errors", "inputs", "machine", "memory")
+        for name in ("config", "sensors", "errors", "inputs", "machine", "memory", "threads")
     },
     **{f"ksdiff.{name}": 2 for name in ("models", "data")},
     **{f"ksdiff.{name}": 3 for name in ("inference", "metrics", "baselines")},

@@ -184,4 +184,4 @@ def _plot(values: dict, path: Path) -> None:
         axis.invert_yaxis()
         axis.set_title(table["title"], fontsize=10)
         axis.set_xlabel("ERGAS")
-    figure.savefig(path, dpi=100, format="png")
+    figure.savefig(path, dpi=100, format="png", metadata={"Software": None})
