@@ -32,7 +32,8 @@ Written by `python -m benchmarks.report benchmarks/results/*.json`; `make bench`
   multiply-add as two operations, and the backward pass as twice the forward.
 - **Floor**: the time in which this machine could at best move those bytes (a plain copy of 256 MB)
   or do those operations (the better of a matrix product and a pointwise convolution in the caches,
-  in float32), whichever is longer. Tensors that stay in a cache may beat it.
+  in float32), whichever is longer. Tensors that stay in a cache may beat it, and so may bfloat16
+  where the CPU has units for it.
 - **MB** is the peak of memory beyond the inputs, results and gradients included. On a CPU it is
   the growth of the process's resident memory, with a heap that starts empty and gives everything
   back at once, so that the kernels' own scratch counts, too; on CUDA what PyTorch's allocator held.
