@@ -43,6 +43,7 @@ _RATE = 3e-4
 _AVERAGE = 0.98
 _CHECK_EVERY = 25  # steps
 _PATIENCE = 8  # checks without a better one
+_JUDGING = 0.5  # of the time, at most, goes to what the held-out part tells
 _LEAST_GAIN = 0.01  # of the loss on what is held out: less is chance
 _FULL_WEIGHT = 0.1  # of the full-resolution loss
 
@@ -53,9 +54,9 @@ class Adapted:
 
     path: Path
     before: float  # L1 on what was held out, in units of the band means
-    after: float
+    after: float  # of weights that had not seen it
     kept: bool  # the adapted weights; else the file holds the ones it started from
-    steps: int
+    steps: int  # all that were taken, judging and learning
     seconds: float
 
 
@@ -77,15 +78,17 @@ def adapt(
     Two losses: at reduced resolution, where the MS image is the truth, its detail strengthened to
     the range of the weights' training (``data.detail_gain``); and at full resolution, where the
     fused image must give the MS image when degraded, and its detail stay near high-pass
-    modulation's. Three eighths of the scene are held out. If they do not gain 1 %, the file gets
-    the weights that it began with.
+    modulation's. Three eighths of the scene are held out, in half the time at most. If they do not
+    gain 1 %, the file gets the weights that it began with; otherwise the weights begin again and
+    learn from the whole scene, in as many rounds of it as were best for what was held out.
 
     Args:
         pan, ms, sensor, device: as for `Sharpener.sharpen_files`.
         out: .safetensors file to write.
         weights: to begin with; chosen by band count and ratio if left out.
         minutes: the most to spend; it ends earlier when what is held out gains no more.
-        step: called with the share of the time spent and the held-out loss, at every check.
+        step: called with the share of the time spent and the loss on what is held out (which the
+            second half has seen), at every check.
 
     Raises:
         KSDiffError: bad input, a scene under 256 PAN pixels, no weights, a path that cannot be
@@ -102,9 +105,15 @@ def adapt(
         windows, gains = _windows(pair, sensor_for(sensor, pair.bands, pair.ratio).ms_gains)
     lessons = _Lessons(windows, gains, pair, config, seed, torch.device(device))
     model = model.to(device)
-    adapted, before, after, steps = _fit(model, lessons, began, 60 * minutes, step)
+    clock = _Clock(began, 60 * minutes, step)
+    best_steps, before, after, steps = _judge(model, lessons, clock)
     kept = after < (1 - _LEAST_GAIN) * before
-    save_weights(out, adapted if kept else model, config)
+    adapted = model
+    if kept:
+        lessons.show_all()
+        adapted, taken = _learn(model, lessons, clock, round(best_steps / (1 - _HELD_OUT)))
+        steps += taken
+    save_weights(out, adapted, config)
     return Adapted(Path(out), before, after, kept, steps, time.monotonic() - began)
 
 
@@ -123,8 +132,8 @@ class _Lessons:
         self.rng = np.random.default_rng(seed)
         self.config, self.gains, self.ratio, self.device = config, gains, pair.ratio, device
         self.bands, self.phase = pair.bands, pair.phase
-        pairs = [_lesson(window, pair.phase, gains, config.data) for window in windows]
-        self.pairs = [_cut(one, 0.0, 1 - _HELD_OUT) for one in pairs]
+        self.whole = [_lesson(window, pair.phase, gains, config.data) for window in windows]
+        self.pairs = [_cut(one, 0.0, 1 - _HELD_OUT) for one in self.whole]
         side = min(min(one.gt.shape[-2:]) for one in self.pairs)
         self.data = DataConfig(
             crop=min(64, side // 8 * 8),
@@ -132,10 +141,14 @@ class _Lessons:
             gain_jitter=0.02,
             radiometric_jitter=0.02,
         )
-        self.held_out = [self._judged(_cut(one, 1 - _HELD_OUT, 1.0)) for one in pairs]
+        self.held_out = [self._judged(_cut(one, 1 - _HELD_OUT, 1.0)) for one in self.whole]
         self.full = [
             (scene_inputs(*window, gains, pair.ratio, pair.phase), window[1]) for window in windows
         ]
+
+    def show_all(self) -> None:
+        """Teach what was held out, too."""
+        self.pairs = self.whole
 
     def reduced(self) -> Sample:
         picks = self.rng.integers(len(self.pairs), size=_BATCH)
@@ -175,41 +188,73 @@ class _Lessons:
         return _moved(sample(whole, steady, self.bands, np.random.default_rng(0)), self.device)
 
 
-def _fit(
-    model: KSDiff,
-    lessons: _Lessons,
-    began: float,
-    seconds: float,
-    step: Callable[[float, float], None],
-) -> tuple[KSDiff, float, float, int]:
-    """The best model on what is held out, its loss before and after, and the steps taken."""
-    generator = torch.Generator().manual_seed(0)
-    # As it will be used: in training mode the kernels would act at full strength, not the config's.
-    learner = copy.deepcopy(model).eval()
-    trained = [*learner.network.parameters(), *learner.generator.parameters()]
-    trained += learner.injection.parameters()
-    optimizer = torch.optim.Adam(trained, lr=_RATE)
-    average = AveragedModel(learner, multi_avg_fn=get_ema_multi_avg_fn(_AVERAGE))
+class _Clock:
+    """How much of the time is spent, and whom to tell."""
+
+    def __init__(self, began: float, seconds: float, step: Callable[[float, float], None]) -> None:
+        self.began, self.seconds, self.step = began, seconds, step
+
+    @property
+    def share(self) -> float:
+        return (time.monotonic() - self.began) / self.seconds
+
+    def tell(self, loss: float) -> None:
+        self.step(min(self.share, 1.0), loss)
+
+
+class _Learner:
+    """A copy of the model that learns, and its moving average, which is what counts."""
+
+    def __init__(self, model: KSDiff, lessons: _Lessons) -> None:
+        self.lessons, self.generator = lessons, torch.Generator().manual_seed(0)
+        # As it will be used: in training mode the kernels would act at full strength, not the
+        # config's.
+        self.model = copy.deepcopy(model).eval()
+        self.trained = [*self.model.network.parameters(), *self.model.generator.parameters()]
+        self.trained += self.model.injection.parameters()
+        self.optimizer = torch.optim.Adam(self.trained, lr=_RATE)
+        self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(_AVERAGE))
+
+    def step(self) -> None:
+        loss = _reduced_loss(self.model, self.lessons.reduced(), self.generator)
+        loss = loss + _FULL_WEIGHT * _full_loss(self.model, self.lessons, self.generator)
+        self.optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.trained, 1.0)
+        self.optimizer.step()
+        self.average.update_parameters(self.model)
+
+
+def _judge(model: KSDiff, lessons: _Lessons, clock: _Clock) -> tuple[int, float, float, int]:
+    """The number of steps that is best for what is held out, its loss before and after them, and
+    the steps taken to find out."""
+    learner = _Learner(model, lessons)
     before = best_loss = _held_out_loss(model, lessons)
-    best, stale, steps = model, 0, 0
-    while stale < _PATIENCE and time.monotonic() - began < seconds:
+    best, stale, steps = 0, 0, 0
+    while stale < _PATIENCE and clock.share < _JUDGING:
         for _ in range(_CHECK_EVERY):
-            loss = _reduced_loss(learner, lessons.reduced(), generator)
-            loss = loss + _FULL_WEIGHT * _full_loss(learner, lessons, generator)
-            optimizer.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(trained, 1.0)
-            optimizer.step()
-            average.update_parameters(learner)
+            learner.step()
             steps += 1
-            if time.monotonic() - began > seconds:
+            if clock.share > _JUDGING:
                 break
-        now = _held_out_loss(average.module, lessons)
+        now = _held_out_loss(learner.average.module, lessons)
         stale += 1
         if now < best_loss:
-            best, best_loss, stale = copy.deepcopy(average.module), now, 0
-        step(min((time.monotonic() - began) / seconds, 1.0), now)
-    return best.eval(), before, best_loss, steps
+            best, best_loss, stale = steps, now, 0
+        clock.tell(now)
+    return best, before, best_loss, steps
+
+
+def _learn(model: KSDiff, lessons: _Lessons, clock: _Clock, steps: int) -> tuple[KSDiff, int]:
+    """The model after so many steps, or those that there was time for, and how many they were."""
+    learner = _Learner(model, lessons)
+    for taken in range(1, steps + 1):
+        learner.step()
+        if taken % _CHECK_EVERY == 0:
+            clock.tell(_held_out_loss(learner.average.module, lessons))
+        if clock.share > 1:
+            break
+    return learner.average.module.eval(), taken
 
 
 def _reduced_loss(model: KSDiff, batch: Sample, generator: torch.Generator) -> Tensor:

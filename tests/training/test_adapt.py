@@ -8,7 +8,7 @@ from ksdiff.data.procedural import procedural_scene
 from ksdiff.errors import KSDiffError
 from ksdiff.models.ksdiff import KSDiff
 from ksdiff.models.weights import load_weights, save_weights
-from ksdiff.training.adapt import adapt
+from ksdiff.training.adapt import _Lessons, adapt
 
 
 @pytest.fixture(scope="module")
@@ -72,3 +72,20 @@ def test_bad_requests_are_refused_and_nothing_is_written(files, weights, tmp_pat
     with pytest.raises(KSDiffError, match="exists"):
         adapt(*files, out, weights=weights)
     assert out.read_text() == "mine"
+
+
+def test_what_was_held_out_is_learnt_from_once_it_has_judged(files, weights, tmp_path, monkeypatch):
+    widths = []
+    reduced = _Lessons.reduced
+    monkeypatch.setattr(
+        _Lessons,
+        "reduced",
+        lambda lessons: (
+            widths.append(lessons.pairs[0].gt.shape[-1]),
+            reduced(lessons),
+        )[1],
+    )
+    done = adapt(*files, tmp_path / "out.safetensors", weights=weights, minutes=0.2)
+    part, whole = min(widths), max(widths)
+    assert part < 0.7 * whole
+    assert widths == sorted(widths) and len(widths) == done.steps
