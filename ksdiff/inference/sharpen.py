@@ -301,7 +301,7 @@ class Sharpener:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
             fused = model.fuse(inputs, kernels)
         fused = to_dn(fused.float(), statistics)
-        return back_project(fused, ms, gains, pair.ratio, pair.phase)[0].float().cpu()
+        return back_project(fused, ms, gains, pair.ratio, pair.phase)[0].cpu()
 
 
 def valid_output(patch: Patch, ratio: int, phase: tuple[float, float]) -> Tensor:

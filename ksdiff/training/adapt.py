@@ -87,8 +87,8 @@ def adapt(
         out: .safetensors file to write.
         weights: to begin with; chosen by band count and ratio if left out.
         minutes: the most to spend; it ends earlier when what is held out gains no more.
-        step: called with the share of the time spent and the loss on what is held out (which the
-            second half has seen), at every check.
+        step: called with the share of the time spent and the loss on what is held out, at every
+            check; in the second half, which learns from that too, with what it was at its best.
 
     Raises:
         KSDiffError: bad input, a scene under 256 PAN pixels, no weights, a path that cannot be
@@ -111,7 +111,7 @@ def adapt(
     adapted = model
     if kept:
         lessons.show_all()
-        adapted, taken = _learn(model, lessons, clock, round(best_steps / (1 - _HELD_OUT)))
+        adapted, taken = _learn(model, lessons, clock, round(best_steps / (1 - _HELD_OUT)), after)
         steps += taken
     save_weights(out, adapted, config)
     return Adapted(Path(out), before, after, kept, steps, time.monotonic() - began)
@@ -245,16 +245,18 @@ def _judge(model: KSDiff, lessons: _Lessons, clock: _Clock) -> tuple[int, float,
     return best, before, best_loss, steps
 
 
-def _learn(model: KSDiff, lessons: _Lessons, clock: _Clock, steps: int) -> tuple[KSDiff, int]:
+def _learn(
+    model: KSDiff, lessons: _Lessons, clock: _Clock, steps: int, judged: float
+) -> tuple[KSDiff, int]:
     """The model after so many steps, or those that there was time for, and how many they were."""
     learner = _Learner(model, lessons)
     for taken in range(1, steps + 1):
         learner.step()
         if taken % _CHECK_EVERY == 0:
-            clock.tell(_held_out_loss(learner.average.module, lessons))
+            clock.tell(judged)
         if clock.share > 1:
             break
-    return learner.average.module.eval(), taken
+    return learner.average.module, taken
 
 
 def _reduced_loss(model: KSDiff, batch: Sample, generator: torch.Generator) -> Tensor:
