@@ -7,7 +7,7 @@ evaluate --json` wrote, the latter with `--measured`.
 import json
 from pathlib import Path
 
-from benchmarks.report import table
+from benchmarks.text import put_between, table
 
 ROOT = Path(__file__).resolve().parents[1]
 BEGIN, END = "<!-- quality:begin -->", "<!-- quality:end -->"
@@ -90,9 +90,7 @@ def _text(indexes: dict[str, float], name: str) -> str:
 
 def filled(readme: str, quality: dict, measured: dict) -> str:
     """The README's text with the tables between its markers."""
-    before, rest = readme.split(BEGIN)
-    after = rest.split(END)[1]
-    return f"{before}{BEGIN}\n{quality_text(quality, measured)}{END}{after}"
+    return put_between(readme, BEGIN, quality_text(quality, measured), END)
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ import json
 import shutil
 from pathlib import Path
 
+from benchmarks.text import origin, put_between
 from ksdiff.training.ablation_report import markdown
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,17 +31,10 @@ def main() -> None:
 
 def filled(page: str, values: dict) -> str:
     """The page's text with the ablation's tables between its markers."""
-    before, rest = page.split(BEGIN)
-    after = rest.split(END)[1]
-    header = values["header"]
-    origin = (
-        f"{header['processor']}, {header['threads']} threads, PyTorch {header['torch']}, "
-        f"KSDiff {header['ksdiff']}, {header['date'][:10]}."
-    )
     tables = "\n".join(
         f"#{line}" if line.startswith("#") else line for line in markdown(values).splitlines()
     )
-    return f"{before}{BEGIN}\n{tables}\n{origin}\n{END}{after}"
+    return put_between(page, BEGIN, f"{tables}\n\n{origin(values['header'])}\n", END)
 
 
 if __name__ == "__main__":

@@ -11,9 +11,10 @@ import json
 import tempfile
 from pathlib import Path
 
-from benchmarks.text import table
+from benchmarks.text import origin, put_between, table
 from ksdiff.baselines import METHODS
 from ksdiff.data.outputs import atomic
+from ksdiff.evaluation.scores import DEFAULT_BORDER
 from ksdiff.evaluation.subjects import Subject, subjects
 from ksdiff.inference.sharpen import Sharpener
 from ksdiff.machine import machine_header
@@ -24,7 +25,6 @@ RESULTS = ROOT / "benchmarks/results/adaptation.json"
 PAGE = ROOT / "docs/training.md"
 BEGIN, END = "<!-- adaptation:begin -->", "<!-- adaptation:end -->"
 SCENES = ("geoeye1_london", "wv4_mexico_nat")  # the validation scenes of the sensors left out
-_BORDER = 21
 _BASELINE = "mtf-glp-hpm"
 
 
@@ -37,7 +37,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=5.0, help="a scene (default %(default)s)")
     arguments = parser.parse_args()
     found = {
-        "header": machine_header() | {"minutes": arguments.minutes, "border": _BORDER},
+        "header": machine_header() | {"minutes": arguments.minutes, "border": DEFAULT_BORDER},
         "scenes": [
             _judged(subject, arguments.weights, Path(arguments.data), arguments.minutes)
             for subject in subjects(arguments.data, None)
@@ -55,7 +55,7 @@ def _judged(subject: Subject, weights: str, folder: Path, minutes: float) -> dic
     def indexes(chosen: str | Path | None) -> dict[str, float]:
         sharpener = Sharpener(chosen)
         fused = sharpener.sharpen(subject.pan[0], subject.ms[0], subject.phase, sensor)
-        return subject.judge(fused[None], _BORDER)
+        return subject.judge(fused[None], DEFAULT_BORDER)
 
     with tempfile.TemporaryDirectory() as temporary:
         out = Path(temporary) / "adapted.safetensors"
@@ -76,7 +76,7 @@ def _judged(subject: Subject, weights: str, folder: Path, minutes: float) -> dic
         "seconds": done.seconds,
         "held_out": {"before": done.before, "after": done.after},
         "indexes": {
-            _BASELINE: subject.judge(METHODS[_BASELINE](subject.measured().pair()), _BORDER),
+            _BASELINE: subject.judge(METHODS[_BASELINE](subject.measured().pair()), DEFAULT_BORDER),
             "left out": indexes(weights),
             "left out, adapted": adapted,
             "bundled": indexes(None),
@@ -102,9 +102,7 @@ def text(found: dict) -> str:
     return (
         table(["SAM / ERGAS / Q2n", *(scene["name"] for scene in found["scenes"])], rows)
         + f"\nERGAS after adapting against before: {gains}. {_BASELINE}: shift and MTF measured. "
-        f"At most {header['minutes']:g} minutes a scene on {header['processor']}, "
-        f"{header['threads']} threads; KSDiff {header['ksdiff']}, PyTorch {header['torch']}, "
-        f"{header['date'][:10]}.\n"
+        f"At most {header['minutes']:g} minutes a scene on {origin(header)}\n"
     )
 
 
@@ -116,9 +114,7 @@ def _gain(scene: dict) -> str:
 
 def filled(page: str, found: dict) -> str:
     """The page's text with the table between its markers."""
-    before, rest = page.split(BEGIN)
-    after = rest.split(END)[1]
-    return f"{before}{BEGIN}\n{text(found)}{END}{after}"
+    return put_between(page, BEGIN, text(found), END)
 
 
 if __name__ == "__main__":

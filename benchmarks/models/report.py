@@ -18,7 +18,7 @@ from benchmarks.models.claims import (
 )
 from benchmarks.models.names import KSDIFF, LARGE, PIPELINE, SMALL
 from benchmarks.models.plots import save_growth, save_quality
-from benchmarks.text import duration, table
+from benchmarks.text import duration, put_between, table
 
 ROOT = Path(__file__).resolve().parents[2]
 BEGIN, END = "<!-- speed:begin -->", "<!-- speed:end -->"
@@ -251,8 +251,7 @@ def page(found: Results) -> str:
 
 def filled(readme: str, text: str) -> str:
     """The README with ``text`` between its markers."""
-    before, rest = readme.split(BEGIN)
-    return f"{before}{BEGIN}\n{text}{END}{rest.split(END)[1]}"
+    return put_between(readme, BEGIN, text, END)
 
 
 def main() -> None:
