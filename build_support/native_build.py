@@ -25,12 +25,14 @@ CPU_LIBRARY = "ksdiff_ops._C"
 CUDA_LIBRARY = "ksdiff_ops._C_cuda"
 TORCH_TARGET = "-DTORCH_TARGET_VERSION=0x020a000000000000"  # 2.10: the oldest that can load it
 ARCHITECTURES = ("8.0", "9.0", "10.0", "12.0")  # built by default, as far as nvcc knows them
+_AVX512 = [
+    *("-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl"),
+    *("-mfma", "-mf16c", "-mprefer-vector-width=512"),
+]
 INSTRUCTION_SETS = {
     "rows_avx2": ["-mavx2", "-mfma", "-mf16c"],
-    "rows_avx512": [
-        *("-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl"),
-        *("-mfma", "-mf16c", "-mprefer-vector-width=512"),
-    ],
+    "rows_avx512": _AVX512,
+    "rows_avx512bf16": [*_AVX512, "-mavx512bf16"],
 }
 
 

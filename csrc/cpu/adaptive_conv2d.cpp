@@ -1,5 +1,6 @@
 // adaptive_conv2d and its gradients on the CPU. Patches are scaled a strip of pixels at a time,
 // into a panel that stays in the first cache, and multiplied by the kernel from there.
+#include "products.h"
 #include "stored_kernels.h"
 
 namespace ksdiff_ops::cpu {
@@ -27,8 +28,11 @@ Window same_window(const Shape& shape, bool mirrored) {
 }
 
 // Neighbourhoods of some neighbouring pixels of a row, with or without attention.
-template <typename Real>
+template <class Way>
 class Neighbourhoods {
+  using Real = typename Way::Real;
+  using Term = typename Way::Term;
+
  public:
   Neighbourhoods(const Problem& problem, Numbers numbers, const void* image, const void* attention,
                  bool mirrored, int64_t tile)
@@ -73,12 +77,16 @@ class Neighbourhoods {
     if (scaled_) attention_.fill(taps_, pixels_, factors_.data(), pitch_);
   }
 
-  // panel[c, tap][p] = neighbour * factor
-  void scale(int64_t pixel, int64_t pixels, Real* panel, int64_t panel_pitch) {
-    if (static_cast<int64_t>(tap_.size()) < shape_.taps()) {
-      std::fill(panel, panel + shape_.channels * shape_.taps() * panel_pitch, Real{});
-    }
-    rows<Real>().scale_patches(patches(pixel, pixels, panel, panel_pitch));
+  // panel[c, tap][p] = neighbour * factor, a term for every so many channels
+  void scale_planes(int64_t pixel, int64_t pixels, Term* panel, int64_t panel_pitch) {
+    clear_missing(Way::terms(shape_.channels), panel, panel_pitch);
+    Way::scale_planes(patches(pixel, pixels, panel, panel_pitch));
+  }
+
+  // The same, a term for every so many pixels.
+  void scale_pixels(int64_t pixel, int64_t pixels, Term* panel, int64_t panel_pitch) {
+    clear_missing(shape_.channels, panel, panel_pitch);
+    Way::scale_pixels(patches(pixel, pixels, panel, panel_pitch));
   }
 
   // factor = sum over channels of neighbour * panel[c, tap][p]
@@ -96,7 +104,15 @@ class Neighbourhoods {
   }
 
  private:
-  Patches<Real> patches(int64_t pixel, int64_t pixels, Real* panel, int64_t panel_pitch) {
+  void clear_missing(int64_t rows_of_tap, Term* panel, int64_t panel_pitch) {
+    if (static_cast<int64_t>(tap_.size()) < shape_.taps()) {
+      std::fill(panel, panel + rows_of_tap * shape_.taps() * panel_pitch, Term{});
+    }
+  }
+
+  template <typename Number>
+  Patches<Real, Number> patches(int64_t pixel, int64_t pixels, Number* panel,
+                                int64_t panel_pitch) {
     return {ring_.data() + pixel, ring_.plane_pitch(), shape_.channels, offset_.data(),
             tap_.data(), static_cast<int>(tap_.size()), factors_.data() + pixel, pitch_,
             panel, shape_.taps(), panel_pitch, pixels};
@@ -117,44 +133,59 @@ class Neighbourhoods {
   int64_t x0_ = 0, pixels_ = 0;
 };
 
-// The kernel [Cout, Cin, taps] in the order of axes that a product reads it in.
-template <typename Real>
+// The kernel [Cout, Cin, taps] as a matrix of terms, in the order that a product reads it in.
+template <class Way>
 class Kernel {
+  using Real = typename Way::Real;
+
  public:
   Kernel(const Tensor& weight, Numbers numbers)
       : out_(weight.size(0)), in_(weight.size(1)), taps_(weight.size(2) * weight.size(3)),
-        loaded_(out_ * in_ * taps_), arranged_(out_ * in_ * taps_) {
+        loaded_(out_ * in_ * taps_) {
     const Tensor kernel = torch::stable::contiguous(weight);
     load_row(numbers, kernel.const_data_ptr(), 0, out_ * in_ * taps_, loaded_.data());
   }
 
-  const Real* straight() { return loaded_.data(); }  // [Cout, Cin * taps]
-
-  const Real* mirrored() {  // [Cin, Cout * taps], taps from the last to the first
-    for_each([&](int64_t o, int64_t c, int64_t tap) {
-      return (c * out_ + o) * taps_ + taps_ - 1 - tap;
+  Matrix<Way> straight() {  // [Cout, Cin * taps]
+    return arranged(out_, in_, taps_, [](int64_t o, int64_t c, int64_t tap) {
+      return Place{o, c, tap};
     });
-    return arranged_.data();
   }
 
-  const Real* transposed() {  // [Cin * taps, Cout]
-    for_each([&](int64_t o, int64_t c, int64_t tap) { return (c * taps_ + tap) * out_ + o; });
-    return arranged_.data();
+  Matrix<Way> mirrored() {  // [Cin, Cout * taps], taps from the last to the first
+    return arranged(in_, out_, taps_, [this](int64_t o, int64_t c, int64_t tap) {
+      return Place{c, o, taps_ - 1 - tap};
+    });
+  }
+
+  Matrix<Way> transposed() {  // [Cin * taps, Cout]
+    return arranged(in_ * taps_, out_, 1, [this](int64_t o, int64_t c, int64_t tap) {
+      return Place{c * taps_ + tap, o, 0};
+    });
   }
 
  private:
-  template <class Place>
-  void for_each(const Place& place) {
+  struct Place {
+    int64_t row, channel, tap;
+  };
+
+  template <class PlaceOf>
+  Matrix<Way> arranged(int64_t rows, int64_t channels, int64_t taps, const PlaceOf& place_of) {
+    Matrix<Way> matrix(rows, channels, taps);
     const Real* source = loaded_.data();
     for (int64_t o = 0; o < out_; ++o) {
       for (int64_t c = 0; c < in_; ++c) {
-        for (int64_t tap = 0; tap < taps_; ++tap) arranged_.data()[place(o, c, tap)] = *source++;
+        for (int64_t tap = 0; tap < taps_; ++tap) {
+          const Place place = place_of(o, c, tap);
+          matrix.set(place.row, place.channel, place.tap, *source++);
+        }
       }
     }
+    return matrix;
   }
 
   int64_t out_, in_, taps_;
-  Scratch<Real> loaded_, arranged_;
+  Scratch<Real> loaded_;
 };
 
 // Some rows of one image; how many follows from the shape alone, so that sums that are made per
@@ -182,17 +213,20 @@ int64_t strip_of() {
 }
 
 // out[o][p] = sum over channels and taps of matrix[o][c, tap] * the scaled neighbours of p
-template <typename Real>
+template <class Way>
 void convolve(const Problem& problem, Numbers numbers, const void* image, const void* attention,
-              bool mirrored, const Real* matrix, void* out) {
+              bool mirrored, const Matrix<Way>& matrix, void* out) {
+  using Real = typename Way::Real;
+  using Term = typename Way::Term;
   const Shape& shape = problem.shape;
   const int64_t tile = forward_tile<Real>(shape, same_window(shape, mirrored));
   const int64_t strip = strip_of<Real>(), tile_pitch = round_up(tile, strip);
   const Parts parts{shape, rows_per_task(shape.height, shape.batch)};
 
   for_parts(problem, parts, [&](int64_t begin, int64_t end) {
-    Neighbourhoods<Real> near(problem, numbers, image, attention, mirrored, tile);
-    Scratch<Real> panel(problem.patch() * strip), out_tile(problem.others * tile_pitch);
+    Neighbourhoods<Way> near(problem, numbers, image, attention, mirrored, tile);
+    Scratch<Term> panel(matrix.terms() * strip);
+    Scratch<Real> out_tile(problem.others * tile_pitch);
     for (int64_t part = begin; part < end; ++part) {
       for (int64_t x0 = 0; x0 < shape.width; x0 += tile) {
         const int64_t pixels = std::min(tile, shape.width - x0);
@@ -206,9 +240,9 @@ void convolve(const Problem& problem, Numbers numbers, const void* image, const 
           Real* const target = direct ? direct : out_tile.data();
           const int64_t pitch = direct ? shape.image_plane() : tile_pitch;
           for (int64_t p = 0; p < pixels; p += strip) {
-            near.scale(p, strip, panel.data(), strip);
-            rows<Real>().matmul({matrix, problem.patch(), panel.data(), strip, target + p, pitch,
-                                 problem.others, problem.patch(), strip, false});
+            near.scale_planes(p, strip, panel.data(), strip);
+            Way::matmul({matrix.data(), matrix.terms(), panel.data(), strip, target + p, pitch,
+                         problem.others, matrix.terms(), strip, false});
           }
           if (direct) continue;
           for (int64_t o = 0; o < problem.others; ++o) {
@@ -221,17 +255,19 @@ void convolve(const Problem& problem, Numbers numbers, const void* image, const 
 }
 
 // out[tap][p] = sum over channels of image[c][neighbour of p] * (matrix[c, tap][o] . grad[o][p])
-template <typename Real>
+template <class Way>
 void correlate(const Problem& problem, Numbers numbers, const void* image, const void* grad,
-               const Real* matrix, void* out) {
+               const Matrix<Way>& matrix, void* out) {
+  using Real = typename Way::Real;
   const Shape& shape = problem.shape;
   const int64_t tile = forward_tile<Real>(shape, same_window(shape, false));
   const int64_t strip = strip_of<Real>();
   const Parts parts{shape, rows_per_task(shape.height, shape.batch)};
 
   for_parts(problem, parts, [&](int64_t begin, int64_t end) {
-    Neighbourhoods<Real> near(problem, numbers, image, nullptr, false, tile);
+    Neighbourhoods<Way> near(problem, numbers, image, nullptr, false, tile);
     RowRing<Real> grad_row(1, problem.others, {0}, 1, round_up(tile, strip));
+    typename Way::PlaneTerms grad_terms(problem.others, strip);
     Scratch<Real> panel(problem.patch() * strip);
     for (int64_t part = begin; part < end; ++part) {
       const int64_t image_index = parts.image(part);
@@ -245,9 +281,9 @@ void correlate(const Problem& problem, Numbers numbers, const void* image, const
           near.move_to(y);
           grad_row.offset_of(y);
           for (int64_t p = 0; p < pixels; p += strip) {
-            rows<Real>().matmul({matrix, problem.others, grad_row.data() + p,
-                                 grad_row.plane_pitch(), panel.data(), strip, problem.patch(),
-                                 problem.others, strip, false});
+            grad_terms.take(grad_row.data() + p, grad_row.plane_pitch());
+            Way::matmul({matrix.data(), matrix.terms(), grad_terms.data(), grad_terms.pitch(),
+                         panel.data(), strip, problem.patch(), matrix.terms(), strip, false});
             near.sum(p, strip, panel.data(), strip);
           }
           const int64_t index = image_index * shape.taps() * shape.out_plane() +
@@ -262,20 +298,24 @@ void correlate(const Problem& problem, Numbers numbers, const void* image, const
 }
 
 // sums[c, tap][o] = sum over pixels of the scaled neighbours of p * grad[o][p], one to a part
-template <typename Real>
+template <class Way>
 void accumulate(const Problem& problem, Numbers numbers, const void* image, const void* attention,
-                const void* grad, const Parts& parts, Real* sums, int64_t sums_pitch) {
+                const void* grad, const Parts& parts, typename Way::Real* sums,
+                int64_t sums_pitch) {
+  using Real = typename Way::Real;
+  using Term = typename Way::Term;
   constexpr int64_t panel_numbers = 64 * 1024;  // for the second cache
   const Shape& shape = problem.shape;
   const int64_t others = problem.others, patch = problem.patch();
   const int64_t tile = forward_tile<Real>(shape, same_window(shape, false));
   const int64_t strip = std::clamp<int64_t>(panel_numbers / patch / 16 * 16, 32, 128);
-  const int64_t panel_pitch = strip + 16;  // no power of two: rows would share a set of the cache
+  // No power of two: rows would share a set of the cache.
+  const int64_t panel_pitch = Way::terms(strip) + 16;
 
   for_parts(problem, parts, [&](int64_t begin, int64_t end) {
-    Neighbourhoods<Real> near(problem, numbers, image, attention, false, tile);
+    Neighbourhoods<Way> near(problem, numbers, image, attention, false, tile);
     RowRing<Real> grad_row(1, others, {0}, 1, tile);
-    Scratch<Real> panel(patch * panel_pitch), turned(tile * sums_pitch);
+    Scratch<Term> panel(patch * panel_pitch), turned(Way::terms(tile) * sums_pitch);
     for (int64_t part = begin; part < end; ++part) {
       const int64_t image_index = parts.image(part);
       Real* const part_sums = sums + part * patch * sums_pitch;
@@ -290,15 +330,16 @@ void accumulate(const Problem& problem, Numbers numbers, const void* image, cons
           near.move_to(y);
           grad_row.offset_of(y);
           for (int64_t o = 0; o < others; ++o) {
-            const Real* const source = grad_row.data() + o * grad_row.plane_pitch();
-            Real* const target = turned.data() + o;
-            for (int64_t p = 0; p < pixels; ++p) target[p * sums_pitch] = source[p];
+            Way::turn(grad_row.data() + o * grad_row.plane_pitch(), pixels, turned.data() + o,
+                      sums_pitch);
           }
           for (int64_t p = 0; p < pixels; p += strip) {
             const int64_t count = std::min(strip, pixels - p);
-            near.scale(p, count, panel.data(), panel_pitch);
-            rows<Real>().matmul({panel.data(), panel_pitch, turned.data() + p * sums_pitch,
-                                 sums_pitch, part_sums, sums_pitch, patch, count, others, true});
+            near.scale_pixels(p, count, panel.data(), panel_pitch);
+            Way::end_rows(panel.data(), panel_pitch, patch, count);
+            Way::matmul({panel.data(), panel_pitch, turned.data() + Way::terms(p) * sums_pitch,
+                         sums_pitch, part_sums, sums_pitch, patch, Way::terms(count), others,
+                         true});
           }
         }
       }
@@ -355,11 +396,11 @@ Tensor forward(const Tensor& x, const Tensor& attention, const Tensor& weight) {
                factors = torch::stable::contiguous(attention);
   Tensor out =
       torch::stable::new_empty(x, Sizes{x.size(0), weight.size(0), x.size(2), x.size(3)});
-  with_real(numbers, [&](auto real) {
-    using Real = decltype(real);
-    Kernel<Real> kernel(weight, numbers);
-    convolve<Real>(problem, numbers, image.const_data_ptr(), factors.const_data_ptr(), false,
-                   kernel.straight(), out.mutable_data_ptr());
+  with_products(numbers, [&](auto way) {
+    using Way = decltype(way);
+    Kernel<Way> kernel(weight, numbers);
+    convolve<Way>(problem, numbers, image.const_data_ptr(), factors.const_data_ptr(), false,
+                  kernel.straight(), out.mutable_data_ptr());
   });
   return out;
 }
@@ -377,11 +418,11 @@ Tensor grad_input(const Tensor& grad, const Tensor& attention, const Tensor& wei
                factors = torch::stable::contiguous(attention);
   Tensor out = torch::stable::new_empty(
       grad, Sizes{grad.size(0), weight.size(1), grad.size(2), grad.size(3)});
-  with_real(numbers, [&](auto real) {
-    using Real = decltype(real);
-    Kernel<Real> kernel(weight, numbers);
-    convolve<Real>(problem, numbers, from.const_data_ptr(), factors.const_data_ptr(), true,
-                   kernel.mirrored(), out.mutable_data_ptr());
+  with_products(numbers, [&](auto way) {
+    using Way = decltype(way);
+    Kernel<Way> kernel(weight, numbers);
+    convolve<Way>(problem, numbers, from.const_data_ptr(), factors.const_data_ptr(), true,
+                  kernel.mirrored(), out.mutable_data_ptr());
   });
   return out;
 }
@@ -398,10 +439,10 @@ Tensor grad_attention(const Tensor& grad, const Tensor& x, const Tensor& weight)
   const Tensor from = torch::stable::contiguous(grad), image = torch::stable::contiguous(x);
   Tensor out = torch::stable::new_empty(
       grad, Sizes{x.size(0), weight.size(2), weight.size(3), x.size(2), x.size(3)});
-  with_real(numbers, [&](auto real) {
-    using Real = decltype(real);
-    Kernel<Real> kernel(weight, numbers);
-    correlate<Real>(problem, numbers, image.const_data_ptr(), from.const_data_ptr(),
+  with_products(numbers, [&](auto way) {
+    using Way = decltype(way);
+    Kernel<Way> kernel(weight, numbers);
+    correlate<Way>(problem, numbers, image.const_data_ptr(), from.const_data_ptr(),
                     kernel.transposed(), out.mutable_data_ptr());
   });
   return out;
@@ -419,13 +460,14 @@ Tensor grad_weight(const Tensor& grad, const Tensor& x, const Tensor& attention)
                factors = torch::stable::contiguous(attention);
   Tensor out = torch::stable::new_empty(
       grad, Sizes{problem.others, shape.channels, shape.kernel_y, shape.kernel_x});
-  with_real(numbers, [&](auto real) {
-    using Real = decltype(real);
+  with_products(numbers, [&](auto way) {
+    using Way = decltype(way);
+    using Real = typename Way::Real;
     const int64_t pitch = round_up(problem.others, rows<Real>().product_lanes);
     const int64_t part_numbers = problem.patch() * pitch;
     const Parts parts{shape, rows_per_sum(problem, part_numbers * sizeof(Real))};
     Scratch<Real> sums(parts.count() * part_numbers), total(problem.others * problem.patch());
-    accumulate<Real>(problem, numbers, image.const_data_ptr(), factors.const_data_ptr(),
+    accumulate<Way>(problem, numbers, image.const_data_ptr(), factors.const_data_ptr(),
                      from.const_data_ptr(), parts, sums.data(), pitch);
     for (int64_t m = 0; m < problem.patch(); ++m) {
       for (int64_t o = 0; o < problem.others; ++o) {

@@ -17,6 +17,9 @@ extern const InstructionSet instruction_set;
 namespace avx512 {
 extern const InstructionSet instruction_set;
 }
+namespace avx512bf16 {
+extern const PairRows pair_rows;
+}
 #endif
 
 namespace {
@@ -53,6 +56,14 @@ bool multiplies_bfloat16() {
   return known;
 #else
   return false;
+#endif
+}
+
+const PairRows& pair_rows() {
+#if defined(KSDIFF_X86_ROWS)
+  return avx512bf16::pair_rows;
+#else
+  std::abort();  // multiplies_bfloat16() is false
 #endif
 }
 

@@ -62,11 +62,12 @@ struct Products {
 };
 
 // out[i][p] = sum over t < terms of matrix[i][t] * panel[t][p], added to what is there if `add`.
-template <typename Real>
+// A term is one number, or a Pair.
+template <typename Real, typename Term = Real>
 struct MatrixProduct {
-  const Real* matrix;
+  const Term* matrix;
   int64_t matrix_pitch;
-  const Real* panel;
+  const Term* panel;
   int64_t panel_pitch;
   Real* out;
   int64_t out_pitch;
@@ -80,7 +81,7 @@ struct MatrixProduct {
 // c's neighbour at image_offset[k]. `scale_patches` fills it with
 // image[c][image_offset[k] + p] * factors[k][p]; `sum_patches` multiplies it with the image and
 // writes the sums over the planes to factors[k][p].
-template <typename Real>
+template <typename Real, typename Term = Real>
 struct Patches {
   const Real* image;
   int64_t plane_pitch;
@@ -90,7 +91,7 @@ struct Patches {
   int taps;
   Real* factors;
   int64_t factors_pitch;
-  Real* panel;
+  Term* panel;
   int64_t panel_taps;
   int64_t panel_pitch;
   int64_t pixels;
@@ -158,6 +159,19 @@ struct Rows {
   TuckerRows<Real> tucker;
 };
 
+// Two neighbouring terms of a product in bfloat16, the first in the lower half.
+using Pair = uint32_t;
+
+// For CPUs that sum products of bfloat16 in float32, two at a time. `scale_planes` and
+// `scale_pixels` are scale_patches into pairs: of neighbouring planes, in rows
+// c / 2 * panel_taps + tap (the second of an odd last plane is zero), or of neighbouring pixels, in
+// rows c * panel_taps + tap.
+struct PairRows {
+  void (*matmul)(const MatrixProduct<float, Pair>&);
+  void (*scale_planes)(const Patches<float, Pair>&);
+  void (*scale_pixels)(const Patches<float, Pair>&);
+};
+
 enum class Storage { float32, float64, float16, bfloat16 };
 
 // Half precision is widened when it is loaded and rounded when it is stored.
@@ -179,6 +193,9 @@ const InstructionSet& active();
 
 // Whether the CPU has, and may use, instructions that sum products of bfloat16 in float32.
 bool multiplies_bfloat16();
+
+// To be called where it does alone.
+const PairRows& pair_rows();
 
 template <typename Real>
 const Rows<Real>& rows();

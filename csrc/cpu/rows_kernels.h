@@ -4,6 +4,7 @@
 // that needs the wider instruction set.
 #include <stdint.h>
 
+#include "matmul_kernels.h"
 #include "tucker_rows_kernels.h"
 #include "vectors.h"
 
@@ -127,61 +128,6 @@ void multiply(const Products<Real>& p) {
     for (; right + 8 <= p.rights; right += 8) multiply_block<Real, 8>(p, left, right);
     for (; right < p.rights; ++right) multiply_block<Real, 1>(p, left, right);
   }
-}
-
-// `kRows` x `kVectors` accumulators stay in registers through the whole sum.
-template <typename Real, int kRows, int kVectors>
-inline void matmul_block(const MatrixProduct<Real>& m, int64_t row, int64_t column) {
-  constexpr int step = VectorOf<Real>::lanes;
-  Vector<Real> sums[kRows][kVectors] = {};
-  const Real* const matrix = m.matrix + row * m.matrix_pitch;
-  const Real* panel = m.panel + column;
-  for (int64_t t = 0; t < m.terms; ++t, panel += m.panel_pitch) {
-    Vector<Real> common[kVectors];
-#pragma GCC unroll 8
-    for (int v = 0; v < kVectors; ++v) common[v] = load(panel + v * step);
-#pragma GCC unroll 8
-    for (int i = 0; i < kRows; ++i) {
-      const Vector<Real> weight = matrix[i * m.matrix_pitch + t] - Vector<Real>{};
-#pragma GCC unroll 8
-      for (int v = 0; v < kVectors; ++v) sums[i][v] += weight * common[v];
-    }
-  }
-#pragma GCC unroll 8
-  for (int i = 0; i < kRows; ++i) {
-#pragma GCC unroll 8
-    for (int v = 0; v < kVectors; ++v) {
-      Real* const out = m.out + (row + i) * m.out_pitch + column + v * step;
-      store(out, m.add ? load(out) + sums[i][v] : sums[i][v]);
-    }
-  }
-}
-
-template <typename Real, int kVectors>
-inline void matmul_columns(const MatrixProduct<Real>& m, int64_t column) {
-  constexpr int most = 6;
-  const int64_t blocks = (m.rows + most - 1) / most;
-  int64_t row = 0;
-  for (int64_t block = 0; block < blocks; ++block) {
-    const int64_t end = m.rows * (block + 1) / blocks;
-    switch (end - row) {
-      case 1: matmul_block<Real, 1, kVectors>(m, row, column); break;
-      case 2: matmul_block<Real, 2, kVectors>(m, row, column); break;
-      case 3: matmul_block<Real, 3, kVectors>(m, row, column); break;
-      case 4: matmul_block<Real, 4, kVectors>(m, row, column); break;
-      case 5: matmul_block<Real, 5, kVectors>(m, row, column); break;
-      default: matmul_block<Real, 6, kVectors>(m, row, column); break;
-    }
-    row = end;
-  }
-}
-
-template <typename Real>
-void matmul(const MatrixProduct<Real>& m) {
-  constexpr int step = VectorOf<Real>::lanes;
-  int64_t column = 0;
-  for (; column + step < m.columns; column += 2 * step) matmul_columns<Real, 2>(m, column);
-  if (column < m.columns) matmul_columns<Real, 1>(m, column);
 }
 
 template <typename Real>
@@ -448,7 +394,7 @@ void store_bfloat16(const float* source, int64_t count, uint16_t* target) {
 
 template <typename Real>
 constexpr Rows<Real> table() {
-  return {contract<Real>,      mix<Real>,         multiply<Real>, matmul<Real>,
+  return {contract<Real>,      mix<Real>,         multiply<Real>, matmul<Real, Real>,
           scale_patches<Real>, sum_patches<Real>, filter<Real>,   filter_gradient<Real>,
           stream<Real>,        VectorOf<Real>::lanes, tucker_table<Real>()};
 }
