@@ -26,7 +26,7 @@ from benchmarks.models.pixel_diffusion import SAMPLERS, PixelDiffusion
 from benchmarks.models.train import CONFIGS, load_baseline_config
 from ksdiff.config import load_config
 from ksdiff.inputs import FusionInputs
-from ksdiff.models.backbones import BACKBONES
+from ksdiff.models.backbones import BACKBONES, LAGConv
 from ksdiff.models.ksdiff import Kernels, KSDiff
 from ksdiff.models.weights import load_weights
 
@@ -77,7 +77,10 @@ def networks(device: str, bands: int = BANDS) -> dict[str, nn.Module]:
 
 def ready(network: nn.Module, device: str) -> nn.Module:
     """For inference, in the layout that is fastest for it."""
-    layout = torch.preserve_format if isinstance(network, KSDiff) else torch.channels_last
+    as_it_is = isinstance(network, KSDiff) or any(
+        isinstance(layer, LAGConv) for layer in network.modules()
+    )
+    layout = torch.preserve_format if as_it_is else torch.channels_last
     return network.to(device, memory_format=layout).eval().requires_grad_(False)
 
 

@@ -22,8 +22,7 @@ class OnePass(nn.Module):
 
     def forward(self, inputs: FusionInputs) -> Tensor:
         """Fused [B, C, H, W] in the units of ``lms``."""
-        images = (matched_pan(inputs), inputs.lms)
-        return self.network(*(x.contiguous(memory_format=torch.channels_last) for x in images))
+        return self.network(matched_pan(inputs), inputs.lms)
 
     def loss(self, inputs: FusionInputs, gt: Tensor, margin: int, noise: torch.Generator) -> Tensor:
         """L1(G, H) within the crop's margin, as KSDiff's; nothing is drawn from ``noise``."""

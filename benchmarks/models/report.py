@@ -65,9 +65,9 @@ def main_table(found: Results, short: bool = False) -> str:
     return table([*head, *(f"{bands} bands: SAM / ERGAS / Q2n" for bands in found.scored)], rows)
 
 
-def modes_table(found: Results) -> str:
+def modes_table(found: Results, section: str = "latency") -> str:
     """One evaluation of everybody in every mode, and what bfloat16 does to its scores."""
-    rows = [r for r in found.rows("latency") if found.evaluations.get(r["name"]) == 1]
+    rows = [r for r in found.rows(section) if found.evaluations.get(r["name"]) == 1]
     modes = list(dict.fromkeys(row["mode"] for row in rows))
     lines = []
     for bands, name in dict.fromkeys((row["bands"], row["name"]) for row in rows):
@@ -202,6 +202,16 @@ def page(found: Results) -> str:
     ]
     for name, title, parts in (
         ("latency", "Every mode", lambda: [modes_table(found)]),
+        (
+            "as_it_comes",
+            "Memory as PyTorch handles it",
+            lambda: [
+                "All else here is measured in processes that keep the memory that they have freed "
+                "([`ksdiff/memory.py`](../ksdiff/memory.py)), as the command `ksdiff` does. In one "
+                "that leaves it to malloc:\n",
+                modes_table(found, "as_it_comes"),
+            ],
+        ),
         ("latency", "Where ksdiff-s's time goes", lambda: [split_table(found)]),
         ("long", "A thousand evaluations", lambda: [long_table(found)]),
         (

@@ -24,9 +24,9 @@ class LAGConv(ksdiff_ops.AdaptiveConv2d):
         taps = _SIZE * _SIZE
         self.attention = nn.Sequential(
             nn.Conv2d(in_channels, taps, _SIZE, padding=1),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.Conv2d(taps, taps, 1),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.Conv2d(taps, taps, 1),
             nn.Sigmoid(),
         )
