@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ksdiff.data.wald import expand, pan_lowpass
+from ksdiff.data.wald import MTFFilters, expand, pan_lowpass
 from ksdiff.inputs import FusionInputs
 
 _LEAST_SPREAD = 1e-3  # of the mean: a constant image has no contrast, but must not divide by zero
@@ -66,7 +66,7 @@ class SceneMoments:
 def fusion_inputs(
     pan: Tensor,
     ms: Tensor,
-    gains: tuple[float, ...],
+    gains: tuple[float, ...] | MTFFilters,
     ratio: int,
     phase: tuple[float, float] | None,
     statistics: SceneStatistics,
@@ -74,8 +74,9 @@ def fusion_inputs(
 ) -> FusionInputs:
     """Normalise pan [B, 1, H, W] and ms [B, C, h, w] (DN) with their scenes' statistics.
 
-    ``gains`` are the MS bands' MTF gains at Nyquist, ``phase`` the PAN pixel at the centre of the
-    first MS pixel (None: the toolbox's), as in :func:`ksdiff.data.wald.expand`.
+    ``gains`` are the MS bands' MTF gains at Nyquist or the filters made of them, ``phase`` the PAN
+    pixel at the centre of the first MS pixel (None: the toolbox's), as in
+    :func:`ksdiff.data.wald.expand`.
     """
     mean = statistics.ms_mean[..., None, None]
     pan = (pan - statistics.pan_mean[..., None, None]) / statistics.pan_std[..., None, None]

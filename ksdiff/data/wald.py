@@ -15,6 +15,7 @@ ratio 4), 0 for decimation at ``[::ratio]``.
 import math
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -78,12 +79,43 @@ def mtf_kernel(gain: float, ratio: int, taps: int = MTF_TAPS) -> np.ndarray:
     return _mtf_kernel(float(gain), int(ratio), int(taps)).copy()
 
 
+class MTFFilters(NamedTuple):
+    """The bands' low-pass filters as tensors; bands of equal gain share one."""
+
+    kernels: Tensor  # [D, 1, 41, 41]
+    bands: Tensor  # [C] int64: the kernel of each band
+
+    def per_band(self) -> Tensor:
+        """[C, 1, 41, 41]."""
+        return self.spread(self.kernels, 0)
+
+    def spread(self, x: Tensor, dim: int) -> Tensor:
+        """From one slice per kernel to one per band, along ``dim``."""
+        return x if len(self.kernels) == len(self.bands) else x.index_select(dim, self.bands)
+
+
 @lru_cache(maxsize=128)
-def _mtf_weight(
+def mtf_filters(
     gains: tuple[float, ...], ratio: int, dtype: torch.dtype, device: torch.device
-) -> Tensor:
-    kernels = np.stack([_mtf_kernel(gain, ratio, MTF_TAPS) for gain in gains])
-    return torch.from_numpy(kernels)[:, None].to(device=device, dtype=dtype)
+) -> MTFFilters:
+    """The filters for images of that dtype on that device; ``gains`` [C] as in `mtf_kernel`.
+
+    Functions that take them in the place of gains have nothing to ask or to fetch from the CPU.
+    """
+    distinct = tuple(dict.fromkeys(gains))
+    kernels = np.stack([_mtf_kernel(gain, ratio, MTF_TAPS) for gain in distinct])
+    return MTFFilters(
+        torch.from_numpy(kernels)[:, None].to(device=device, dtype=dtype),
+        torch.tensor([distinct.index(gain) for gain in gains], device=device),
+    )
+
+
+def _filters(gains: Gains | MTFFilters, bands: int | None, ratio: int, x: Tensor) -> MTFFilters:
+    """For an image like ``x``; ``bands`` of them, where that is given."""
+    if isinstance(gains, MTFFilters):
+        return gains
+    values = _gains(gains, len(gains) if bands is None else bands)
+    return mtf_filters(values, ratio, x.dtype, x.device)
 
 
 def _gains(gains: Gains, bands: int) -> tuple[float, ...]:
@@ -108,6 +140,13 @@ def _check_divisible(name: str, x: Tensor, ratio: int) -> None:
         )
 
 
+def _check_pan(pan: Tensor, ratio: int) -> None:
+    _check_image("pan", pan)
+    if pan.shape[1] != 1:
+        raise ValueError(f"pan: expected one band, got {pan.shape[1]}")
+    _check_divisible("pan", pan, ratio)
+
+
 def _pad(x: Tensor, before: int, after: int, boundary: str) -> Tensor:
     for dim in (-2, -1):
         x = extend(x, dim, -before, x.shape[dim] + before + after, boundary)
@@ -127,7 +166,7 @@ def mtf_filter(x: Tensor, gains: Gains, ratio: int, boundary: str = "replicate")
         [B, C, H, W].
     """
     _check_image("x", x)
-    weight = _mtf_weight(_gains(gains, x.shape[1]), ratio, x.dtype, x.device)[:, 0]
+    weight = _filters(gains, x.shape[1], ratio, x).per_band()[:, 0]
     half = MTF_TAPS // 2
     padded = _pad(x, half, half, boundary)
     size = padded.shape[-2:]
@@ -137,9 +176,8 @@ def mtf_filter(x: Tensor, gains: Gains, ratio: int, boundary: str = "replicate")
     return out[..., 2 * half :, 2 * half :]
 
 
-def _mtf_decimate(x: Tensor, gains: tuple[float, ...], ratio: int, boundary: str) -> Tensor:
-    """[B, C or 1, H, W] -> [B, len(gains), H/ratio, W/ratio]."""
-    weight = _mtf_weight(gains, ratio, x.dtype, x.device)
+def _mtf_decimate(x: Tensor, weight: Tensor, ratio: int, boundary: str) -> Tensor:
+    """[B, C or 1, H, W] -> [B, len(weight), H/ratio, W/ratio]."""
     half = MTF_TAPS // 2
     first = ratio // 2 - half
     for dim in (-2, -1):
@@ -148,19 +186,20 @@ def _mtf_decimate(x: Tensor, gains: tuple[float, ...], ratio: int, boundary: str
     return F.conv2d(x, weight, stride=ratio, groups=x.shape[1])
 
 
-def degrade_ms(ms: Tensor, gains: Gains, ratio: int) -> Tensor:
+def degrade_ms(ms: Tensor, gains: Gains | MTFFilters, ratio: int) -> Tensor:
     """Reduce the resolution of an MS image: MTF filter, then ``[ratio//2::ratio]``.
 
     Args:
         ms: [B, C, H, W], H and W multiples of the ratio.
-        gains: [C] MTF gains at Nyquist.
+        gains: [C] MTF gains at Nyquist, or the filters made of them.
 
     Returns:
         [B, C, H/ratio, W/ratio].
     """
     _check_image("ms", ms)
     _check_divisible("ms", ms, ratio)
-    return _mtf_decimate(ms, _gains(gains, ms.shape[1]), ratio, "replicate")
+    weight = _filters(gains, ms.shape[1], ratio, ms).per_band()
+    return _mtf_decimate(ms, weight, ratio, "replicate")
 
 
 @lru_cache(maxsize=16)
@@ -278,7 +317,11 @@ def expand(
 
 
 def back_project(
-    fused: Tensor, ms: Tensor, gains: Gains, ratio: int, phase: Phase | None = None
+    fused: Tensor,
+    ms: Tensor,
+    gains: Gains | MTFFilters,
+    ratio: int,
+    phase: Phase | None = None,
 ) -> Tensor:
     """Add to a fused image what its degraded self lacks of the MS image.
 
@@ -288,7 +331,7 @@ def back_project(
     Args:
         fused: [B, C, H, W].
         ms: [B, C, H/ratio, W/ratio], same units.
-        gains: [C] MTF gains at Nyquist.
+        gains: [C] MTF gains at Nyquist, or the filters made of them.
         phase: of ``ms``, as in `expand`.
 
     Returns:
@@ -324,14 +367,13 @@ def degrade_pan_as_ms(pan: Tensor, gains: Gains, ratio: int, boundary: str = "re
     Returns:
         [B, C, H/ratio, W/ratio].
     """
-    _check_image("pan", pan)
-    if pan.shape[1] != 1:
-        raise ValueError(f"pan: expected one band, got {pan.shape[1]}")
-    _check_divisible("pan", pan, ratio)
-    return _mtf_decimate(pan, _gains(gains, len(gains)), ratio, boundary)
+    _check_pan(pan, ratio)
+    return _mtf_decimate(pan, _filters(gains, None, ratio, pan).per_band(), ratio, boundary)
 
 
-def pan_lowpass(pan: Tensor, gains: Gains, ratio: int, boundary: str = "circular") -> Tensor:
+def pan_lowpass(
+    pan: Tensor, gains: Gains | MTFFilters, ratio: int, boundary: str = "circular"
+) -> Tensor:
     """PAN as each MS band would see it, back on the PAN grid (MTF-GLP's low-resolution PAN).
 
     MTF filter per band, decimation at ``[ratio//2::ratio]`` and the 23-tap interpolator, whose
@@ -340,17 +382,15 @@ def pan_lowpass(pan: Tensor, gains: Gains, ratio: int, boundary: str = "circular
 
     Args:
         pan: [B, 1, H, W], H and W multiples of the ratio.
-        gains: [C] MTF gains of the MS bands.
+        gains: [C] MTF gains of the MS bands, or the filters made of them.
         boundary: "circular" as in the toolbox (the filter's own borders then replicate), or
             "reflect" throughout.
 
     Returns:
         [B, C, H, W].
     """
-    values = _gains(gains, len(gains))
-    distinct = tuple(dict.fromkeys(values))
+    _check_pan(pan, ratio)
+    filters = _filters(gains, None, ratio, pan)
     filtering = "replicate" if boundary == "circular" else boundary
-    low = expand(degrade_pan_as_ms(pan, distinct, ratio, filtering), ratio, boundary=boundary)
-    if len(distinct) == len(values):
-        return low
-    return low[:, [distinct.index(gain) for gain in values]]
+    low = expand(_mtf_decimate(pan, filters.kernels, ratio, filtering), ratio, boundary=boundary)
+    return filters.spread(low, 1)

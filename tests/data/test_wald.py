@@ -7,11 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ksdiff.data.wald import (
+    back_project,
     degrade_ms,
     degrade_pan,
     expand,
     interp23tap,
     mtf_filter,
+    mtf_filters,
     mtf_kernel,
     pan_lowpass,
     shift,
@@ -215,6 +217,19 @@ def test_pan_lowpass_is_the_decimated_and_interpolated_mtf_filter(boundary):
     low = mtf_filter(pan.expand(-1, 3, -1, -1), gains, 4, filtering)[..., 2::4, 2::4]
     expected = expand(low, 4, boundary=boundary)
     torch.testing.assert_close(pan_lowpass(pan, gains, 4, boundary), expected)
+
+
+@pytest.mark.parametrize("gains", [(0.3, 0.2, 0.3), (0.3, 0.2, 0.25), (0.3, 0.3, 0.3)])
+def test_filters_do_what_the_gains_do_that_they_are_made_of(gains):
+    pan, ms, fused = noise(1, 1, 64, 48), noise(1, 3, 16, 12), noise(1, 3, 64, 48)
+    filters = mtf_filters(gains, 4, pan.dtype, pan.device)
+    assert len(filters.kernels) == len(set(gains))
+    for one, other in (
+        (degrade_ms(fused, gains, 4), degrade_ms(fused, filters, 4)),
+        (pan_lowpass(pan, gains, 4), pan_lowpass(pan, filters, 4)),
+        (back_project(fused, ms, gains, 4), back_project(fused, ms, filters, 4)),
+    ):
+        assert torch.equal(one, other)
 
 
 def test_pan_lowpass_stays_aligned_with_pan():
