@@ -157,17 +157,25 @@ class KSDiff(nn.Module):
         inputs: FusionInputs,
         generator: torch.Generator | None = None,
         sampling_steps: int | None = None,
+        noise: Tensor | None = None,
     ) -> Kernels:
         """The kernels of one scene from K equally large sample windows of it (the batch).
 
         Conditions and local tokens are averaged over the windows: one prior, one set of kernels,
-        no seams. ``generator`` (on the CPU) makes the noise of the sampling repeatable.
+        no seams. ``generator`` (on the CPU) makes the noise of the sampling repeatable. With
+        ``noise`` from `draw_noise` on the device of ``inputs``, nothing comes from the CPU.
         """
         features = _features(inputs)
         condition = self._condition(features).mean(0, keepdim=True)
         tokens = self._tokens(features).mean(0, keepdim=True)
-        noise = torch.randn(condition.shape, generator=generator).to(condition)
-        return self.kernels(self.sample_prior(condition, noise, sampling_steps), tokens)
+        noise = self.draw_noise(generator) if noise is None else noise
+        z = self.sample_prior(condition, noise.to(condition), sampling_steps)
+        return self.kernels(z, tokens)
+
+    def draw_noise(self, generator: torch.Generator | None = None) -> Tensor:
+        """What one prior is sampled from, [1, N, C_z] on the CPU."""
+        prior = self.config.prior
+        return torch.randn(1, prior.tokens, prior.channels, generator=generator)
 
     def fuse(self, inputs: FusionInputs, kernels: Kernels) -> Tensor:
         """One pass: fused [B, C, H, W] in the units of ``lms``."""

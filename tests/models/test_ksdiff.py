@@ -79,6 +79,14 @@ def test_the_same_seed_gives_the_same_kernels(inputs):
     assert not torch.equal(first, other)
 
 
+def test_noise_drawn_before_gives_the_kernels_of_its_generator(inputs):
+    model = KSDiff(small_config()).eval()
+    expected = model.estimate_kernels(inputs, torch.Generator().manual_seed(3))
+    noise = model.draw_noise(torch.Generator().manual_seed(3))
+    given = model.estimate_kernels(inputs, noise=noise)
+    assert all(torch.equal(*pair) for pair in zip(given.layers, expected.layers, strict=True))
+
+
 def test_the_small_preset_keeps_its_budget():
     model = KSDiff(ModelConfig(bands=8)).eval()
     inputs = random_inputs(1, 8, 256, 256)
