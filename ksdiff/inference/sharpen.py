@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import itertools
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -17,18 +19,22 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
 from ksdiff.data.fill import fill_invalid
-from ksdiff.data.inputs import SceneStatistics, detail_contrast, fusion_inputs, to_dn
+from ksdiff.data.inputs import SceneStatistics, detail_contrast, fusion_inputs
 from ksdiff.data.optics import measured_gains
 from ksdiff.data.outputs import RasterWriter, atomic, check_output, quantise
 from ksdiff.data.polyphase import extend
 from ksdiff.data.scenes import ArrayPair, Pair, Patch, ScenePair, open_pair
-from ksdiff.data.wald import back_project, pan_lowpass
+from ksdiff.data.wald import mtf_filters, pan_lowpass
 from ksdiff.errors import KSDiffError
+from ksdiff.inference.graphs import Graphs
 from ksdiff.inference.preview import write_preview
 from ksdiff.inference.registration import RegisteredPair, measure_shift
+from ksdiff.inference.steps import PriorStep, SceneTensors, WindowStep, addresses
 from ksdiff.inference.survey import sample_windows, survey
-from ksdiff.inference.tiles import Blender, plan_spans
+from ksdiff.inference.tiles import Blender, Span, plan_spans
+from ksdiff.inference.transfer import download, held_back, upload
 from ksdiff.inputs import FusionInputs
+from ksdiff.models.ksdiff import KSDiff
 from ksdiff.models.weights import check_fit, load_weights, weights_for
 from ksdiff.sensors import sensor_for
 
@@ -45,10 +51,8 @@ class _Prepared(NamedTuple):
     """What is computed once per scene."""
 
     pair: Pair  # registered, if that was wanted
-    model: nn.Module
-    kernels: object
-    statistics: SceneStatistics
-    gains: tuple[float, ...]
+    step: Callable[[SceneTensors, Tensor, Tensor], Tensor]  # `WindowStep`, on a GPU from graphs
+    tensors: SceneTensors
     shift: tuple[float, float]
     blur: float  # measured MTF gain over the sensor's
 
@@ -109,6 +113,9 @@ class Sharpener:
         self.seed = seed
         self.tile = tile
         self.register = register
+        self._graphs = Graphs(self.device)
+        # A GPU computes a window while the CPU reads the next and writes the one before.
+        self._in_flight = 1 if self.device.type == "cuda" else 0
         self._models: dict[str, nn.Module] = {}
         self._fixed: str | None = None
         if isinstance(weights, nn.Module):
@@ -214,7 +221,7 @@ class Sharpener:
         gains = sensor_for(sensor, pair.bands, pair.ratio).ms_gains
         count = math.prod(math.ceil(length / self.tile) for length in pair.shape)
         surveyed = survey(pair, self.tile, _stepper(stage, "Surveying", count))
-        statistics = SceneStatistics(*(part.to(self.device) for part in surveyed.statistics))
+        statistics = SceneStatistics(*(upload(part, self.device) for part in surveyed.statistics))
         chosen = sample_windows(
             pair.shape, surveyed.valid_share, pair.ratio, _SAMPLE_SIDE, _SAMPLES
         )
@@ -234,74 +241,96 @@ class Sharpener:
         inputs = FusionInputs(*(torch.cat(parts) for parts in zip(*windows, strict=True)))
         contrast = detail_contrast(inputs, pair.ratio)
         inputs = inputs._replace(contrast=contrast.expand_as(inputs.contrast))
-        noise = torch.Generator().manual_seed(self.seed)
-        kernels = model.estimate_kernels(inputs, generator=noise)
-        statistics = statistics._replace(contrast=contrast)
-        return _Prepared(pair, model, kernels, statistics, gains, moved, gains[0] / nominal[0])
+        tensors = SceneTensors(
+            self._kernels(model, inputs),
+            statistics._replace(contrast=contrast),
+            mtf_filters(gains, pair.ratio, torch.float32, self.device),
+        )
+        return _Prepared(pair, self._step(model, pair), tensors, moved, gains[0] / nominal[0])
+
+    def _kernels(self, model: nn.Module, samples: FusionInputs):
+        generator = torch.Generator().manual_seed(self.seed)
+        if not _capturable(model):
+            return model.estimate_kernels(samples, generator=generator)
+        noise = upload(model.draw_noise(generator), self.device)
+        return self._graphs(PriorStep(model, addresses(model)), samples, noise)
+
+    def _step(self, model: nn.Module, pair: Pair):
+        step = WindowStep(
+            model, addresses(model), pair.ratio, pair.phase, self.device.type, self.precision
+        )
+        return functools.partial(self._graphs, step) if _capturable(model) else step
 
     def _inputs(
         self, patch: Patch, pair: Pair, gains: tuple[float, ...], statistics: SceneStatistics
     ) -> tuple[FusionInputs, Tensor]:
         """Normalised and without holes; and the MS [1, C, h, w] without holes."""
-        pan, ms = patch.pan.to(self.device), patch.ms.to(self.device)
-        pan = fill_invalid(
-            pan,
-            patch.pan_valid.to(self.device),
-            statistics.pan_mean[..., None, None],
-            _FILL_REACH,
-        )
-        ms = fill_invalid(
-            ms,
-            patch.ms_valid.to(self.device),
-            statistics.ms_mean[..., None, None],
-            _FILL_REACH // pair.ratio,
-        )
+        pan, ms = self._images(patch, statistics, pair.ratio)
         return fusion_inputs(pan, ms, gains, pair.ratio, pair.phase, statistics, "reflect"), ms
+
+    def _images(
+        self, patch: Patch, statistics: SceneStatistics, ratio: int
+    ) -> tuple[Tensor, Tensor]:
+        """PAN [1, 1, H, W] and MS [1, C, h, w] in DN on the device, without holes."""
+        pan_mean, ms_mean = statistics.pan_mean, statistics.ms_mean
+        return (
+            self._filled(patch.pan, patch.pan_valid, pan_mean[..., None, None], _FILL_REACH),
+            self._filled(patch.ms, patch.ms_valid, ms_mean[..., None, None], _FILL_REACH // ratio),
+        )
+
+    def _filled(self, values: Tensor, valid: Tensor, fallback: Tensor, reach: int) -> Tensor:
+        there = upload(values, self.device)
+        if valid.all():  # asked on the CPU, where there is nothing to wait for
+            return there
+        return fill_invalid(there, upload(valid, self.device), fallback, reach)
 
     @torch.inference_mode()
     def _windows(
         self, prepared: _Prepared, stage: _Stage | None = None
     ) -> Iterator[tuple[Tensor, Tensor, int, int]]:
         """Fused DN [C, h, w], its valid pixels, and its corner, part by part in reading order."""
-        pair = prepared.pair
         rows, columns = (
-            plan_spans(length, self.tile, _OVERLAP, _MARGIN, _MULTIPLE) for length in pair.shape
+            plan_spans(length, self.tile, _OVERLAP, _MARGIN, _MULTIPLE)
+            for length in prepared.pair.shape
         )
         blender = Blender(rows, columns)
         step = _stepper(stage, "Sharpening", len(rows) * len(columns))
-        for i, row in enumerate(rows):
-            for j, column in enumerate(columns):
-                patch = pair.read(
-                    row.read_start,
-                    column.read_start,
-                    row.read_stop - row.read_start,
-                    column.read_stop - column.read_start,
-                )
-                inner = (
-                    ...,
-                    slice(row.start - row.read_start, row.stop - row.read_start),
-                    slice(column.start - column.read_start, column.stop - column.read_start),
-                )
-                valid = valid_output(patch, pair.ratio, pair.phase)[inner]
-                if valid.any():
-                    size = (
-                        row.padded_stop - row.read_start,
-                        column.padded_stop - column.read_start,
-                    )
-                    fused = self._fuse(_mirrored(patch, size, pair.ratio), prepared)[inner]
-                else:
-                    fused = torch.zeros(valid.shape)
-                part = blender.add(fused, i, j)
-                yield part, valid[:, : part.shape[1], : part.shape[2]], row.start, column.start
-                step()
+        places = itertools.product(range(len(rows)), range(len(columns)))
+        begun = ((i, j, *self._begin(prepared, rows[i], columns[j])) for i, j in places)
+        for i, j, fused, valid in held_back(begun, self._in_flight):
+            part = blender.add(fused(), i, j)
+            valid = valid[:, : part.shape[1], : part.shape[2]]
+            yield part, valid, rows[i].start, columns[j].start
+            step()
 
-    def _fuse(self, patch: Patch, prepared: _Prepared) -> Tensor:
-        pair, model, kernels, statistics, gains, *_ = prepared
-        inputs, ms = self._inputs(patch, pair, gains, statistics)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
-            fused = model.fuse(inputs, kernels)
-        fused = to_dn(fused.float(), statistics)
-        return back_project(fused, ms, gains, pair.ratio, pair.phase)[0].cpu()
+    def _begin(
+        self, prepared: _Prepared, row: Span, column: Span
+    ) -> tuple[Callable[[], Tensor], Tensor]:
+        """Set a window going: its fused DN [C, h, w], once it is called for, and valid pixels."""
+        pair = prepared.pair
+        patch = pair.read(
+            row.read_start,
+            column.read_start,
+            row.read_stop - row.read_start,
+            column.read_stop - column.read_start,
+        )
+        inner = (
+            ...,
+            slice(row.start - row.read_start, row.stop - row.read_start),
+            slice(column.start - column.read_start, column.stop - column.read_start),
+        )
+        valid = valid_output(patch, pair.ratio, pair.phase)[inner]
+        if not valid.any():
+            return download(torch.zeros(valid.shape)), valid
+        size = (row.padded_stop - row.read_start, column.padded_stop - column.read_start)
+        patch = _mirrored(patch, size, pair.ratio)
+        images = self._images(patch, prepared.tensors.statistics, pair.ratio)
+        return download(prepared.step(prepared.tensors, *images)[inner]), valid
+
+
+def _capturable(model: nn.Module) -> bool:
+    """A model of another kind may do in Python what a graph does not repeat."""
+    return type(model) is KSDiff
 
 
 def valid_output(patch: Patch, ratio: int, phase: tuple[float, float]) -> Tensor:

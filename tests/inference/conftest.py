@@ -5,6 +5,9 @@ import torch
 from torch import nn
 
 from ksdiff.config import ModelConfig
+from ksdiff.data.inputs import SceneStatistics
+from ksdiff.data.wald import mtf_filters
+from ksdiff.inference.steps import SceneTensors, WindowStep, addresses
 from ksdiff.models.injection import hpm_detail
 from ksdiff.models.ksdiff import KSDiff
 
@@ -21,6 +24,18 @@ class HighPassModulation(nn.Module):
 
     def fuse(self, inputs, kernels):
         return inputs.lms + hpm_detail(inputs)
+
+
+def scene_tensors(device: torch.device, kernels) -> SceneTensors:
+    """Of a scene of 4 bands, random."""
+    parts = torch.rand(1, 4), torch.rand(1, 4), torch.rand(1, 1), torch.rand(1, 1)
+    statistics = SceneStatistics(*((1 + part).to(device) for part in parts))
+    filters = mtf_filters((0.3, 0.3, 0.35, 0.25), 4, torch.float32, device)
+    return SceneTensors(kernels, statistics, filters)
+
+
+def window_step(model: KSDiff, precision: str = "float32") -> WindowStep:
+    return WindowStep(model, addresses(model), 4, (1.5, 1.5), "cpu", precision)
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,69 @@
+import numpy as np
+import pytest
+import torch
+
+from ksdiff import Sharpener
+from ksdiff.data.procedural import procedural_scene
+from ksdiff.data.scenes import ArrayPair
+from ksdiff.inference.transfer import download, held_back, upload
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def large():
+    """Pan [1, 640, 512] and ms [4, 160, 128] with holes: two rows of two windows at tile 256."""
+    pan, ms, _ = procedural_scene(seed=4, size=640, bands=4)
+    pan, ms = pan[:, :, :512].astype("float32"), ms[:, :, :128].astype("float32")
+    ms[2, 30:40, 20:50] = np.nan
+    return pan, ms
+
+
+class Noting(ArrayPair):
+    """Notes what is read."""
+
+    def __init__(self, *images):
+        super().__init__(*images)
+        self.notes = []
+
+    def read(self, *at):
+        self.notes.append("read")
+        return super().read(*at)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 9])
+def test_items_come_in_order_and_as_late_as_asked(count):
+    drawn = []
+
+    def draw():
+        for item in range(5):
+            drawn.append(item)
+            yield item
+
+    seen = [(item, len(drawn)) for item in held_back(draw(), count)]
+    assert seen == [(item, min(item + 1 + count, 5)) for item in range(5)]
+
+
+def test_on_a_cpu_nothing_is_copied():
+    x = torch.rand(3, 4, 5)[:, 1:]
+    assert upload(x, CPU) is x
+    assert download(x)() is x
+
+
+def test_one_window_in_flight_changes_when_it_is_read_and_no_bit(large, shaken):
+    sharpener = Sharpener(shaken, device="cpu", tile=256)
+    expected = sharpener.sharpen(*large)
+    pair = Noting(*large)
+    prepared = sharpener._prepare(pair, None)
+    prepared = prepared._replace(pair=pair)  # as it is, though registered before
+    orders = []
+    for sharpener._in_flight in (0, 1):
+        pair.notes.clear()
+        for _ in sharpener._windows(prepared):
+            pair.notes.append("out")
+        orders.append(" ".join(pair.notes))
+    count = orders[0].count("out")
+    assert count == 6
+    assert orders[0] == " ".join(["read out"] * count)
+    assert orders[1] == " ".join(["read", *["read out"] * (count - 1), "out"])
+    np.testing.assert_array_equal(sharpener.sharpen(*large), expected)
