@@ -5,9 +5,10 @@
 #
 # Needs nvcc (CUDA_HOME or PATH) and a Python (PYTHON=..., default python3) with a CUDA build of
 # PyTorch >= 2.10, setuptools, pybind11, ninja, pytest, pytest-benchmark and hypothesis. Triton is
-# tested where it is installed, the model's tile measured where rasterio is, compute-sanitizer run
-# where it is found (PATH or CUDA_HOME). The kernels are built in place, for the GPU that is there
-# or for TORCH_CUDA_ARCH_LIST; nothing is installed.
+# tested where it is installed; where rasterio is, CUDA graphs of whole scenes are tested and the
+# model's tile is measured; compute-sanitizer is run where it is found (PATH or CUDA_HOME). The
+# kernels are built in place, for the GPU that is there or for TORCH_CUDA_ARCH_LIST; nothing is
+# installed.
 #
 # Exit codes: 0 everything passed; 1 a step failed, or a test step ran out of time: the file is
 # written and says which; 2 this machine cannot run it: nothing is written. Measurements are taken
@@ -82,12 +83,19 @@ bench() { # NAME TARGET SECONDS PYTEST-ARGUMENTS...
     --benchmark-json "$parts/$name.json" --benchmark-columns median "$@"
 }
 
+"$python" -c 'import rasterio' 2>/dev/null && rasters=1 || rasters=0
 capability="$("$python" -c 'import torch; print("%d.%d" % torch.cuda.get_device_capability())')"
 if step build must 200 env KSDIFF_OPS_CUDA=1 \
   TORCH_CUDA_ARCH_LIST="${TORCH_CUDA_ARCH_LIST:-$capability}" \
   "$python" setup.py build_ext --inplace; then
   step gpu-tests must 150 "${tests[@]}" --maxfail 20 --junitxml "$parts/gpu-tests.xml" \
     tests/ops/test_gpu.py
+  if ((rasters)); then
+    step graph-tests must 60 "$python" -m pytest -q -p no:cacheprovider \
+      --junitxml "$parts/graph-tests.xml" tests/inference/test_graphs.py
+  else
+    skip graph-tests "no rasterio"
+  fi
   # What Triton does on a CPU has no place here; tensorly is one test's second opinion.
   leave_out=(--ignore tests/ops/test_gpu.py --ignore-glob "*triton*")
   "$python" -c 'import tensorly' 2>/dev/null || leave_out+=(--ignore tests/ops/test_tucker_kernel.py)
@@ -106,7 +114,7 @@ if step build must 200 env KSDIFF_OPS_CUDA=1 \
   # The most telling cases first, then the rest: without what has to be compiled, which takes long.
   bench operators benchmarks/ops 150 -m quick --seconds 130
   bench operators-rest benchmarks/ops 150 -m "not quick" --eager --seconds 130
-  if "$python" -c 'import rasterio' 2>/dev/null; then
+  if ((rasters)); then
     bench tile benchmarks/models/test_tile.py 60
   else
     skip tile "no rasterio"

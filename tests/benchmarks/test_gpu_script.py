@@ -57,6 +57,7 @@ def test_it_builds_tests_and_measures_the_most_telling_first(tmp_path, stubs):
     steps = (
         "build_ext",
         "test_gpu.py",
+        "test_graphs.py",
         "-m quick",
         "-m not quick --eager",
         "benchmarks.gpu_result",
