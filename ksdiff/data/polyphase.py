@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 # Measured on 2 CPU cores: large enough to amortise the halo, small enough to stay in cache.
@@ -53,7 +54,9 @@ _BOUNDARIES: dict[str, Callable[[np.ndarray, int], np.ndarray]] = {
 }
 
 
+# What is cached inside inference mode must serve training, too: hence inference_mode(False).
 @lru_cache(maxsize=512)
+@torch.inference_mode(False)
 def _source_index(
     start: int, count: int, size: int, boundary: str, device: torch.device
 ) -> Tensor | None:
@@ -77,6 +80,7 @@ def extend(x: Tensor, dim: int, start: int, count: int, boundary: str) -> Tensor
 
 
 @lru_cache(maxsize=256)
+@torch.inference_mode(False)
 def _block(bank: FilterBank, groups: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     taps = np.asarray(bank.taps)
     phases, length = taps.shape
@@ -111,8 +115,8 @@ def filter_axis(x: Tensor, dim: int, bank: FilterBank, boundary: str) -> Tensor:
     blocks = -(-count // groups)
     span = (groups - 1) * bank.stride + length
     step = groups * bank.stride
-    x = extend(x, dim, bank.start, (blocks - 1) * step + span, boundary)
-    windows = x.unfold(dim, span, step)
+    windows = extend(x, dim, bank.start, (blocks - 1) * step + span, boundary)
+    windows = windows.unfold(dim, span, step)
     block = _block(bank, groups, x.dtype, x.device)
     lead = x.shape[:-2]
     if dim == -1:
@@ -123,3 +127,38 @@ def filter_axis(x: Tensor, dim: int, bank: FilterBank, boundary: str) -> Tensor:
         out = torch.matmul(block, windows.transpose(-1, -2))  # [..., blocks, P*groups, W]
         out = out.reshape(*lead, blocks * groups * phases, x.shape[-1])
     return out.narrow(dim, 0, count * phases)
+
+
+def decimate_axis(
+    x: Tensor, dim: int, taps: Tensor, start: int, stride: int, boundary: str
+) -> Tensor:
+    """Filter every channel with taps of its own along the height or width, and keep every so many.
+
+    ``out[c, n] = sum_k taps[c, k] * x[c, stride*n + start + k]``.
+
+    Args:
+        x: [B, C or 1, H, W], floating point; the axis must be a multiple of ``stride``.
+        dim: -2 (height) or -1 (width).
+        taps: [C, K].
+
+    Returns:
+        [B, C, H, W], the axis shorter by ``stride``.
+    """
+    length = taps.shape[1]
+    count = x.shape[dim] // stride
+    groups = min(_BLOCK, count)
+    blocks = -(-count // groups)
+    span = (groups - 1) * stride + length
+    x = extend(x, dim, start, (blocks - 1) * groups * stride + span, boundary)
+    windows = x.unfold(dim, span, groups * stride)
+    # Toeplitz: rows of span + stride numbers, read as rows of span, move on by stride each.
+    block = F.pad(taps, (0, span + stride - length)).repeat(1, groups)
+    block = block[:, : groups * span].unflatten(1, (groups, span))
+    if dim == -1:
+        windows = windows.flatten(2, 3)  # [B, C or 1, H * blocks, span]
+        out = torch.matmul(windows, block.transpose(-1, -2))
+        out = out.unflatten(2, (x.shape[-2], blocks)).flatten(3)
+    else:
+        out = torch.matmul(block[:, None], windows.transpose(-1, -2))
+        out = out.flatten(2, 3)  # blocks and their groups
+    return out.narrow(dim, 0, count)

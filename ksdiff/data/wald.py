@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ksdiff.data.polyphase import FilterBank, extend, filter_axis
+from ksdiff.data.polyphase import FilterBank, decimate_axis, extend, filter_axis
 
 MTF_TAPS = 41
 _KAISER_BETA = 0.5
@@ -79,22 +79,44 @@ def mtf_kernel(gain: float, ratio: int, taps: int = MTF_TAPS) -> np.ndarray:
     return _mtf_kernel(float(gain), int(ratio), int(taps)).copy()
 
 
-class MTFFilters(NamedTuple):
-    """The bands' low-pass filters as tensors; bands of equal gain share one."""
+@lru_cache(maxsize=128)
+@torch.inference_mode(False)
+def _mtf_weight(
+    gains: tuple[float, ...], ratio: int, dtype: torch.dtype, device: torch.device
+) -> Tensor:
+    kernels = np.stack([_mtf_kernel(gain, ratio, MTF_TAPS) for gain in gains])
+    return torch.from_numpy(kernels)[:, None].to(device=device, dtype=dtype)
 
-    kernels: Tensor  # [D, 1, 41, 41]
-    bands: Tensor  # [C] int64: the kernel of each band
+
+class MTFFilters(NamedTuple):
+    """The bands' low-pass filters, each as the product of a column and a row that are the same.
+
+    Of `mtf_kernel` this leaves out some 1e-5: the window that makes it no such product is nearly
+    flat where the kernel is not nearly zero. An eighth of the work; for what is computed for every
+    pixel of every scene, not for what defines a protocol. Bands of equal gain share a profile.
+    """
+
+    profiles: Tensor  # [D, 41]
+    bands: Tensor  # [C] int64: the profile of each band
 
     def per_band(self) -> Tensor:
-        """[C, 1, 41, 41]."""
-        return self.spread(self.kernels, 0)
+        """[C, 41]."""
+        return self.spread(self.profiles, 0)
 
     def spread(self, x: Tensor, dim: int) -> Tensor:
-        """From one slice per kernel to one per band, along ``dim``."""
-        return x if len(self.kernels) == len(self.bands) else x.index_select(dim, self.bands)
+        """From one slice per profile to one per band, along ``dim``."""
+        return x if len(self.profiles) == len(self.bands) else x.index_select(dim, self.bands)
+
+
+@lru_cache(maxsize=512)
+def _mtf_profile(gain: float, ratio: int) -> np.ndarray:
+    values, vectors = np.linalg.eigh(_mtf_kernel(gain, ratio, MTF_TAPS))
+    profile = vectors[:, -1] * math.sqrt(values[-1])
+    return profile if profile.sum() > 0 else -profile
 
 
 @lru_cache(maxsize=128)
+@torch.inference_mode(False)
 def mtf_filters(
     gains: tuple[float, ...], ratio: int, dtype: torch.dtype, device: torch.device
 ) -> MTFFilters:
@@ -103,19 +125,18 @@ def mtf_filters(
     Functions that take them in the place of gains have nothing to ask or to fetch from the CPU.
     """
     distinct = tuple(dict.fromkeys(gains))
-    kernels = np.stack([_mtf_kernel(gain, ratio, MTF_TAPS) for gain in distinct])
+    profiles = np.stack([_mtf_profile(gain, ratio) for gain in distinct])
     return MTFFilters(
-        torch.from_numpy(kernels)[:, None].to(device=device, dtype=dtype),
+        torch.from_numpy(profiles).to(device=device, dtype=dtype),
         torch.tensor([distinct.index(gain) for gain in gains], device=device),
     )
 
 
-def _filters(gains: Gains | MTFFilters, bands: int | None, ratio: int, x: Tensor) -> MTFFilters:
-    """For an image like ``x``; ``bands`` of them, where that is given."""
+def _filters(gains: Gains | MTFFilters, ratio: int, x: Tensor) -> MTFFilters:
+    """For an image like ``x``."""
     if isinstance(gains, MTFFilters):
         return gains
-    values = _gains(gains, len(gains) if bands is None else bands)
-    return mtf_filters(values, ratio, x.dtype, x.device)
+    return mtf_filters(_gains(gains, len(gains)), ratio, x.dtype, x.device)
 
 
 def _gains(gains: Gains, bands: int) -> tuple[float, ...]:
@@ -166,7 +187,7 @@ def mtf_filter(x: Tensor, gains: Gains, ratio: int, boundary: str = "replicate")
         [B, C, H, W].
     """
     _check_image("x", x)
-    weight = _filters(gains, x.shape[1], ratio, x).per_band()[:, 0]
+    weight = _mtf_weight(_gains(gains, x.shape[1]), ratio, x.dtype, x.device)[:, 0]
     half = MTF_TAPS // 2
     padded = _pad(x, half, half, boundary)
     size = padded.shape[-2:]
@@ -176,30 +197,23 @@ def mtf_filter(x: Tensor, gains: Gains, ratio: int, boundary: str = "replicate")
     return out[..., 2 * half :, 2 * half :]
 
 
-def _mtf_decimate(x: Tensor, weight: Tensor, ratio: int, boundary: str) -> Tensor:
-    """[B, C or 1, H, W] -> [B, len(weight), H/ratio, W/ratio]."""
-    half = MTF_TAPS // 2
-    first = ratio // 2 - half
-    for dim in (-2, -1):
-        count = x.shape[dim] - ratio + MTF_TAPS
-        x = extend(x, dim, first, count, boundary)
-    return F.conv2d(x, weight, stride=ratio, groups=x.shape[1])
-
-
-def degrade_ms(ms: Tensor, gains: Gains | MTFFilters, ratio: int) -> Tensor:
+def degrade_ms(ms: Tensor, gains: Gains, ratio: int) -> Tensor:
     """Reduce the resolution of an MS image: MTF filter, then ``[ratio//2::ratio]``.
 
     Args:
         ms: [B, C, H, W], H and W multiples of the ratio.
-        gains: [C] MTF gains at Nyquist, or the filters made of them.
+        gains: [C] MTF gains at Nyquist.
 
     Returns:
         [B, C, H/ratio, W/ratio].
     """
     _check_image("ms", ms)
     _check_divisible("ms", ms, ratio)
-    weight = _filters(gains, ms.shape[1], ratio, ms).per_band()
-    return _mtf_decimate(ms, weight, ratio, "replicate")
+    weight = _mtf_weight(_gains(gains, ms.shape[1]), ratio, ms.dtype, ms.device)
+    first = ratio // 2 - MTF_TAPS // 2
+    for dim in (-2, -1):
+        ms = extend(ms, dim, first, ms.shape[dim] - ratio + MTF_TAPS, "replicate")
+    return F.conv2d(ms, weight, stride=ratio, groups=ms.shape[1])
 
 
 @lru_cache(maxsize=16)
@@ -263,6 +277,36 @@ def shift(x: Tensor, dy: float, dx: float, boundary: str = "reflect") -> Tensor:
     for dim, distance in ((-2, dy), (-1, dx)):
         if distance:
             x = filter_axis(x, dim, _shift_bank(float(distance)), boundary)
+    return x
+
+
+@lru_cache(maxsize=64)
+@torch.inference_mode(False)
+def _shift_weight(distance: float, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, int]:
+    """What `shift` convolves an axis with, [K] for a sum of products, and where it starts."""
+    taps, first = _shift_taps(distance)
+    return torch.from_numpy(taps).to(device=device, dtype=dtype), first
+
+
+def _decimated(
+    x: Tensor, profiles: Tensor, ratio: int, boundary: str, phase: Phase | None = None
+) -> Tensor:
+    """[B, C or 1, H, W] through profiles [C, 41], on the MS grid of that phase.
+
+    Shift, filter and decimation are one filter an axis: [B, C, H/ratio, W/ratio].
+    """
+    centre = ratio // 2
+    for dim, at in zip((-2, -1), phase or (centre, centre), strict=True):
+        # A tenth of a thousandth of a pixel, as in `expand`.
+        distance = round(float(centre - at), 4)
+        taps, start = profiles, centre - MTF_TAPS // 2
+        if distance:
+            moving, first = _shift_weight(distance, x.dtype, x.device)
+            # Full convolution: conv1d sums products, so one of the two is turned over.
+            flipped = moving.flip(0)[None, None]
+            taps = F.conv1d(profiles[:, None], flipped, padding=len(moving) - 1)[:, 0]
+            start += first
+        x = decimate_axis(x, dim, taps, start, ratio, boundary)
     return x
 
 
@@ -337,9 +381,10 @@ def back_project(
     Returns:
         [B, C, H, W].
     """
-    centre = ratio // 2
-    offset = [centre - at for at in phase or (centre, centre)]
-    degraded = degrade_ms(shift(fused, *offset), gains, ratio)
+    _check_image("fused", fused)
+    _check_divisible("fused", fused, ratio)
+    profiles = _filters(gains, ratio, fused).per_band()
+    degraded = _decimated(fused, profiles, ratio, "replicate", phase)
     return fused + expand(ms - degraded, ratio, phase, "reflect")
 
 
@@ -368,7 +413,7 @@ def degrade_pan_as_ms(pan: Tensor, gains: Gains, ratio: int, boundary: str = "re
         [B, C, H/ratio, W/ratio].
     """
     _check_pan(pan, ratio)
-    return _mtf_decimate(pan, _filters(gains, None, ratio, pan).per_band(), ratio, boundary)
+    return _decimated(pan, _filters(gains, ratio, pan).per_band(), ratio, boundary)
 
 
 def pan_lowpass(
@@ -390,7 +435,7 @@ def pan_lowpass(
         [B, C, H, W].
     """
     _check_pan(pan, ratio)
-    filters = _filters(gains, None, ratio, pan)
+    filters = _filters(gains, ratio, pan)
     filtering = "replicate" if boundary == "circular" else boundary
-    low = expand(_mtf_decimate(pan, filters.kernels, ratio, filtering), ratio, boundary=boundary)
+    low = expand(_decimated(pan, filters.profiles, ratio, filtering), ratio, boundary=boundary)
     return filters.spread(low, 1)
