@@ -79,13 +79,18 @@ def fusion_inputs(
     :func:`ksdiff.data.wald.expand`.
     """
     mean = statistics.ms_mean[..., None, None]
-    pan = (pan - statistics.pan_mean[..., None, None]) / statistics.pan_std[..., None, None]
+    pan = standardised(pan, statistics)
     return FusionInputs(
         pan=pan,
         pan_low=pan_lowpass(pan, gains, ratio, boundary),
         lms=expand(ms / mean, ratio, phase, boundary),
         contrast=statistics.contrast,
     )
+
+
+def standardised(pan: Tensor, statistics: SceneStatistics) -> Tensor:
+    """PAN [B, 1, H, W] from DN to its scene's standard deviations off the scene's mean."""
+    return (pan - statistics.pan_mean[..., None, None]) / statistics.pan_std[..., None, None]
 
 
 def scene_inputs(

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ksdiff.data.inputs import local_detail
-from ksdiff.data.wald import degrade_pan_as_ms, shift
+from ksdiff.data.wald import degrade_pan_as_ms
 
 _CANDIDATES = tuple(0.06 + 0.03 * step for step in range(19))  # MTF gains at Nyquist
 _LEAST_CORRELATION = 0.7  # of PAN's and the bands' detail: below, they show different things
@@ -61,8 +61,8 @@ def measured_gain(
     for pan, ms in windows:
         ratio = pan.shape[-1] // ms.shape[-1]
         # Where MS pixels lie, there PAN is sampled: aliasing is then the same in both.
-        step = (ratio // 2 - at - off for at, off in zip(phase, moved, strict=True))
-        low = degrade_pan_as_ms(shift(pan, *step), _CANDIDATES, ratio)
+        seen = tuple(at + off for at, off in zip(phase, moved, strict=True))
+        low = degrade_pan_as_ms(pan, _CANDIDATES, ratio, phase=seen)
         low, bands = (local_detail(image)[0].flatten(1) for image in (low, ms))
         products = products + low @ bands.T
         energy = energy + low.square().sum(1, keepdim=True)

@@ -401,19 +401,26 @@ def interp23tap(ms: Tensor, ratio: int) -> Tensor:
     return expand(ms, ratio)
 
 
-def degrade_pan_as_ms(pan: Tensor, gains: Gains, ratio: int, boundary: str = "replicate") -> Tensor:
-    """PAN as MS bands would see it, on the MS grid: MTF filter, then ``[ratio//2::ratio]``.
+def degrade_pan_as_ms(
+    pan: Tensor,
+    gains: Gains,
+    ratio: int,
+    boundary: str = "replicate",
+    phase: Phase | None = None,
+) -> Tensor:
+    """PAN as MS bands would see it, on the MS grid: MTF filter, then one sample an MS pixel.
 
     Args:
         pan: [B, 1, H, W], H and W multiples of the ratio.
         gains: [C] MTF gains at Nyquist, of the bands.
         boundary: of the filter.
+        phase: of the MS grid, as in `expand`.
 
     Returns:
         [B, C, H/ratio, W/ratio].
     """
     _check_pan(pan, ratio)
-    return _decimated(pan, _filters(gains, ratio, pan).per_band(), ratio, boundary)
+    return _decimated(pan, _filters(gains, ratio, pan).per_band(), ratio, boundary, phase)
 
 
 def pan_lowpass(

@@ -12,6 +12,7 @@ from ksdiff.data.registration import estimate_shift
 from ksdiff.data.scenes import Pair, Patch
 from ksdiff.data.wald import shift
 from ksdiff.inputs import FusionInputs
+from ksdiff.threads import alone_if_small
 
 _LEAST_SIDE = 192  # PAN pixels: a smaller image does not determine the shift well enough
 _LEAST_SHIFT = 0.1  # PAN pixels: the estimate's own uncertainty
@@ -28,10 +29,9 @@ def measure_shift(windows: Sequence[FusionInputs]) -> tuple[float, float]:
     if min(windows[0].pan.shape[-2:]) < _LEAST_SIDE:
         return 0.0, 0.0
     # Both images are no finer than the MS grid: every other pixel holds all there is.
-    estimates = [
-        tuple(2 * step for step in estimate_shift(x.lms[..., ::2, ::2], x.pan_low[..., ::2, ::2]))
-        for x in windows
-    ]
+    with alone_if_small(windows[0].pan):
+        shifts = [estimate_shift(x.lms[..., ::2, ::2], x.pan_low[..., ::2, ::2]) for x in windows]
+    estimates = [tuple(2 * step for step in found) for found in shifts]
     dy, dx = (statistics.median(axis) for axis in zip(*estimates, strict=True))
     spread = statistics.median(max(abs(y - dy), abs(x - dx)) for y, x in estimates)
     if spread > _MOST_DISAGREEMENT or max(abs(dy), abs(dx)) < _LEAST_SHIFT:
@@ -65,10 +65,12 @@ class RegisteredPair:
             mean = pan.sum() / valid.sum().clamp_min(1)
             pan = fill_invalid(pan, valid, mean, _MARGIN)
         pan = shift(pan, *self._step)
-        # The nearest pixel decides whether a moved one has data.
-        valid = shift(valid.float(), *map(round, self._step)) > 0.5
+        if not valid.all():
+            # The nearest pixel decides whether a moved one has data.
+            valid = shift(valid.float(), *map(round, self._step)) > 0.5
+            pan = torch.where(valid, pan, 0.0)
         return Patch(
-            torch.where(valid, pan, 0.0)[..., inner[0], inner[1]],
+            pan[..., inner[0], inner[1]],
             wide.ms[..., coarse[0], coarse[1]],
             valid[..., inner[0], inner[1]],
             wide.ms_valid[..., coarse[0], coarse[1]],

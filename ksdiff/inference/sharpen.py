@@ -19,7 +19,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
 from ksdiff.data.fill import fill_invalid
-from ksdiff.data.inputs import SceneStatistics, detail_contrast, fusion_inputs
+from ksdiff.data.inputs import SceneStatistics, detail_contrast, fusion_inputs, standardised
 from ksdiff.data.optics import measured_gains
 from ksdiff.data.outputs import RasterWriter, atomic, check_output, quantise
 from ksdiff.data.polyphase import extend
@@ -229,15 +229,16 @@ class Sharpener:
         moved = measure_shift([inputs for inputs, _ in samples]) if self.register else (0.0, 0.0)
         images = [(inputs.pan, ms) for inputs, ms in samples]
         nominal, gains = gains, measured_gains(images, gains, pair.phase, moved)
+        # Of what was read, the shift changes PAN alone, and the gains its low-passed self.
+        pans = [inputs.pan for inputs, _ in samples]
         if any(moved):
             pair = RegisteredPair(pair, *moved)
-            windows = [self._inputs(pair.read(*at), pair, gains, statistics)[0] for at in chosen]
-        else:
-            # Of what was read, the gains change the low-passed PAN alone.
-            windows = [
-                read._replace(pan_low=pan_lowpass(read.pan, gains, pair.ratio, "reflect"))
-                for read, _ in samples
-            ]
+            pans = [self._pan(pair.read(*at), statistics) for at in chosen]
+            pans = [standardised(pan, statistics) for pan in pans]
+        windows = [
+            read._replace(pan=pan, pan_low=pan_lowpass(pan, gains, pair.ratio, "reflect"))
+            for pan, (read, _) in zip(pans, samples, strict=True)
+        ]
         inputs = FusionInputs(*(torch.cat(parts) for parts in zip(*windows, strict=True)))
         contrast = detail_contrast(inputs, pair.ratio)
         inputs = inputs._replace(contrast=contrast.expand_as(inputs.contrast))
@@ -253,13 +254,22 @@ class Sharpener:
         if not _capturable(model):
             return model.estimate_kernels(samples, generator=generator)
         noise = upload(model.draw_noise(generator), self.device)
-        return self._graphs(PriorStep(model, addresses(model)), samples, noise)
+        return self._graphs(PriorStep(model, self._addresses(model)), samples, noise)
 
     def _step(self, model: nn.Module, pair: Pair):
         step = WindowStep(
-            model, addresses(model), pair.ratio, pair.phase, self.device.type, self.precision
+            model,
+            self._addresses(model),
+            pair.ratio,
+            pair.phase,
+            self.device.type,
+            self.precision,
         )
         return functools.partial(self._graphs, step) if _capturable(model) else step
+
+    def _addresses(self, model: nn.Module) -> tuple[int, ...]:
+        """Where there are graphs; elsewhere it would take two milliseconds for nothing."""
+        return addresses(model) if self.device.type == "cuda" else ()
 
     def _inputs(
         self, patch: Patch, pair: Pair, gains: tuple[float, ...], statistics: SceneStatistics
@@ -272,11 +282,13 @@ class Sharpener:
         self, patch: Patch, statistics: SceneStatistics, ratio: int
     ) -> tuple[Tensor, Tensor]:
         """PAN [1, 1, H, W] and MS [1, C, h, w] in DN on the device, without holes."""
-        pan_mean, ms_mean = statistics.pan_mean, statistics.ms_mean
-        return (
-            self._filled(patch.pan, patch.pan_valid, pan_mean[..., None, None], _FILL_REACH),
-            self._filled(patch.ms, patch.ms_valid, ms_mean[..., None, None], _FILL_REACH // ratio),
-        )
+        mean = statistics.ms_mean[..., None, None]
+        ms = self._filled(patch.ms, patch.ms_valid, mean, _FILL_REACH // ratio)
+        return self._pan(patch, statistics), ms
+
+    def _pan(self, patch: Patch, statistics: SceneStatistics) -> Tensor:
+        mean = statistics.pan_mean[..., None, None]
+        return self._filled(patch.pan, patch.pan_valid, mean, _FILL_REACH)
 
     def _filled(self, values: Tensor, valid: Tensor, fallback: Tensor, reach: int) -> Tensor:
         there = upload(values, self.device)
@@ -335,6 +347,8 @@ def _capturable(model: nn.Module) -> bool:
 
 def valid_output(patch: Patch, ratio: int, phase: tuple[float, float]) -> Tensor:
     """Pixels of the fused window that have data [C, H, W]: PAN's and the nearest MS pixel's."""
+    if patch.ms_valid.all():
+        return patch.pan_valid[0].expand(patch.ms_valid.shape[1], -1, -1)
     nearest = [
         torch.floor((torch.arange(length) - at) / ratio + 0.5).long().clamp(0, count - 1)
         for length, count, at in zip(patch.pan.shape[-2:], patch.ms.shape[-2:], phase, strict=True)
