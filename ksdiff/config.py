@@ -21,6 +21,7 @@ class PriorConfig:
     None of these are published; the values are our defaults.
     """
 
+    patch: int = 4  # PAN pixels per side of an encoder's pixel: the prior is global, not sharp
     tokens: int = 16  # a square number: z comes from a sqrt(tokens) x sqrt(tokens) grid
     channels: int = 32
     levels: int = 3  # M, the levels of the pyramid
@@ -48,6 +49,7 @@ class KernelConfig:
     """The Tucker product that modulates convolutions."""
 
     ranks: tuple[int, int, int, int] = (4, 4, 2, 2)
+    patch: int = 4  # PAN pixels per side of a pixel of the local features
     width: int = 32  # of the factor generator's backbone and attention
     heads: int = 4
     # tucker, mlp (every element of W from an MLP), plain (base kernels), or features (base kernels,
@@ -160,7 +162,30 @@ def bundled_configs() -> list[str]:
 
 
 def load_config(name_or_path: str | Path) -> Config:
-    """Read a YAML file, or a bundled config by its name; a file of that name goes first."""
+    """Read a YAML file, or a bundled config by its name; a file of that name goes first.
+
+    Where the file has a ``base``, the name of a bundled config, it changes that one's fields.
+    """
+    path, values = _read(name_or_path)
+    if "base" in values:
+        if values["base"] not in bundled_configs():
+            raise KSDiffError(
+                f"config {path}: base: expected one of {', '.join(bundled_configs())}, got "
+                f"{values['base']!r}"
+            )
+        changes = {key: value for key, value in values.items() if key != "base"}
+        values = merged(_read(_BUNDLED / f"{values['base']}.yaml")[1], changes)
+    return config_from_dict(values, where=str(path))
+
+
+def merged(base: object, changes: object) -> object:
+    """``base`` with the leaves of ``changes`` in their places; both as read from YAML."""
+    if not (isinstance(base, dict) and isinstance(changes, dict)):
+        return changes
+    return base | {key: merged(base.get(key, {}), value) for key, value in changes.items()}
+
+
+def _read(name_or_path: str | Path) -> tuple[Path, dict]:
     path = Path(name_or_path)
     if not path.exists() and str(name_or_path) in bundled_configs():
         path = _BUNDLED / f"{name_or_path}.yaml"
@@ -175,7 +200,9 @@ def load_config(name_or_path: str | Path) -> Config:
         raise KSDiffError(f"config {path}: is a folder, expected a YAML file") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise KSDiffError(f"config {path}: not readable as YAML: {error}") from None
-    return config_from_dict(values or {}, where=str(path))
+    if not isinstance(values or {}, dict):
+        raise KSDiffError(f"{path}: expected a mapping of fields, got {values!r}")
+    return path, values or {}
 
 
 def save_config(config: Config, path: str | Path) -> None:

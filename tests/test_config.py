@@ -1,3 +1,4 @@
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,18 @@ def test_a_bad_config_names_the_field(tmp_path, text, message):
     path = tmp_path / "config.yaml"
     path.write_text(text)
     with pytest.raises(KSDiffError, match="(?s)config.yaml.*" + message.replace("[", r"\[")):
+        load_config(path)
+
+
+def test_a_config_may_change_a_bundled_one(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text("base: ksdiff-s-4band\nmodel: {kernels: {heads: 2}}\ndata: {exclude: [a]}\n")
+    base, config = load_config("ksdiff-s-4band"), load_config(path)
+    assert config.model.kernels == dataclasses.replace(base.model.kernels, heads=2)
+    assert config.data == dataclasses.replace(base.data, exclude=("a",))
+    assert config.training == base.training
+    path.write_text("base: ksdiff-xl\n")
+    with pytest.raises(KSDiffError, match=r"config\.yaml: base: expected one of .*got 'ksdiff-xl'"):
         load_config(path)
 
 

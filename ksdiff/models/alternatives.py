@@ -7,7 +7,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ksdiff.config import KernelConfig
-from ksdiff.models.encoder import PATCH
 from ksdiff.models.kernels import LayerShape, LocalFeatures
 from ksdiff.models.layers import ConvBlock, PatchConv2d
 
@@ -26,6 +25,7 @@ class ConcatEncoder(nn.Module):
         source_channels: int,
         guide_channels: int,
         *,
+        patch: int,
         width: int,
         levels: int,
         heads: int,
@@ -34,7 +34,7 @@ class ConcatEncoder(nn.Module):
     ) -> None:
         super().__init__()
         self.grid = math.isqrt(tokens)
-        self.stem = PatchConv2d(source_channels + guide_channels, width, PATCH)
+        self.stem = PatchConv2d(source_channels + guide_channels, width, patch)
         self.levels = nn.ModuleList(
             nn.Sequential(*(ConvBlock(width) for _ in range(_BLOCKS_PER_LEVEL)))
             for _ in range(levels)
@@ -62,7 +62,7 @@ class MLPKernelGenerator(nn.Module):
     ) -> None:
         super().__init__()
         self.sizes = [math.prod(layer.modes) for layer in layers]
-        self.local = LocalFeatures(feature_channels, config.width)
+        self.local = LocalFeatures(feature_channels, config)
         self.mlp = nn.Sequential(
             nn.Linear(z_channels + config.width, 2 * z_channels),
             nn.GELU(),

@@ -8,8 +8,6 @@ from torch import Tensor, nn
 
 from ksdiff.models.layers import ConvBlock, PatchConv2d
 
-PATCH = 4  # PAN pixels per side of an encoder pixel: the prior is global, not sharp
-
 
 class LinearCrossAttention(nn.Module):
     """Cross-attention whose memory is O(d^2), not O((HW)^2).
@@ -57,7 +55,7 @@ class PLFE(nn.Module):
     ``source`` [B, source_channels, H, W] is refined by ``guide`` [B, guide_channels, H, W] over
     ``levels`` halvings, and pooled to ``tokens`` tokens of ``out_channels`` channels. PLFE1 takes
     PAN and LRMS as source and the ground truth as guide; PLFE2, half as wide, takes PAN as source
-    and LRMS as guide. H and W are multiples of 4.
+    and LRMS as guide. H and W are multiples of ``patch``.
     """
 
     def __init__(
@@ -65,6 +63,7 @@ class PLFE(nn.Module):
         source_channels: int,
         guide_channels: int,
         *,
+        patch: int,
         width: int,
         levels: int,
         heads: int,
@@ -73,8 +72,8 @@ class PLFE(nn.Module):
     ) -> None:
         super().__init__()
         self.grid = math.isqrt(tokens)
-        self.source_stem = PatchConv2d(source_channels, width, PATCH)
-        self.guide_stem = PatchConv2d(guide_channels, width, PATCH)
+        self.source_stem = PatchConv2d(source_channels, width, patch)
+        self.guide_stem = PatchConv2d(guide_channels, width, patch)
         self.levels = nn.ModuleList(FusionLevel(width, heads) for _ in range(levels))
         self.guide_blocks = nn.ModuleList(ConvBlock(width) for _ in range(levels))
         self.project = nn.Linear(width, out_channels)

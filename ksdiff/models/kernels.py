@@ -11,7 +11,6 @@ import ksdiff_ops
 from ksdiff.config import KernelConfig
 from ksdiff.models.layers import ConvBlock, PatchConv2d
 
-_PATCH = 4  # PAN pixels per side of a feature pixel of the factor generator
 _TOKEN_GRID = 8  # local features are pooled to 8 x 8 tokens
 
 
@@ -113,11 +112,11 @@ class StructureAwareAttention(nn.Module):
 class LocalFeatures(nn.Module):
     """A light backbone: local features [B, channels, H, W] -> tokens."""
 
-    def __init__(self, channels: int, width: int) -> None:
+    def __init__(self, channels: int, config: KernelConfig) -> None:
         super().__init__()
-        self.stem = PatchConv2d(channels, width, _PATCH)
+        self.stem = PatchConv2d(channels, config.width, config.patch)
         self.backbone = nn.Sequential(
-            ConvBlock(width), nn.AvgPool2d(2, ceil_mode=True), ConvBlock(width)
+            ConvBlock(config.width), nn.AvgPool2d(2, ceil_mode=True), ConvBlock(config.width)
         )
 
     def tokens(self, features: Tensor) -> Tensor:
@@ -133,7 +132,7 @@ class FactorGenerator(LocalFeatures):
     """
 
     def __init__(self, channels: int, layers: list[LayerShape], config: KernelConfig) -> None:
-        super().__init__(channels, config.width)
+        super().__init__(channels, config)
         self.modes = nn.ModuleList(
             StructureAwareAttention(
                 config.width,

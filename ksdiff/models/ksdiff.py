@@ -33,6 +33,9 @@ GENERATORS = {
 }
 
 
+_PATCHES = (1, 2, 4, 8)  # what divides the multiple of 8 that the images' sides are
+
+
 class Kernels(NamedTuple):
     """All that the prior decides for a scene (or a batch of crops)."""
 
@@ -63,6 +66,7 @@ class KSDiff(nn.Module):
         self.config = config
         prior, bands = config.prior, config.bands
         encoder = {
+            "patch": prior.patch,
             "levels": prior.levels,
             "heads": prior.heads,
             "tokens": prior.tokens,
@@ -207,11 +211,14 @@ def _check(config: ModelConfig) -> None:
         ("network", config.network, ("pannext-u", *BACKBONES)),
         ("prior.source", config.prior.source, ("diffusion", "none")),
         ("prior.encoder", config.prior.encoder, ENCODERS),
+        ("prior.patch", config.prior.patch, _PATCHES),
+        ("kernels.patch", config.kernels.patch, _PATCHES),
         ("diffusion.predict", config.diffusion.predict, ("z0", "noise")),
         ("kernels.generator", config.kernels.generator, GENERATORS),
     ):
         if value not in known:
-            raise KSDiffError(f"model.{name}: expected one of {', '.join(known)}, got {value!r}")
+            choices = ", ".join(map(str, known))
+            raise KSDiffError(f"model.{name}: expected one of {choices}, got {value!r}")
 
 
 def _backbone(config: ModelConfig) -> Modulated:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import yaml
 
-from ksdiff.config import Config, config_from_dict, config_to_dict
+from ksdiff.config import Config, config_from_dict, config_to_dict, merged
 from ksdiff.data.outputs import atomic
 from ksdiff.errors import KSDiffError
 from ksdiff.models.weights import load_weights
@@ -143,14 +143,7 @@ def _table(values: object, base: dict, where: str) -> Table:
     if not isinstance(rows, dict) or reference not in rows:
         raise KSDiffError(f"{where}: {title}: the reference {reference!r} is none of its rows")
     configs = {
-        str(name): config_from_dict(_merged(base, changes or {}), f"{where}: {title}: {name}")
+        str(name): config_from_dict(merged(base, changes or {}), f"{where}: {title}: {name}")
         for name, changes in rows.items()
     }
     return Table(str(title), str(reference), configs)
-
-
-def _merged(base: object, changes: object) -> object:
-    """``base`` with the leaves of ``changes`` in their places."""
-    if not (isinstance(base, dict) and isinstance(changes, dict)):
-        return changes
-    return base | {key: _merged(base.get(key, {}), value) for key, value in changes.items()}

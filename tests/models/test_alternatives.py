@@ -97,7 +97,7 @@ def test_the_concat_encoder_is_as_large_as_plfe():
         sum(
             parameter.numel()
             for parameter in kind(
-                6, 4, width=32, levels=3, heads=4, tokens=16, out_channels=32
+                6, 4, patch=4, width=32, levels=3, heads=4, tokens=16, out_channels=32
             ).parameters()
         )
         for kind in (PLFE, ConcatEncoder)

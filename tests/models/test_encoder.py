@@ -5,7 +5,7 @@ from ksdiff.models.encoder import PLFE, FusionLevel, LinearCrossAttention
 
 def _plfe(**changes) -> PLFE:
     torch.manual_seed(0)
-    fields = {"width": 16, "levels": 3, "heads": 2, "tokens": 9, "out_channels": 8}
+    fields = {"patch": 4, "width": 16, "levels": 3, "heads": 2, "tokens": 9, "out_channels": 8}
     return PLFE(3, 5, **{**fields, **changes})
 
 
