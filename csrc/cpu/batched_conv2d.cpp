@@ -95,15 +95,29 @@ Tensor empty_like(const Tensor& like, const Sizes& size, bool channels_last) {
                               format_of(channels_last));
 }
 
+// Whether PyTorch's convolutions sum bfloat16 in float32, asked once of one whose partial sums
+// would be rounded from 257 to 256. Its oneDNN sums so; the loops that stand in where that is
+// missing or switched off do not.
+bool sums_bfloat16_in_float() {
+  static const bool known = [] {
+    const Tensor grad = torch::stable::full({1, 1, 1, 3}, 1, ScalarType::BFloat16);
+    const Tensor weight = torch::stable::clone(grad);
+    torch::stable::fill_(torch::stable::select(weight, 3, 1), 256);
+    const Tensor x = aten::convolution_grad_input(grad, grad, weight, {1, 1}, {0, 1}, {1, 1}, 1);
+    return static_cast<float>(x.const_data_ptr<torch::headeronly::BFloat16>()[1]) == 258;
+  }();
+  return known;
+}
+
 // What PyTorch's form is given. On some machines it sums half precision in half precision, on
 // others it emulates that, slower than float32. It does neither where the CPU has instructions that
-// sum products of bfloat16 in float32, but there, with a stride or dilation, its convolutions were
-// seen to read and write out of bounds.
+// sum products of bfloat16 in float32 and PyTorch uses them, but there, with a stride or dilation,
+// its convolutions were seen to read and write out of bounds.
 Tensor widened(const Tensor& tensor, const Call& call) {
   const bool half = tensor.scalar_type() == ScalarType::Half ||
                     tensor.scalar_type() == ScalarType::BFloat16;
-  const bool is_safe = tensor.scalar_type() == ScalarType::BFloat16 && multiplies_bfloat16() &&
-                       call.steps_by_one();
+  const bool is_safe = tensor.scalar_type() == ScalarType::BFloat16 && call.steps_by_one() &&
+                       multiplies_bfloat16() && sums_bfloat16_in_float();
   return half && !is_safe ? torch::stable::to(tensor, ScalarType::Float) : tensor;
 }
 

@@ -1,5 +1,7 @@
 """Values and gradients of batched_conv2d on the CPU."""
 
+import subprocess
+import sys
 from functools import partial
 
 import pytest
@@ -100,6 +102,20 @@ def test_windows_that_pytorch_gets_wrong_in_bfloat16(channels, size, kernel, win
         return batched_conv2d(x, weight, groups=groups, backend=backend, **window)
 
     assert_as_accurate_as_pytorch(convolve, (x, weight))
+
+
+def test_bfloat16_is_summed_in_float32_where_pytorch_does_not():
+    # In a process of its own: what PyTorch does is found out once.
+    code = """if True:
+        import torch, ksdiff_ops
+        torch.backends.mkldnn.enabled = False
+        x = torch.ones(1, 1, 1, 3, dtype=torch.bfloat16, requires_grad=True)
+        weight = torch.tensor([1, 256, 1]).bfloat16().expand(1, 2, 1, 1, 3)
+        y = ksdiff_ops.batched_conv2d(x, weight, backend="cpu")
+        y[:, :1].sum().backward()
+        assert x.grad[0, 0, 0, 1] == 258, x.grad
+    """
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
