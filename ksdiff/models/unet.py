@@ -34,7 +34,7 @@ class PanNeXtU(nn.Module):
     """x [B, in_channels, H, W] -> y [B, out_channels, H, W]; H, W multiples of 2 ** levels.
 
     The first level works on 2x2 patches of the PAN grid, in and out: at PAN resolution itself
-    every memory pass costs four times as much, and the injection head restores single pixels.
+    every memory pass costs four times as much, and the detail that is added comes from PAN itself.
     """
 
     def __init__(

@@ -1,0 +1,113 @@
+"""How well two measures of contrast foretell a band's detail: `python -m benchmarks.contrast`
+
+For every training pair the share of high-pass modulation's detail that the truth holds, once with
+the slope of a band on the low-passed PAN between neighbours (KSDiff's), once with the ratio of
+standard deviations (high-pass modulation's own); and the scores of the validation scenes of
+WorldView-3 with either. Results go to benchmarks/results/contrast.json.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from statistics import fmean, pstdev
+from unittest.mock import patch
+
+import torch
+from torch import Tensor
+
+from ksdiff.config import load_config
+from ksdiff.data.inputs import SceneStatistics, detail_contrast, fusion_inputs
+from ksdiff.data.outputs import atomic
+from ksdiff.data.pairs import TruthPair, load_pairs
+from ksdiff.data.wald import degrade_ms
+from ksdiff.evaluation.scores import DEFAULT_BORDER
+from ksdiff.evaluation.subjects import subjects
+from ksdiff.inference import sharpen
+from ksdiff.inputs import FusionInputs
+from ksdiff.machine import machine_header
+from ksdiff.models.injection import hpm_detail
+
+RESULTS = Path(__file__).parent / "results/contrast.json"
+_RIM = 16  # pixels, where filters meet the border
+_SENSOR = "wv3"
+
+
+def slope(inputs: FusionInputs, ratio: int) -> Tensor:
+    return detail_contrast(inputs, ratio)
+
+
+def ratio_of_deviations(inputs: FusionInputs, ratio: int) -> Tensor:
+    return inputs.contrast[:1]
+
+
+MEASURES = {"slope": slope, "ratio of standard deviations": ratio_of_deviations}
+
+
+@torch.no_grad()
+def shares(pair: TruthPair) -> dict[str, list[float]]:
+    """By measure, the logarithm of each band's share of detail, with the softest PAN there is."""
+    height, width = (side // pair.ratio * pair.ratio for side in pair.gt.shape[-2:])
+    gt, pan = pair.gt[..., :height, :width], pair.pans[-1:, :, :height, :width]
+    ms = degrade_ms(gt, pair.gains, pair.ratio)
+    statistics = SceneStatistics.of(pan[0], ms[0])
+    inputs = fusion_inputs(pan, ms, pair.gains, pair.ratio, None, statistics, "reflect")
+    inner = (..., slice(_RIM, -_RIM), slice(_RIM, -_RIM))
+    missing = (gt / statistics.ms_mean[..., None, None] - inputs.lms)[inner]
+    found = {}
+    for name, measure in MEASURES.items():
+        detail = hpm_detail(inputs._replace(contrast=measure(inputs, pair.ratio)))[inner]
+        share = (detail * missing).sum((0, 2, 3)) / detail.square().sum((0, 2, 3))
+        found[name] = share.clamp_min(0.05).log().tolist()
+    return found
+
+
+def spread(rows: list[dict]) -> dict[str, dict[str, float]]:
+    """Standard deviations of the logarithms: of scenes' means, and of bands within scenes."""
+    return {
+        name: {
+            "between scenes": pstdev(fmean(row["shares"][name]) for row in rows),
+            "between bands": fmean(pstdev(row["shares"][name]) for row in rows),
+        }
+        for name in MEASURES
+    }
+
+
+def scores(folder: Path) -> list[dict]:
+    rows = []
+    for subject in subjects(folder, None):
+        if subject.sensor.name != _SENSOR:
+            continue
+        for name, measure in MEASURES.items():
+            with patch.object(sharpen, "detail_contrast", measure):
+                sharpener = sharpen.Sharpener()
+                pan, ms = subject.pan[0], subject.ms[0]
+                fused = sharpener.sharpen(pan, ms, subject.phase, subject.sensor.name)
+            indexes = subject.judge(fused[None], DEFAULT_BORDER)
+            rows.append({"scene": subject.info.name, "contrast": name, "indexes": indexes})
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    folder = parser.parse_args().data
+    data = load_config("ksdiff-s-4band").data
+    pairs = load_pairs(
+        folder / "train", 4, data.exclude, data.crop, data.halved, True, data.least_gain
+    )
+    rows = [{"name": pair.name, "shares": shares(pair)} for pair in pairs]
+    found = {
+        "header": machine_header(),
+        "spread": spread(rows),
+        "pairs": rows,
+        "scores": scores(folder / "val"),
+    }
+    with atomic(RESULTS) as temporary:
+        temporary.write_text(json.dumps(found, indent=1) + "\n")
+    print(json.dumps({"spread": found["spread"], "scores": found["scores"]}, indent=1))
+
+
+if __name__ == "__main__":
+    main()
