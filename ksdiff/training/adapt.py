@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -13,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from ksdiff.config import Config, DataConfig
+from ksdiff.config import Config, DataConfig, ModelConfig
 from ksdiff.data.augment import Sample, collate, sample
 from ksdiff.data.fill import fill_invalid
 from ksdiff.data.inputs import SceneStatistics, scene_inputs
@@ -77,10 +76,11 @@ def adapt(
 
     Two losses: at reduced resolution, where the MS image is the truth, its detail strengthened to
     the range of the weights' training (``data.detail_gain``); and at full resolution, where the
-    fused image must give the MS image when degraded, and its detail stay near high-pass
-    modulation's. Three eighths of the scene are held out, in half the time at most. If they do not
-    gain 1 %, the file gets the weights that it began with; otherwise the weights begin again and
-    learn from the whole scene, in as many rounds of it as were best for what was held out.
+    fused image must give the MS image when degraded, and its detail stay near what a truth would
+    hold of high-pass modulation's. Three eighths of the scene are held out, in half the time at
+    most. If they do not gain 1 %, the file gets the weights that it began with; otherwise the
+    weights begin again and learn from the whole scene, in as many rounds of it as were best for
+    what was held out. They then add the whole residual, whatever share the first ones held back.
 
     Args:
         pan, ms, sensor, device: as for `Sharpener.sharpen_files`.
@@ -113,6 +113,7 @@ def adapt(
         lessons.show_all()
         adapted, taken = _learn(model, lessons, clock, round(best_steps / (1 - _HELD_OUT)), after)
         steps += taken
+        config = replace(config, model=_at_full_strength(config.model))
     save_weights(out, adapted, config)
     return Adapted(Path(out), before, after, kept, steps, time.monotonic() - began)
 
@@ -141,6 +142,8 @@ class _Lessons:
             gain_jitter=0.02,
             radiometric_jitter=0.02,
         )
+        # The share of high-pass modulation's detail that a truth is taken to hold.
+        self.detail_gain = float(np.mean(self.data.detail_gain)) if self.data.detail_gain else 1.0
         self.held_out = [self._judged(_cut(one, 1 - _HELD_OUT, 1.0)) for one in self.whole]
         self.full = [
             (scene_inputs(*window, gains, pair.ratio, pair.phase), window[1]) for window in windows
@@ -177,7 +180,7 @@ class _Lessons:
         """All that is held out of a window as one sample, the truth's detail at mid-range."""
         height, width = (side // 8 * 8 for side in pair.gt.shape[-2:])
         whole = _cropped(pair, (..., slice(height), slice(width)))
-        middle = tuple(np.mean(self.data.detail_gain).repeat(2)) if self.data.detail_gain else ()
+        middle = (self.detail_gain,) * 2 if self.data.detail_gain else ()
         steady = DataConfig(
             crop=min(height, width) // 8 * 8,
             detail_gain=middle,
@@ -209,9 +212,11 @@ class _Learner:
         self.lessons, self.generator = lessons, torch.Generator().manual_seed(0)
         # As it will be used: in training mode the kernels would act at full strength, not the
         # config's.
-        self.model = copy.deepcopy(model).eval()
+        self.model = KSDiff(_at_full_strength(model.config)).to(lessons.device).eval()
+        self.model.load_state_dict(model.state_dict())
         self.trained = [*self.model.network.parameters(), *self.model.generator.parameters()]
-        self.trained += self.model.injection.parameters()
+        if self.model.injection is not None:
+            self.trained += self.model.injection.parameters()
         self.optimizer = torch.optim.Adam(self.trained, lr=_RATE)
         self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(_AVERAGE))
 
@@ -223,6 +228,11 @@ class _Learner:
         torch.nn.utils.clip_grad_norm_(self.trained, 1.0)
         self.optimizer.step()
         self.average.update_parameters(self.model)
+
+
+def _at_full_strength(config: ModelConfig) -> ModelConfig:
+    """With the whole residual: it is held back for sensors that training has not seen."""
+    return replace(config, injection=replace(config.injection, residual_strength=1.0))
 
 
 def _judge(model: KSDiff, lessons: _Lessons, clock: _Clock) -> tuple[int, float, float, int]:
@@ -266,7 +276,7 @@ def _reduced_loss(model: KSDiff, batch: Sample, generator: torch.Generator) -> T
 def _full_loss(model: KSDiff, lessons: _Lessons, generator: torch.Generator) -> Tensor:
     inputs, ms = lessons.full_resolution()
     fused = _fused(model, inputs, generator)
-    detail = l1_within(fused - inputs.lms, hpm_detail(inputs), _MARGIN)
+    detail = l1_within(fused - inputs.lms, lessons.detail_gain * hpm_detail(inputs), _MARGIN)
     agreed = back_project(fused, ms, lessons.gains, lessons.ratio, lessons.phase)
     return l1_within(agreed, fused, _MARGIN) + detail
 
