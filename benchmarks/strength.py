@@ -49,6 +49,11 @@ def _shown(values: dict[str, float]) -> str:
     return "{SAM:.2f} / {ERGAS:.3f} / {Q2n:.3f}".format(**values)
 
 
+def filled(page: str, found: dict) -> str:
+    """The page's text with the table between its markers."""
+    return put_between(page, BEGIN, text(found), END)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -68,7 +73,7 @@ def main() -> None:
     }
     with atomic(RESULTS) as temporary:
         temporary.write_text(json.dumps(found, indent=1) + "\n")
-    PAGE.write_text(put_between(PAGE.read_text(), BEGIN, text(found), END))
+    PAGE.write_text(filled(PAGE.read_text(), found))
 
 
 if __name__ == "__main__":

@@ -38,10 +38,15 @@ def _two(value: float) -> str:
     return f"{value:.2f}"
 
 
-def main() -> None:
+def filled(page: str) -> str:
+    """The page's text with the table of the committed results between its markers."""
     results = ROOT / "benchmarks/results"
     found = {name: json.loads((results / file).read_text()) for name, file in _FOLDERS.items()}
-    PAGE.write_text(put_between(PAGE.read_text(), BEGIN, text(found), END))
+    return put_between(page, BEGIN, text(found), END)
+
+
+def main() -> None:
+    PAGE.write_text(filled(PAGE.read_text()))
 
 
 if __name__ == "__main__":

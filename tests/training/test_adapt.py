@@ -1,8 +1,10 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
-from ksdiff.config import Config, DataConfig, ModelConfig
+from ksdiff.config import Config, DataConfig, InjectionConfig, ModelConfig
 from ksdiff.data.outputs import write_scene
 from ksdiff.data.procedural import procedural_scene
 from ksdiff.errors import KSDiffError
@@ -43,6 +45,20 @@ def test_adapting_mends_what_the_scene_shows_to_be_wrong(files, weights, tmp_pat
     assert heard and all(0 < share <= 1 for share, _ in heard)
     before, after = load_weights(weights)[0], load_weights(done.path)[0]
     assert not torch.equal(before.network.head.weight, after.network.head.weight)
+
+
+def test_adapted_weights_add_the_whole_residual(files, weights, tmp_path):
+    _, config = load_weights(weights)
+    shy = replace(config.model, injection=InjectionConfig(mode="off", residual_strength=0.5))
+    torch.manual_seed(0)
+    model = KSDiff(shy)
+    torch.nn.init.normal_(model.network.head.weight, std=0.05)
+    save_weights(tmp_path / "shy.safetensors", model, replace(config, model=shy))
+    begun = tmp_path / "shy.safetensors"
+    done = adapt(*files, tmp_path / "out.safetensors", weights=begun, minutes=0.2)
+    assert done.kept
+    assert load_weights(done.path)[1].model.injection.residual_strength == 1.0
+    assert load_weights(begun)[1].model.injection.residual_strength == 0.5
 
 
 def test_without_a_gain_the_weights_stay_as_they_were(files, weights, tmp_path, monkeypatch):
