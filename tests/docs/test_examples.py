@@ -4,9 +4,8 @@ import re
 from pathlib import Path
 
 import pytest
-import yaml
 
-from ksdiff.config import config_from_dict
+from ksdiff.config import load_config
 
 ROOT = Path(__file__).resolve().parents[2]
 SELF_CONTAINED = ("README.md", "operators.md")  # others speak of the reader's files
@@ -33,8 +32,10 @@ def test_python_example_runs_and_gives_the_shape_it_says(code):
 
 
 @pytest.mark.parametrize("text", blocks("yaml", PAGES))
-def test_yaml_example_is_a_config(text):
-    config_from_dict(yaml.safe_load(text))
+def test_yaml_example_is_a_config(text, tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    load_config(path)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

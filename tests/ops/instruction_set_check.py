@@ -41,7 +41,14 @@ def _check_operators(dtype: torch.dtype) -> None:
             y = operator(*inputs, backend=backend)
             results.append([y, *torch.autograd.grad(y.square().mean(), inputs)])
         for mine, theirs in zip(*results, strict=True):
-            torch.testing.assert_close(mine, theirs)
+            # Terms that nearly cancel leave what was rounded of the large ones.
+            rounding = torch.finfo(dtype).eps * theirs.abs().max().item()
+            tolerances = (
+                {"rtol": 2 * torch.finfo(dtype).eps, "atol": rounding}
+                if dtype.itemsize == 2
+                else {}
+            )
+            torch.testing.assert_close(mine, theirs, **tolerances)
 
 
 def _check_rounding(dtype: torch.dtype) -> None:
