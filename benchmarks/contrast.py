@@ -15,12 +15,11 @@ from unittest.mock import patch
 import torch
 from torch import Tensor
 
+from benchmarks import scoring
 from ksdiff.config import load_config
 from ksdiff.data.inputs import SceneStatistics, detail_contrast, fusion_inputs
-from ksdiff.data.outputs import atomic
 from ksdiff.data.pairs import TruthPair, load_pairs
 from ksdiff.data.wald import degrade_ms
-from ksdiff.evaluation.scores import DEFAULT_BORDER
 from ksdiff.evaluation.subjects import subjects
 from ksdiff.inference import sharpen
 from ksdiff.inputs import FusionInputs
@@ -32,15 +31,11 @@ _RIM = 16  # pixels, where filters meet the border
 _SENSOR = "wv3"
 
 
-def slope(inputs: FusionInputs, ratio: int) -> Tensor:
-    return detail_contrast(inputs, ratio)
-
-
 def ratio_of_deviations(inputs: FusionInputs, ratio: int) -> Tensor:
     return inputs.contrast[:1]
 
 
-MEASURES = {"slope": slope, "ratio of standard deviations": ratio_of_deviations}
+MEASURES = {"slope": detail_contrast, "ratio of standard deviations": ratio_of_deviations}
 
 
 @torch.no_grad()
@@ -79,10 +74,7 @@ def scores(folder: Path) -> list[dict]:
             continue
         for name, measure in MEASURES.items():
             with patch.object(sharpen, "detail_contrast", measure):
-                sharpener = sharpen.Sharpener()
-                pan, ms = subject.pan[0], subject.ms[0]
-                fused = sharpener.sharpen(pan, ms, subject.phase, subject.sensor.name)
-            indexes = subject.judge(fused[None], DEFAULT_BORDER)
+                indexes = scoring.indexes(sharpen.Sharpener(), subject)
             rows.append({"scene": subject.info.name, "contrast": name, "indexes": indexes})
     return rows
 
@@ -104,8 +96,7 @@ def main() -> None:
         "pairs": rows,
         "scores": scores(folder / "val"),
     }
-    with atomic(RESULTS) as temporary:
-        temporary.write_text(json.dumps(found, indent=1) + "\n")
+    scoring.write(RESULTS, found)
     print(json.dumps({"spread": found["spread"], "scores": found["scores"]}, indent=1))
 
 

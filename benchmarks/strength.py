@@ -6,12 +6,10 @@ benchmarks/results/strength.json, the table into docs/model.md.
 
 import argparse
 import dataclasses
-import json
 from pathlib import Path
 
+from benchmarks import scoring
 from benchmarks.text import origin, put_between, table
-from ksdiff.data.outputs import atomic
-from ksdiff.evaluation.scores import DEFAULT_BORDER
 from ksdiff.evaluation.subjects import Subject, subjects
 from ksdiff.inference.sharpen import Sharpener
 from ksdiff.machine import machine_header
@@ -28,9 +26,7 @@ def indexes(subject: Subject, strength: float) -> dict[str, float]:
     model, _ = load_weights(weights_for(subject.ms.shape[1], 4))
     head = model.injection
     head.config = dataclasses.replace(head.config, residual_strength=strength)
-    sharpener = Sharpener(model)
-    fused = sharpener.sharpen(subject.pan[0], subject.ms[0], subject.phase, subject.sensor.name)
-    return subject.judge(fused[None], DEFAULT_BORDER)
+    return scoring.indexes(Sharpener(model), subject)
 
 
 def text(found: dict) -> str:
@@ -71,8 +67,7 @@ def main() -> None:
             for subject in subjects(arguments.data, None)
         ],
     }
-    with atomic(RESULTS) as temporary:
-        temporary.write_text(json.dumps(found, indent=1) + "\n")
+    scoring.write(RESULTS, found)
     PAGE.write_text(filled(PAGE.read_text(), found))
 
 

@@ -7,13 +7,12 @@ Results go to benchmarks/results/adaptation.json, the table into docs/training.m
 """
 
 import argparse
-import json
 import tempfile
 from pathlib import Path
 
+from benchmarks import scoring
 from benchmarks.text import origin, put_between, table
 from ksdiff.baselines import METHODS
-from ksdiff.data.outputs import atomic
 from ksdiff.evaluation.scores import DEFAULT_BORDER
 from ksdiff.evaluation.subjects import Subject, subjects
 from ksdiff.inference.sharpen import Sharpener
@@ -44,8 +43,7 @@ def main() -> None:
             if subject.info.name in SCENES
         ],
     }
-    with atomic(RESULTS) as temporary:
-        temporary.write_text(json.dumps(found, indent=1) + "\n")
+    scoring.write(RESULTS, found)
     PAGE.write_text(filled(PAGE.read_text(), found))
 
 
@@ -53,9 +51,7 @@ def _judged(subject: Subject, weights: str, folder: Path, minutes: float) -> dic
     name, sensor = subject.info.name, subject.sensor.name
 
     def indexes(chosen: str | Path | None) -> dict[str, float]:
-        sharpener = Sharpener(chosen)
-        fused = sharpener.sharpen(subject.pan[0], subject.ms[0], subject.phase, sensor)
-        return subject.judge(fused[None], DEFAULT_BORDER)
+        return scoring.indexes(Sharpener(chosen), subject)
 
     with tempfile.TemporaryDirectory() as temporary:
         out = Path(temporary) / "adapted.safetensors"

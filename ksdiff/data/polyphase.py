@@ -117,8 +117,8 @@ def filter_axis(x: Tensor, dim: int, bank: FilterBank, boundary: str) -> Tensor:
     blocks = -(-count // groups)
     span = (groups - 1) * bank.stride + length
     step = groups * bank.stride
-    windows = extend(x, dim, bank.start, (blocks - 1) * step + span, boundary)
-    windows = windows.unfold(dim, span, step)
+    x = extend(x, dim, bank.start, (blocks - 1) * step + span, boundary)
+    windows = x.unfold(dim, span, step)
     block = _block(bank, groups, x.dtype, x.device)
     lead = x.shape[:-2]
     if dim == -1:
