@@ -129,6 +129,8 @@ def sharpen(
             print(
                 "PAN was off the MS by {:.2f} rows, {:.2f} columns: put right".format(*done.shift)
             )
+        if done.apart:
+            print(f"bands lie up to {done.apart:.2f} PAN pixels apart: each got PAN's detail there")
         if abs(done.blur - 1) > _TOLD_BLUR:
             print(
                 f"MTF of the MS at Nyquist: {done.blur:.2f} times the sensor's, taken as measured"
@@ -241,7 +243,7 @@ def evaluate(
         bool,
         typer.Option(
             "--measured",
-            help="Give classical methods, too, PAN moved onto the MS and the measured MTF.",
+            help="Give classical methods, too, bands and PAN put in place and the measured MTF.",
         ),
     ] = False,
     device: DeviceOption = Device.auto,

@@ -1,4 +1,4 @@
-"""The one table of sensors: bands, ratio, bit depth and MTF gains at the Nyquist frequency.
+"""The one table of sensors: bands, ratio, bit depth, MTF gains at Nyquist, and opposite arrays.
 
 Gains are those of the DLPan-Toolbox. Landsat-8, SPOT-6 and Pléiades are not in it and take its
 default of .30 for every band (.15 for PAN), as an unknown sensor does.
@@ -23,6 +23,9 @@ class Sensor:
     ms_gains: tuple[float, ...]  # [bands] MTF at the Nyquist frequency of the MS grid
     pan_gain: float  # the same for PAN
     band_names: tuple[str, ...]
+    # Bands of neighbouring wavelengths whose arrays see the ground before and after PAN's does, so
+    # that terrain, satellite motion and whatever moves put them apart.
+    opposite_bands: tuple[tuple[int, int], ...] = ()
 
     def __post_init__(self) -> None:
         for field in ("ms_gains", "band_names"):
@@ -35,6 +38,7 @@ class Sensor:
 
 _BGRN = ("blue", "green", "red", "nir")
 _WORLDVIEW = ("coastal", "blue", "green", "yellow", "red", "red edge", "nir1", "nir2")
+_WORLDVIEW_ARRAYS = ((1, 0), (2, 3), (4, 5), (6, 7))  # MS1 has B, G, R, N1; MS2 has C, Y, RE, N2
 _LANDSAT = ("blue", "green", "red", "nir", "swir1", "swir2")
 
 
@@ -45,7 +49,7 @@ def _generic_gains(bands: int) -> tuple[float, ...]:
 SENSORS: dict[str, Sensor] = {
     sensor.name: sensor
     for sensor in (
-        Sensor("wv2", 8, 4, 11, (0.35,) * 7 + (0.27,), 0.11, _WORLDVIEW),
+        Sensor("wv2", 8, 4, 11, (0.35,) * 7 + (0.27,), 0.11, _WORLDVIEW, _WORLDVIEW_ARRAYS),
         Sensor(
             "wv3",
             8,
@@ -54,6 +58,7 @@ SENSORS: dict[str, Sensor] = {
             (0.325, 0.355, 0.360, 0.350, 0.365, 0.360, 0.335, 0.315),
             0.14,
             _WORLDVIEW,
+            _WORLDVIEW_ARRAYS,
         ),
         Sensor("wv4", 4, 4, 11, (0.23,) * 4, 0.16, _BGRN),
         Sensor("gf2", 4, 4, 10, _generic_gains(4), GENERIC_PAN_GAIN, _BGRN),

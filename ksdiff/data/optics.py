@@ -6,6 +6,7 @@ degraded with other filters. Classical methods that estimate the filter from the
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -14,6 +15,7 @@ from ksdiff.data.inputs import local_detail
 from ksdiff.data.wald import degrade_pan_as_ms
 
 _CANDIDATES = tuple(0.06 + 0.03 * step for step in range(19))  # MTF gains at Nyquist
+_COMPUTED = (0.06, 0.18, 0.32, 0.46, 0.60)  # of them; between these the image is interpolated
 _LEAST_CORRELATION = 0.7  # of PAN's and the bands' detail: below, they show different things
 _RANGE = (0.4, 1.6)  # of the sensor's own gain, where the measurement is believed
 
@@ -62,14 +64,30 @@ def measured_gain(
         ratio = pan.shape[-1] // ms.shape[-1]
         # Where MS pixels lie, there PAN is sampled: aliasing is then the same in both.
         seen = tuple(at + off for at, off in zip(phase, moved, strict=True))
-        low = degrade_pan_as_ms(pan, _CANDIDATES, ratio, phase=seen)
+        low = degrade_pan_as_ms(pan, _COMPUTED, ratio, phase=seen)
         low, bands = (local_detail(image)[0].flatten(1) for image in (low, ms))
         products = products + low @ bands.T
-        energy = energy + low.square().sum(1, keepdim=True)
+        energy = energy + low @ low.T
         power = power + bands.square().sum(1)
+    mix = _interpolation().to(products.device)
+    products, energy = mix @ products, ((mix @ energy) * mix).sum(1, keepdim=True)
     smallest = torch.finfo(products.dtype).tiny
     correlation = (products / (energy * power).sqrt().clamp_min(smallest)).mean(1)
     return _peak(correlation.tolist()) if correlation.max() >= _LEAST_CORRELATION else None
+
+
+@lru_cache
+@torch.inference_mode(False)
+def _interpolation() -> Tensor:
+    """[candidates, computed]: PAN through every candidate as a mix of those computed (Lagrange).
+
+    A pixel's value is so smooth a function of the gain that a polynomial of fourth degree gives the
+    measurement to a thousandth.
+    """
+    at, nodes = (torch.tensor(gains, dtype=torch.float64) for gains in (_CANDIDATES, _COMPUTED))
+    others = ~torch.eye(len(nodes), dtype=torch.bool)
+    factors = (at[:, None, None] - nodes) / torch.where(others, nodes[:, None] - nodes, 1.0)
+    return torch.where(others, factors, 1.0).prod(2)
 
 
 def _peak(values: list[float]) -> float:

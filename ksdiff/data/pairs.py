@@ -7,11 +7,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ksdiff.data.alignment import Alignment
 from ksdiff.data.inputs import SceneStatistics, scene_inputs
 from ksdiff.data.optics import measured_gain
 from ksdiff.data.registration import estimate_shift
 from ksdiff.data.scenes import SceneFiles, list_scenes, open_pair
-from ksdiff.data.wald import degrade_ms, degrade_pan, expand, pan_lowpass, shift
+from ksdiff.data.wald import degrade_ms, degrade_pan, shift
 from ksdiff.errors import KSDiffError
 from ksdiff.sensors import sensor_for
 
@@ -117,12 +118,19 @@ def _pair(scene: SceneFiles, ratio: int) -> TruthPair | None:
         if source.ratio != ratio:
             return None
         patch = source.read()
-        gains = sensor_for(scene.sensor, source.bands, ratio).ms_gains
+        sensor = sensor_for(scene.sensor, source.bands, ratio)
+        ms, gains = patch.ms, sensor.ms_gains
+        alignment = Alignment.measured([ms], sensor, ratio)
+        if alignment is not None:
+            ms = alignment.together(ms)
         if scene.gt is not None:
             gt = source.read_truth(scene.gt)
-            pan = shift(patch.pan, *(-step for step in estimate_shift(gt, patch.pan)))
-            return TruthPair(scene.name, pan, gt, patch.ms, source.phase, gains, ratio)
-    return degraded_pair(scene.name, patch.pan, patch.ms, source.phase, gains)
+            if alignment is not None:
+                gt = alignment.apart.reversed()(gt)
+            step = estimate_shift(patch.pan, degrade_ms(gt, gains, ratio), gains, (ratio // 2,) * 2)
+            pan = shift(patch.pan, *(-a for a in step))
+            return TruthPair(scene.name, pan, gt, ms, source.phase, gains, ratio)
+    return degraded_pair(scene.name, patch.pan, ms, source.phase, gains)
 
 
 def degraded_pair(
@@ -139,8 +147,7 @@ def degraded_pair(
     ratio = pan.shape[-1] // ms.shape[-1]
     height, width = (side // ratio * ratio for side in ms.shape[-2:])
     gt = ms[..., :height, :width]
-    lms = expand(ms, ratio, phase, "reflect")
-    step = estimate_shift(lms, pan_lowpass(pan, gains, ratio, "reflect"))
+    step = estimate_shift(pan, ms, gains, phase)
     # A degraded PAN pixel lies at the middle of its MS pixel: there the MS sample must be, too.
     centre = [at - (ratio - 1) / 2 for at in phase]
     moved = shift(pan, *(-a - b for a, b in zip(step, centre, strict=True)))

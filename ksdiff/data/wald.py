@@ -26,7 +26,7 @@ from ksdiff.data.polyphase import FilterBank, decimate_axis, extend, filter_axis
 
 MTF_TAPS = 41
 _KAISER_BETA = 0.5
-_SHIFT_HALF_WIDTH = 12
+SHIFT_HALF_WIDTH = 12
 _SHIFT_BETA = 7.0
 # Odd half of the toolbox's 23-tap half-band filter; the even taps are zero but for the centre.
 _HALF_BAND = (
@@ -246,21 +246,21 @@ def degrade_pan(pan: Tensor, ratio: int) -> Tensor:
     return filter_axis(filter_axis(pan, -2, bank, "symmetric"), -1, bank, "symmetric")
 
 
-def _shift_taps(distance: float) -> tuple[np.ndarray, int]:
+def shift_taps(distance: float) -> tuple[np.ndarray, int]:
     """Taps s and first index f of ``out[n] = sum_k s[k] in[n + f + k]``, ``out(n) = in(n - d)``."""
     whole = math.floor(distance)
     if distance == whole:
         return np.ones(1), -whole
-    first = -whole - _SHIFT_HALF_WIDTH
-    at = np.arange(first, first + 2 * _SHIFT_HALF_WIDTH) + distance
-    window = np.i0(_SHIFT_BETA * np.sqrt(1.0 - (at / _SHIFT_HALF_WIDTH) ** 2))
+    first = -whole - SHIFT_HALF_WIDTH
+    at = np.arange(first, first + 2 * SHIFT_HALF_WIDTH) + distance
+    window = np.i0(_SHIFT_BETA * np.sqrt(1.0 - (at / SHIFT_HALF_WIDTH) ** 2))
     taps = np.sinc(at) * window
     return taps / taps.sum(), first
 
 
 @lru_cache(maxsize=1024)
 def _shift_bank(distance: float) -> FilterBank:
-    taps, first = _shift_taps(distance)
+    taps, first = shift_taps(distance)
     return FilterBank((tuple(taps),), first, 1)
 
 
@@ -284,7 +284,7 @@ def shift(x: Tensor, dy: float, dx: float, boundary: str = "reflect") -> Tensor:
 @torch.inference_mode(False)
 def _shift_weight(distance: float, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, int]:
     """What `shift` convolves an axis with, [K] for a sum of products, and where it starts."""
-    taps, first = _shift_taps(distance)
+    taps, first = shift_taps(distance)
     return torch.from_numpy(taps).to(device=device, dtype=dtype), first
 
 
@@ -323,7 +323,7 @@ def _expand_bank(ratio: int, phase: float) -> FilterBank:
         spread[::2] = response
         response = np.convolve(spread, half_band)
     whole = math.floor(phase)
-    taps, first = _shift_taps(phase - whole)
+    taps, first = shift_taps(phase - whole)
     centre = (response.size - 1) // 2
     response = np.convolve(response, taps[::-1])
     # PAN pixel m takes MS sample j with weight response[m - ratio * j + origin].

@@ -52,8 +52,9 @@ def evaluate(
         seed: of KSDiff's noise.
         sensor: of all scenes, instead of what scenes.json says; an .h5 file needs it.
         border: pixels cut before reduced-resolution indexes, the toolbox's ``d``.
-        measured: give classical methods what KSDiff takes for itself: PAN moved onto the MS and the
-            MTF gains that the images show, instead of PAN as it lies and the sensor's gains.
+        measured: give classical methods what KSDiff takes for itself: bands brought together, PAN
+            moved onto them and the MTF gains that the images show, instead of PAN and bands as they
+            lie and the sensor's gains.
         pictures: folder for a PNG per scene; made if it is not there.
         step: called with each scene's name before it.
 
@@ -151,7 +152,7 @@ def _fuse(
         sharpen = networks[name].sharpener.sharpen
         call = lambda: sharpen(read.pan[0], read.ms[0], read.phase, known)[None]  # noqa: E731
     else:
-        call = lambda: METHODS[name](subject.pair())  # noqa: E731
+        call = lambda: subject.apart(METHODS[name](subject.pair()))  # noqa: E731
     began = time.perf_counter()
     fused = call()
     if subject.pan.is_cuda:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ksdiff.baselines import Pair
-from ksdiff.data.inputs import scene_inputs
+from ksdiff.data.alignment import Alignment
 from ksdiff.data.optics import measured_gains
 from ksdiff.data.pancollection import SUFFIXES, PanCollection
 from ksdiff.data.scenes import SceneFiles, ScenePair, list_scenes, open_pair
@@ -39,6 +39,7 @@ class Subject:
     boundary: str  # of the classical methods
     index_phase: tuple[float, float] | None  # of the full-resolution indexes
     colours: list[int]
+    alignment: Alignment | None = None  # of ``ms``, whose bands it has brought together
 
     def to(self, device: torch.device) -> Subject:
         truth = None if self.truth is None else self.truth.to(device)
@@ -56,13 +57,21 @@ class Subject:
         )
 
     def measured(self) -> Subject:
-        """With PAN moved onto the MS, and the MTF gains that the images show: what KSDiff does."""
-        gains, phase = self.sensor.ms_gains, self.phase
-        inputs, _ = scene_inputs(self.pan, self.ms, gains, self.info.ratio, phase)
-        dy, dx = measure_shift([inputs])
-        gains = measured_gains([(self.pan, self.ms)], gains, phase, (dy, dx))
+        """As KSDiff takes it: bands brought together, PAN moved onto them, and the MTF gains that
+        the images show. Who fuses it moves the result's bands `apart` again."""
+        gains, phase, ms = self.sensor.ms_gains, self.phase, self.ms
+        alignment = Alignment.measured([ms], self.sensor, self.info.ratio)
+        if alignment is not None:
+            ms = alignment.together(ms)
+        dy, dx = measure_shift([(self.pan, ms)], gains, phase)
+        gains = measured_gains([(self.pan, ms)], gains, phase, (dy, dx))
         sensor = replace(self.sensor, ms_gains=gains)
-        return replace(self, pan=shift(self.pan, -dy, -dx), sensor=sensor)
+        pan = shift(self.pan, -dy, -dx)
+        return replace(self, pan=pan, ms=ms, sensor=sensor, alignment=alignment)
+
+    def apart(self, fused: Tensor) -> Tensor:
+        """Bands where the MS image as delivered has them."""
+        return fused if self.alignment is None else self.alignment.apart(fused)
 
     @cached_property
     def _lms(self) -> Tensor:

@@ -6,12 +6,12 @@ import statistics
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 
 from ksdiff.data.fill import fill_invalid
 from ksdiff.data.registration import estimate_shift
 from ksdiff.data.scenes import Pair, Patch
 from ksdiff.data.wald import shift
-from ksdiff.inputs import FusionInputs
 from ksdiff.threads import alone_if_small
 
 _LEAST_SIDE = 192  # PAN pixels: a smaller image does not determine the shift well enough
@@ -20,18 +20,25 @@ _MOST_DISAGREEMENT = 0.3  # PAN pixels, median distance of the windows' estimate
 _MARGIN = 24  # PAN pixels: the longest shift and half the taps of the filter that applies it
 
 
-def measure_shift(windows: Sequence[FusionInputs]) -> tuple[float, float]:
+def measure_shift(
+    windows: Sequence[tuple[Tensor, Tensor]],
+    gains: tuple[float, ...],
+    phase: tuple[float, float],
+) -> tuple[float, float]:
     """(dy, dx) by which PAN's content lies further down and right than the MS's, in PAN pixels.
 
-    The median over sample windows of a scene (batch 1 each); (0, 0) where they are too small, do
-    not agree, or the shift is below what can be told from none.
+    The median over windows of a scene; (0, 0) where they are too small, do not agree, or the shift
+    is below what can be told from none.
+
+    Args:
+        windows: PAN [1, 1, H, W] and MS [1, C, H / ratio, W / ratio], without holes.
+        gains: [C] MTF gains at Nyquist.
+        phase: PAN coordinate (y, x) of the centre of MS pixel (0, 0).
     """
-    if min(windows[0].pan.shape[-2:]) < _LEAST_SIDE:
+    if min(windows[0][0].shape[-2:]) < _LEAST_SIDE:
         return 0.0, 0.0
-    # Both images are no finer than the MS grid: every other pixel holds all there is.
-    with alone_if_small(windows[0].pan):
-        shifts = [estimate_shift(x.lms[..., ::2, ::2], x.pan_low[..., ::2, ::2]) for x in windows]
-    estimates = [tuple(2 * step for step in found) for found in shifts]
+    with alone_if_small(windows[0][0]):
+        estimates = [estimate_shift(pan, ms, gains, phase) for pan, ms in windows]
     dy, dx = (statistics.median(axis) for axis in zip(*estimates, strict=True))
     spread = statistics.median(max(abs(y - dy), abs(x - dx)) for y, x in estimates)
     if spread > _MOST_DISAGREEMENT or max(abs(dy), abs(dx)) < _LEAST_SHIFT:

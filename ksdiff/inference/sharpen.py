@@ -18,13 +18,14 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
+from ksdiff.data.alignment import Alignment
 from ksdiff.data.fill import fill_invalid
-from ksdiff.data.inputs import SceneStatistics, detail_contrast, fusion_inputs, standardised
+from ksdiff.data.inputs import SceneStatistics, detail_contrast, fusion_inputs
 from ksdiff.data.optics import measured_gains
 from ksdiff.data.outputs import RasterWriter, atomic, check_output, quantise
 from ksdiff.data.polyphase import extend
 from ksdiff.data.scenes import ArrayPair, Pair, Patch, ScenePair, open_pair
-from ksdiff.data.wald import mtf_filters, pan_lowpass
+from ksdiff.data.wald import mtf_filters
 from ksdiff.errors import KSDiffError
 from ksdiff.inference.graphs import Graphs
 from ksdiff.inference.preview import write_preview
@@ -47,14 +48,24 @@ _SAMPLES = 8  # more say the same again, and scenes of a few windows would pay f
 _GDAL_CACHE = 128  # MB; GDAL's own default is a share of the machine's memory
 
 
+class _Whole(NamedTuple):
+    """A scene that is one window and one sample of itself: what is computed once, used twice."""
+
+    patch: Patch
+    inputs: FusionInputs
+    ms: Tensor  # [1, C, h, w] without holes
+
+
 class _Prepared(NamedTuple):
     """What is computed once per scene."""
 
     pair: Pair  # registered, if that was wanted
-    step: Callable[[SceneTensors, Tensor, Tensor], Tensor]  # `WindowStep`, on a GPU from graphs
+    step: WindowStep | functools.partial  # on a GPU from graphs
     tensors: SceneTensors
     shift: tuple[float, float]
+    apart: float  # see `Fused`
     blur: float  # measured MTF gain over the sensor's
+    whole: _Whole | None
 
 
 @dataclass(frozen=True)
@@ -68,6 +79,7 @@ class Fused:
     dtype: str
     weights: str
     shift: tuple[float, float]  # (dy, dx) by which PAN was off the MS, in PAN pixels; undone
+    apart: float  # PAN pixels between two bands, at most; PAN's detail was put where each has it
     blur: float  # MTF gain at Nyquist that the scene shows, over the sensor's
     seconds: float
 
@@ -83,7 +95,8 @@ class Sharpener:
         device: ``auto``, ``cpu`` or ``cuda``.
         seed: of the noise from which the prior is sampled. Same scene, same seed, same result.
         tile: side of a window in PAN pixels, a multiple of 256.
-        register: move PAN onto the MS first, by the shift that the scene itself shows; where it
+        register: move PAN onto the MS first, and the bands of sensors with opposite arrays onto
+            each other until they are fused, by the shifts that the scene itself shows; where it
             shows none, nothing is moved.
         precision: ``float32``, or ``bfloat16`` for the network's convolutions and products, which
             is faster where the machine has units for it; prior, inputs and back-projection stay.
@@ -197,6 +210,7 @@ class Sharpener:
                 pair.dtype,
                 self._weights_name(pair),
                 prepared.shift,
+                prepared.apart,
                 prepared.blur,
                 time.perf_counter() - began,
             )
@@ -218,36 +232,52 @@ class Sharpener:
     @torch.inference_mode()
     def _prepare(self, pair: Pair, sensor: str | None, stage: _Stage | None = None) -> _Prepared:
         model = self._model(pair)
-        gains = sensor_for(sensor, pair.bands, pair.ratio).ms_gains
+        known = sensor_for(sensor, pair.bands, pair.ratio)
         count = math.prod(math.ceil(length / self.tile) for length in pair.shape)
         surveyed = survey(pair, self.tile, _stepper(stage, "Surveying", count))
         statistics = SceneStatistics(*(upload(part, self.device) for part in surveyed.statistics))
         chosen = sample_windows(
             pair.shape, surveyed.valid_share, pair.ratio, _SAMPLE_SIDE, _SAMPLES
         )
-        samples = [self._inputs(pair.read(*at), pair, gains, statistics) for at in chosen]
-        moved = measure_shift([inputs for inputs, _ in samples]) if self.register else (0.0, 0.0)
-        images = [(inputs.pan, ms) for inputs, ms in samples]
-        nominal, gains = gains, measured_gains(images, gains, pair.phase, moved)
-        # Of what was read, the shift changes PAN alone, and the gains its low-passed self.
-        pans = [inputs.pan for inputs, _ in samples]
+        patches = [pair.read(*at) for at in chosen]
+        images = [self._images(patch, statistics, pair.ratio) for patch in patches]
+        delivered = images[0][1]
+        alignment, moved = None, (0.0, 0.0)
+        if self.register:
+            alignment = Alignment.measured([ms for _, ms in images], known, pair.ratio)
+            if alignment is not None:
+                images = [(pan, alignment.together(ms)) for pan, ms in images]
+            moved = measure_shift(images, known.ms_gains, pair.phase)
+        gains = measured_gains(images, known.ms_gains, pair.phase, moved)
+        pans, bands = zip(*images, strict=True)
         if any(moved):
             pair = RegisteredPair(pair, *moved)
-            pans = [self._pan(pair.read(*at), statistics) for at in chosen]
-            pans = [standardised(pan, statistics) for pan in pans]
-        windows = [
-            read._replace(pan=pan, pan_low=pan_lowpass(pan, gains, pair.ratio, "reflect"))
-            for pan, (read, _) in zip(pans, samples, strict=True)
-        ]
-        inputs = FusionInputs(*(torch.cat(parts) for parts in zip(*windows, strict=True)))
-        contrast = detail_contrast(inputs, pair.ratio)
-        inputs = inputs._replace(contrast=contrast.expand_as(inputs.contrast))
-        tensors = SceneTensors(
-            self._kernels(model, inputs),
-            statistics._replace(contrast=contrast),
-            mtf_filters(gains, pair.ratio, torch.float32, self.device),
+            patches = [pair.read(*at) for at in chosen]
+            pans = [self._pan(patch, statistics) for patch in patches]
+        filters = mtf_filters(gains, pair.ratio, torch.float32, self.device)
+        inputs = fusion_inputs(
+            torch.cat(pans),
+            torch.cat(bands),
+            filters,
+            pair.ratio,
+            pair.phase,
+            statistics,
+            "reflect",
         )
-        return _Prepared(pair, self._step(model, pair), tensors, moved, gains[0] / nominal[0])
+        statistics = statistics._replace(contrast=detail_contrast(inputs, pair.ratio))
+        inputs = inputs._replace(contrast=statistics.contrast.expand(len(chosen), -1))
+        tensors = SceneTensors(self._kernels(model, inputs), statistics, filters, alignment)
+        # From graphs it would take one of another kind, and save less than on a CPU.
+        once = chosen == [(0, 0, *pair.shape)] and self.device.type == "cpu"
+        return _Prepared(
+            pair,
+            self._step(model, pair),
+            tensors,
+            moved,
+            0.0 if alignment is None else alignment.furthest,
+            gains[0] / known.ms_gains[0],
+            _Whole(patches[0], inputs, delivered) if once else None,
+        )
 
     def _kernels(self, model: nn.Module, samples: FusionInputs):
         generator = torch.Generator().manual_seed(self.seed)
@@ -265,18 +295,12 @@ class Sharpener:
             self.device.type,
             self.precision,
         )
-        return functools.partial(self._graphs, step) if _capturable(model) else step
+        on_gpu = self.device.type == "cuda"
+        return functools.partial(self._graphs, step) if on_gpu and _capturable(model) else step
 
     def _addresses(self, model: nn.Module) -> tuple[int, ...]:
         """Where there are graphs; elsewhere it would take two milliseconds for nothing."""
         return addresses(model) if self.device.type == "cuda" else ()
-
-    def _inputs(
-        self, patch: Patch, pair: Pair, gains: tuple[float, ...], statistics: SceneStatistics
-    ) -> tuple[FusionInputs, Tensor]:
-        """Normalised and without holes; and the MS [1, C, h, w] without holes."""
-        pan, ms = self._images(patch, statistics, pair.ratio)
-        return fusion_inputs(pan, ms, gains, pair.ratio, pair.phase, statistics, "reflect"), ms
 
     def _images(
         self, patch: Patch, statistics: SceneStatistics, ratio: int
@@ -320,6 +344,10 @@ class Sharpener:
     ) -> tuple[Callable[[], Tensor], Tensor]:
         """Set a window going: its fused DN [C, h, w], once it is called for, and valid pixels."""
         pair = prepared.pair
+        if prepared.whole is not None:
+            patch, inputs, ms = prepared.whole
+            fused = prepared.step.fuse(prepared.tensors, inputs, ms)
+            return download(fused), valid_output(patch, pair.ratio, pair.phase)
         patch = pair.read(
             row.read_start,
             column.read_start,

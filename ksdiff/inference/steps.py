@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ksdiff.data.alignment import Alignment
 from ksdiff.data.inputs import SceneStatistics, fusion_inputs, to_dn
 from ksdiff.data.wald import MTFFilters, back_project
 from ksdiff.inputs import FusionInputs
@@ -24,6 +25,7 @@ class SceneTensors(NamedTuple):
     kernels: object
     statistics: SceneStatistics
     filters: MTFFilters
+    alignment: Alignment | None  # where the bands lie apart
 
 
 @dataclass(frozen=True)
@@ -49,14 +51,24 @@ class WindowStep:
     precision: str
 
     def __call__(self, scene: SceneTensors, pan: Tensor, ms: Tensor) -> Tensor:
-        kernels, statistics, filters = scene
-        inputs = fusion_inputs(pan, ms, filters, self.ratio, self.phase, statistics, "reflect")
+        _, statistics, filters, alignment = scene
+        together = ms if alignment is None else alignment.together(ms)
+        inputs = fusion_inputs(
+            pan, together, filters, self.ratio, self.phase, statistics, "reflect"
+        )
+        return self.fuse(scene, inputs, ms)
+
+    def fuse(self, scene: SceneTensors, inputs: FusionInputs, ms: Tensor) -> Tensor:
+        """The same from inputs that are there already."""
+        kernels, statistics, filters, alignment = scene
         # Every weight is cast once at most, and what is cast while capturing must not stay.
         with torch.autocast(
             self.device, torch.bfloat16, self.precision == "bfloat16", cache_enabled=False
         ):
             fused = self.model.fuse(inputs, kernels)
         fused = to_dn(fused.float(), statistics)
+        if alignment is not None:
+            fused = alignment.apart(fused)
         return back_project(fused, ms, filters, self.ratio, self.phase)[0]
 
 

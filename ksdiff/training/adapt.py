@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ksdiff.config import Config, DataConfig, ModelConfig
+from ksdiff.data.alignment import Alignment
 from ksdiff.data.augment import Sample, collate, sample
 from ksdiff.data.fill import fill_invalid
 from ksdiff.data.inputs import SceneStatistics, scene_inputs
@@ -28,7 +29,7 @@ from ksdiff.inputs import FusionInputs
 from ksdiff.models.injection import hpm_detail
 from ksdiff.models.ksdiff import KSDiff
 from ksdiff.models.weights import check_fit, load_weights, save_weights, weights_for
-from ksdiff.sensors import sensor_for
+from ksdiff.sensors import Sensor, sensor_for
 from ksdiff.training.stages import l1_within
 
 _SIDE = 512  # PAN pixels of a window to learn from
@@ -102,7 +103,7 @@ def adapt(
         name = weights or weights_for(pair.bands, pair.ratio)
         model, config = load_weights(name)
         check_fit(name, model.config, pair.bands, pair.ratio)
-        windows, gains = _windows(pair, sensor_for(sensor, pair.bands, pair.ratio).ms_gains)
+        windows, gains = _windows(pair, sensor_for(sensor, pair.bands, pair.ratio))
     lessons = _Lessons(windows, gains, pair, config, seed, torch.device(device))
     model = model.to(device)
     clock = _Clock(began, 60 * minutes, step)
@@ -300,11 +301,9 @@ def _held_out_loss(model: KSDiff, lessons: _Lessons) -> float:
     return float(np.mean(losses))
 
 
-def _windows(
-    pair: Pair, gains: tuple[float, ...]
-) -> tuple[list[tuple[Tensor, Tensor]], tuple[float, ...]]:
-    """PAN [1, 1, H, W] and MS [1, C, h, w] of a few windows far apart, registered, no holes; and
-    the MTF gains that they show."""
+def _windows(pair: Pair, sensor: Sensor) -> tuple[list[tuple[Tensor, Tensor]], tuple[float, ...]]:
+    """PAN [1, 1, H, W] and MS [1, C, h, w] of a few windows far apart, registered, without holes;
+    and the MTF gains that they show."""
     if min(pair.shape) < _LEAST_SIDE:
         height, width = pair.shape
         raise KSDiffError(
@@ -314,11 +313,15 @@ def _windows(
     surveyed = survey(pair, _SIDE)
     chosen = sample_windows(pair.shape, surveyed.valid_share, pair.ratio, _SIDE, _WINDOWS)
     read = [_read(pair, at, surveyed.statistics) for at in chosen]
-    moved = measure_shift([scene_inputs(*one, gains, pair.ratio, pair.phase)[0] for one in read])
-    gains = measured_gains(read, gains, pair.phase, moved)
+    alignment = Alignment.measured([ms for _, ms in read], sensor, pair.ratio)
+    if alignment is not None:
+        read = [(pan, alignment.together(ms)) for pan, ms in read]
+    moved = measure_shift(read, sensor.ms_gains, pair.phase)
+    gains = measured_gains(read, sensor.ms_gains, pair.phase, moved)
     if any(moved):
         registered = RegisteredPair(pair, *moved)
-        read = [_read(registered, at, surveyed.statistics) for at in chosen]
+        pans = [_read(registered, at, surveyed.statistics)[0] for at in chosen]
+        read = [(pan, ms) for pan, (_, ms) in zip(pans, read, strict=True)]
     return read, gains
 
 

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from ksdiff.config import ModelConfig
+from ksdiff.data.alignment import Alignment, Moves
 from ksdiff.data.inputs import SceneStatistics
 from ksdiff.data.wald import mtf_filters
 from ksdiff.inference.steps import SceneTensors, WindowStep, addresses
@@ -27,11 +28,13 @@ class HighPassModulation(nn.Module):
 
 
 def scene_tensors(device: torch.device, kernels) -> SceneTensors:
-    """Of a scene of 4 bands, random."""
+    """Of a scene of 4 bands that lie apart, random."""
     parts = torch.rand(1, 4), torch.rand(1, 4), torch.rand(1, 1), torch.rand(1, 1)
     statistics = SceneStatistics(*((1 + part).to(device) for part in parts))
     filters = mtf_filters((0.3, 0.3, 0.35, 0.25), 4, torch.float32, device)
-    return SceneTensors(kernels, statistics, filters)
+    off = [(0.1, -0.2), (0.0, 0.0), (-0.1, 0.2), (0.05, 0.0)]
+    moves = Moves.by(off, -1.0, device), Moves.by(off, 4.0, device)
+    return SceneTensors(kernels, statistics, filters, Alignment(*moves, 1.6))
 
 
 def window_step(model: KSDiff, precision: str = "float32") -> WindowStep:

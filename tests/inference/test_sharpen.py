@@ -9,10 +9,13 @@ from rasterio.rpc import RPC
 from rasterio.transform import Affine
 
 from ksdiff import KSDiffError, Sharpener
+from ksdiff.data.alignment import Moves
 from ksdiff.data.outputs import write_scene
 from ksdiff.data.procedural import procedural_scene
-from ksdiff.data.scenes import open_pair
+from ksdiff.data.scenes import ArrayPair, open_pair
+from ksdiff.data.wald import degrade_ms, shift
 from ksdiff.inference.sharpen import valid_output
+from ksdiff.sensors import get_sensor
 from tests.conftest import PAN_GRID, UTM
 from tests.inference.conftest import HighPassModulation
 
@@ -47,6 +50,41 @@ def test_the_scene_and_not_the_sensors_name_says_how_blurred_the_ms_is(scene, qu
     pan, ms, _ = (part.astype("float32") for part in scene)
     one, other = (Sharpener(quick, sensor=name).sharpen(pan, ms, (2, 2)) for name in ("gf2", "wv4"))
     np.testing.assert_allclose(one, other, rtol=1e-3, atol=0.1)
+
+
+def test_what_a_scene_of_one_window_uses_twice_makes_no_difference(shaken):
+    pan, ms, _ = procedural_scene(seed=2, size=200, bands=4)
+    moved = shift(torch.from_numpy(pan).float()[None], 0.8, -0.6)[0]
+    pair = ArrayPair(moved, ms, (2, 2))
+    sharpener = Sharpener(shaken)
+    prepared = sharpener._prepare(pair, None)
+    assert any(prepared.shift) and prepared.whole is not None
+    once, again = (
+        next(sharpener._windows(one)) for one in (prepared, prepared._replace(whole=None))
+    )
+    torch.testing.assert_close(once[0], again[0])
+    assert torch.equal(once[1], again[1])
+
+
+def test_detail_goes_where_each_band_has_it(write, tmp_path):
+    pan, _, gt = procedural_scene(seed=3, size=256, bands=8)
+    sensor, truth = get_sensor("wv3"), torch.from_numpy(gt).float()[None]
+    off = torch.zeros(8)
+    for one, other in sensor.opposite_bands:
+        off[one], off[other] = 0.8, -0.8
+    truth = Moves.by([(0.0, float(step)) for step in off], 1.0, torch.device("cpu"))(truth)
+    ms = degrade_ms(truth, sensor.ms_gains, 4)[0].numpy()
+    model = HighPassModulation(8)
+    inner = (..., slice(32, -32), slice(32, -32))
+    errors = {}
+    for register in (True, False):
+        fused = Sharpener(model, register=register).sharpen(pan, ms, (2, 2), "wv3")
+        errors[register] = (torch.from_numpy(fused) - truth[0])[inner].square().mean()
+    assert errors[True] < 0.6 * errors[False]
+    files = write("pan", pan), write("ms", ms, PAN_GRID @ PAN_GRID.scale(4, 4))
+    done = Sharpener(model).sharpen_files(*files, tmp_path / "out.tif", sensor="wv3")
+    assert done.apart == pytest.approx(1.6, abs=0.3)
+    assert Sharpener(model).sharpen_files(*files, tmp_path / "generic.tif").apart == 0
 
 
 def test_windows_leave_no_seams(large, shaken):

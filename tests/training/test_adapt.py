@@ -1,3 +1,4 @@
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -33,12 +34,19 @@ def weights(tmp_path):
     return tmp_path / "bad.safetensors"
 
 
-def test_adapting_mends_what_the_scene_shows_to_be_wrong(files, weights, tmp_path):
+@pytest.fixture
+def paced(monkeypatch):
+    """Time that is spent by being asked for: the same work however busy the machine is."""
+    asked = itertools.count(1)
+    share = property(lambda clock: next(asked) / 160)
+    monkeypatch.setattr("ksdiff.training.adapt._Clock.share", share)
+
+
+def test_adapting_mends_what_the_scene_shows_to_be_wrong(files, weights, tmp_path, paced):
     heard = []
     done = adapt(
         *(*files, tmp_path / "out.safetensors"),
         weights=weights,
-        minutes=0.2,
         step=lambda share, loss: heard.append((share, loss)),
     )
     assert done.kept and done.after < 0.9 * done.before
@@ -47,7 +55,7 @@ def test_adapting_mends_what_the_scene_shows_to_be_wrong(files, weights, tmp_pat
     assert not torch.equal(before.network.head.weight, after.network.head.weight)
 
 
-def test_adapted_weights_add_the_whole_residual(files, weights, tmp_path):
+def test_adapted_weights_add_the_whole_residual(files, weights, tmp_path, paced):
     _, config = load_weights(weights)
     shy = replace(config.model, injection=InjectionConfig(mode="off", residual_strength=0.5))
     torch.manual_seed(0)
@@ -55,15 +63,15 @@ def test_adapted_weights_add_the_whole_residual(files, weights, tmp_path):
     torch.nn.init.normal_(model.network.head.weight, std=0.05)
     save_weights(tmp_path / "shy.safetensors", model, replace(config, model=shy))
     begun = tmp_path / "shy.safetensors"
-    done = adapt(*files, tmp_path / "out.safetensors", weights=begun, minutes=0.2)
+    done = adapt(*files, tmp_path / "out.safetensors", weights=begun)
     assert done.kept
     assert load_weights(done.path)[1].model.injection.residual_strength == 1.0
     assert load_weights(begun)[1].model.injection.residual_strength == 0.5
 
 
-def test_without_a_gain_the_weights_stay_as_they_were(files, weights, tmp_path, monkeypatch):
+def test_without_a_gain_the_weights_stay_as_they_were(files, weights, tmp_path, paced, monkeypatch):
     monkeypatch.setattr("ksdiff.training.adapt._LEAST_GAIN", 1.0)
-    done = adapt(*files, tmp_path / "out.safetensors", weights=weights, minutes=0.02)
+    done = adapt(*files, tmp_path / "out.safetensors", weights=weights)
     assert not done.kept
     same = zip(
         load_weights(weights)[0].parameters(), load_weights(done.path)[0].parameters(), strict=True
@@ -90,7 +98,9 @@ def test_bad_requests_are_refused_and_nothing_is_written(files, weights, tmp_pat
     assert out.read_text() == "mine"
 
 
-def test_what_was_held_out_is_learnt_from_once_it_has_judged(files, weights, tmp_path, monkeypatch):
+def test_what_was_held_out_is_learnt_from_once_it_has_judged(
+    files, weights, tmp_path, paced, monkeypatch
+):
     widths = []
     reduced = _Lessons.reduced
 
@@ -99,6 +109,6 @@ def test_what_was_held_out_is_learnt_from_once_it_has_judged(files, weights, tmp
         return reduced(lessons)
 
     monkeypatch.setattr(_Lessons, "reduced", watched)
-    done = adapt(*files, tmp_path / "out.safetensors", weights=weights, minutes=0.1)
+    done = adapt(*files, tmp_path / "out.safetensors", weights=weights)
     assert done.kept and len(widths) == done.steps
     assert widths == sorted(widths) and widths[0] < 0.7 * widths[-1]
