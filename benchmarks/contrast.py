@@ -3,10 +3,12 @@
 For every training pair the share of high-pass modulation's detail that the truth holds, once with
 the slope of a band on the low-passed PAN between neighbours (KSDiff's), once with the ratio of
 standard deviations (high-pass modulation's own); and the scores of the validation scenes of
-WorldView-3 with either. Results go to benchmarks/results/contrast.json.
+WorldView-3 with either, PAN and bands put in place or as they lie. Results go to
+benchmarks/results/contrast.json, the scores into docs/model.md.
 """
 
 import argparse
+import itertools
 import json
 from pathlib import Path
 from statistics import fmean, pstdev
@@ -16,6 +18,7 @@ import torch
 from torch import Tensor
 
 from benchmarks import scoring
+from benchmarks.text import origin, put_between, table
 from ksdiff.config import load_config
 from ksdiff.data.inputs import SceneStatistics, detail_contrast, fusion_inputs
 from ksdiff.data.pairs import TruthPair, load_pairs
@@ -27,6 +30,8 @@ from ksdiff.machine import machine_header
 from ksdiff.models.injection import hpm_detail
 
 RESULTS = Path(__file__).parent / "results/contrast.json"
+PAGE = Path(__file__).parents[1] / "docs/model.md"
+BEGIN, END = "<!-- contrast:begin -->", "<!-- contrast:end -->"
 _RIM = 16  # pixels, where filters meet the border
 _SENSOR = "wv3"
 
@@ -72,11 +77,30 @@ def scores(folder: Path) -> list[dict]:
     for subject in subjects(folder, None):
         if subject.sensor.name != _SENSOR:
             continue
-        for name, measure in MEASURES.items():
+        for (name, measure), register in itertools.product(MEASURES.items(), (True, False)):
             with patch.object(sharpen, "detail_contrast", measure):
-                indexes = scoring.indexes(sharpen.Sharpener(), subject)
-            rows.append({"scene": subject.info.name, "contrast": name, "indexes": indexes})
+                indexes = scoring.indexes(sharpen.Sharpener(register=register), subject)
+            row = {"scene": subject.info.name, "contrast": name, "registered": register}
+            rows.append({**row, "indexes": indexes})
     return rows
+
+
+def filled(page: str, found: dict) -> str:
+    """The page with the scores between its marks: contrast and registration by scene."""
+    scenes = list(dict.fromkeys(row["scene"] for row in found["scores"]))
+    cells = {}
+    for row in found["scores"]:
+        place = "put in place" if row["registered"] else "as they lie"
+        indexes = row["indexes"]
+        cells.setdefault((row["contrast"], place), {})[row["scene"]] = (
+            f"{indexes['SAM']:.2f} / {indexes['ERGAS']:.3f}"
+            if "SAM" in indexes
+            else f"{indexes['D_lambda_K']:.3f} / {indexes['D_s']:.3f} / {indexes['HQNR']:.3f}"
+        )
+    rows = [[*key, *(cells[key][scene] for scene in scenes)] for key in cells]
+    text = table(["contrast", "PAN and bands", *scenes], rows)
+    note = f"SAM / ERGAS, or D_λ^K / D_s / HQNR. {origin(found['header'])}"
+    return put_between(page, BEGIN, f"{text}\n{note}\n", END)
 
 
 def main() -> None:
@@ -97,7 +121,8 @@ def main() -> None:
         "scores": scores(folder / "val"),
     }
     scoring.write(RESULTS, found)
-    print(json.dumps({"spread": found["spread"], "scores": found["scores"]}, indent=1))
+    PAGE.write_text(filled(PAGE.read_text(), found))
+    print(json.dumps(found["spread"], indent=1))
 
 
 if __name__ == "__main__":

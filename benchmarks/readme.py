@@ -28,7 +28,7 @@ def quality_text(quality: dict, measured: dict) -> str:
     parts = _tables(quality)
     parts.append(
         "<details><summary>The same with the classical methods given what KSDiff takes for itself: "
-        "PAN moved onto the MS, and the MTF that the images show (<code>--measured</code>)"
+        "PAN and bands put in place, and the MTF that the images show (<code>--measured</code>)"
         "</summary>\n"
     )
     parts += [*_tables(measured), "</details>\n"]

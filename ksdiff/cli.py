@@ -86,8 +86,16 @@ def sharpen(
     seed: Seed = 0,
     tile: Annotated[int, typer.Option(help="Window side in PAN pixels; a multiple of 256.")] = 512,
     register: Annotated[
-        bool, typer.Option(help="Move PAN onto the MS where the scene shows that it is off.")
+        bool,
+        typer.Option(help="Put PAN and bands in place where the scene shows them off."),
     ] = True,
+    together: Annotated[
+        bool,
+        typer.Option(
+            "--together",
+            help="Leave bands that lay apart on each other, not where the MS has them.",
+        ),
+    ] = False,
     precision: Annotated[
         Precision, typer.Option(help="Of the network; bfloat16 is faster where there are units.")
     ] = Precision.float32,
@@ -116,6 +124,7 @@ def sharpen(
             tile=tile,
             register=register,
             precision=precision.value,
+            together=together,
         )
         done = sharpener.sharpen_files(
             pan, ms, out, preview=preview, overwrite=overwrite, progress=not quiet
@@ -130,7 +139,10 @@ def sharpen(
                 "PAN was off the MS by {:.2f} rows, {:.2f} columns: put right".format(*done.shift)
             )
         if done.apart:
-            print(f"bands lie up to {done.apart:.2f} PAN pixels apart: each got PAN's detail there")
+            print(
+                f"bands lay up to {done.apart:.2f} PAN pixels apart: "
+                + ("put on each other" if together else "each has PAN's detail in its own place")
+            )
         if abs(done.blur - 1) > _TOLD_BLUR:
             print(
                 f"MTF of the MS at Nyquist: {done.blur:.2f} times the sensor's, taken as measured"

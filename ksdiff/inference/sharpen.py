@@ -100,6 +100,8 @@ class Sharpener:
             shows none, nothing is moved.
         precision: ``float32``, or ``bfloat16`` for the network's convolutions and products, which
             is faster where the machine has units for it; prior, inputs and back-projection stay.
+        together: leave bands that ``register`` has brought together so: no fringes of colour where
+            bands of both arrays are shown, but no longer where the MS image has them.
 
     Raises:
         KSDiffError: no such weights, sensor, device or precision.
@@ -115,6 +117,7 @@ class Sharpener:
         tile: int = 512,
         register: bool = True,
         precision: str = "float32",
+        together: bool = False,
     ):
         if tile < 256 or tile % 256:
             raise KSDiffError(f"tile: expected a multiple of 256, got {tile}")
@@ -123,6 +126,7 @@ class Sharpener:
         self.sensor = sensor
         self.device = device_named(device)
         self.precision = precision
+        self.together = together
         self.seed = seed
         self.tile = tile
         self.register = register
@@ -294,6 +298,7 @@ class Sharpener:
             pair.phase,
             self.device.type,
             self.precision,
+            self.together,
         )
         on_gpu = self.device.type == "cuda"
         return functools.partial(self._graphs, step) if on_gpu and _capturable(model) else step

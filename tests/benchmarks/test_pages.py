@@ -12,7 +12,9 @@ from ksdiff.data.pairs import TruthPair
 from ksdiff.data.wald import mtf_filter
 
 
-@pytest.mark.parametrize("name", ["adaptation.__main__", "ablations.__main__", "strength"])
+@pytest.mark.parametrize(
+    "name", ["adaptation.__main__", "ablations.__main__", "contrast", "strength"]
+)
 def test_a_page_holds_the_committed_results(name):
     module = importlib.import_module(f"benchmarks.{name}")
     page = module.PAGE.read_text()

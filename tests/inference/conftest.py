@@ -38,7 +38,7 @@ def scene_tensors(device: torch.device, kernels) -> SceneTensors:
 
 
 def window_step(model: KSDiff, precision: str = "float32") -> WindowStep:
-    return WindowStep(model, addresses(model), 4, (1.5, 1.5), "cpu", precision)
+    return WindowStep(model, addresses(model), 4, (1.5, 1.5), "cpu", precision, False)
 
 
 @pytest.fixture(scope="session")

@@ -66,13 +66,18 @@ def test_what_a_scene_of_one_window_uses_twice_makes_no_difference(shaken):
     assert torch.equal(once[1], again[1])
 
 
+def bands_apart(truth, columns):
+    """A truth [1, 8, H, W] whose opposite bands are that many PAN pixels off either way."""
+    off = [(0.0, 0.0)] * 8
+    for one, other in get_sensor("wv3").opposite_bands:
+        off[one], off[other] = (0.0, columns), (0.0, -columns)
+    return Moves.by(off, 1.0, truth.device)(truth)
+
+
 def test_detail_goes_where_each_band_has_it(write, tmp_path):
     pan, _, gt = procedural_scene(seed=3, size=256, bands=8)
-    sensor, truth = get_sensor("wv3"), torch.from_numpy(gt).float()[None]
-    off = torch.zeros(8)
-    for one, other in sensor.opposite_bands:
-        off[one], off[other] = 0.8, -0.8
-    truth = Moves.by([(0.0, float(step)) for step in off], 1.0, torch.device("cpu"))(truth)
+    sensor = get_sensor("wv3")
+    truth = bands_apart(torch.from_numpy(gt).float()[None], 0.8)
     ms = degrade_ms(truth, sensor.ms_gains, 4)[0].numpy()
     model = HighPassModulation(8)
     inner = (..., slice(32, -32), slice(32, -32))
@@ -85,6 +90,19 @@ def test_detail_goes_where_each_band_has_it(write, tmp_path):
     done = Sharpener(model).sharpen_files(*files, tmp_path / "out.tif", sensor="wv3")
     assert done.apart == pytest.approx(1.6, abs=0.3)
     assert Sharpener(model).sharpen_files(*files, tmp_path / "generic.tif").apart == 0
+
+
+def test_bands_are_left_together_if_wanted():
+    pan, _, gt = procedural_scene(seed=3, size=256, bands=8)
+    sensor, truth = get_sensor("wv3"), torch.from_numpy(gt).float()[None]
+    ms = degrade_ms(bands_apart(truth, 0.8), sensor.ms_gains, 4)[0].numpy()
+    inner = (..., slice(32, -32), slice(32, -32))
+    errors = {}
+    for together in (True, False):
+        sharpener = Sharpener(HighPassModulation(8), together=together)
+        fused = torch.from_numpy(sharpener.sharpen(pan, ms, (2, 2), "wv3"))
+        errors[together] = (fused - truth[0])[inner].square().mean()
+    assert errors[True] < 0.6 * errors[False]
 
 
 def test_windows_leave_no_seams(large, shaken):
