@@ -56,9 +56,12 @@ Tensor forward(const Tensor& x, const Tensor& weight, Sizes stride, Sizes paddin
                            out.mutable_data_ptr());
       return;
     }
-    walk_forward<Real>(shape, window, numbers, image.const_data_ptr(), out.mutable_data_ptr(), [&] {
-      return StoredKernels<Real>(shape, numbers, kernels.const_data_ptr());
-    });
+    const int64_t tile = forward_tile<Real>(shape, window);
+    walk_forward<Real>(shape, window, numbers, image.const_data_ptr(), out.mutable_data_ptr(), tile,
+                       [&] {
+                         return KernelSums<Real, StoredKernels<Real>>(shape, tile, shape, numbers,
+                                                                      kernels.const_data_ptr());
+                       });
   });
   return out;
 }
@@ -85,7 +88,9 @@ Tensor grad_input(const Tensor& grad, const Tensor& weight, Sizes size, Sizes st
     }
     walk_grad_input<Real>(shape, window, numbers, from.const_data_ptr(), out.mutable_data_ptr(),
                           [&] {
-                            return StoredKernels<Real>(shape, numbers, kernels.const_data_ptr());
+                            return KernelSums<Real, StoredKernels<Real>>(
+                                shape, grad_input_tile<Real>(shape, window), shape, numbers,
+                                kernels.const_data_ptr());
                           });
   });
   return out;

@@ -63,6 +63,66 @@ class MixedKernels {
   int64_t first_ = 0;
 };
 
+// The same sums, of an image with one channel to a group, in another order: the image is filtered
+// with each of the basis' kernels, and the results are mixed. That takes R products for a tap and
+// pixel, where mixing the kernels first takes R and one more for every channel.
+template <typename Real>
+class MixedImages {
+ public:
+  MixedImages(const LowRank& problem, Numbers numbers, const void* coeff, const void* basis,
+              int64_t tile)
+      : problem_(problem),
+        numbers_(numbers),
+        coeff_(coeff),
+        basis_(basis),
+        pitch_(round_up(tile, kRowQuantum)),
+        matrix_(problem.basis_numbers()),
+        filtered_(problem.rank * pitch_),
+        shares_(1, problem.rank, {0}, 1, tile) {
+    for (int64_t r = 0; r < problem.rank; ++r) {
+      filtered_offset_.push_back(r * pitch_);
+      shares_offset_.push_back(r * shares_.plane_pitch());
+    }
+  }
+
+  void start(int64_t image_index, int64_t first, int64_t) {
+    const Shape& shape = problem_.shape;
+    load_row(numbers_, basis_, image_index * problem_.basis_numbers(), problem_.basis_numbers(),
+             matrix_.data());
+    shares_.start({numbers_, coeff_, image_index * problem_.rank * shape.out_plane(),
+                   problem_.rank, shape.out_height, shape.out_width},
+                  first);
+  }
+
+  void sum(const std::vector<Tap>& taps, RowRing<Real>& ring, const std::vector<int64_t>& offsets,
+           int64_t pixels, Real* out, int64_t) {
+    if (taps.empty()) {
+      std::fill(out, out + pixels, Real{});
+      return;
+    }
+    // Taps that meet the image follow one another.
+    rows<Real>().convolve({matrix_.data() + taps.front().index, problem_.shape.taps(),
+                           ring.data(), offsets.data(), filtered_.data(), pitch_,
+                           static_cast<int>(problem_.rank), static_cast<int>(taps.size()),
+                           pixels});
+    shares_.offset_of(taps.front().row);
+    constexpr int64_t here = 0;
+    rows<Real>().contract({shares_.data(), shares_offset_.data(), filtered_.data(), &here,
+                           filtered_offset_.data(), out, pitch_, 1,
+                           static_cast<int>(problem_.rank), pixels});
+  }
+
+ private:
+  const LowRank& problem_;
+  Numbers numbers_;
+  const void* coeff_;
+  const void* basis_;
+  int64_t pitch_;
+  Scratch<Real> matrix_, filtered_;
+  RowRing<Real> shares_;
+  std::vector<int64_t> filtered_offset_, shares_offset_;
+};
+
 // grad of coeff[r][p] = sum over taps of tile[tap][p] * basis[r][tap]
 template <typename Real>
 class CoefficientGradients {
@@ -197,15 +257,27 @@ Tensor forward(const Tensor& x, const Tensor& coeff, const Tensor& basis, Sizes 
   const Numbers numbers = numbers_of(x);
   const Tensor image = torch::stable::contiguous(x), shares = torch::stable::contiguous(coeff),
                kernels = torch::stable::contiguous(basis);
-  Tensor out = torch::stable::new_empty(
-      x, Sizes{shape.batch, x.size(1), shape.out_height, shape.out_width});
+  Tensor out = torch::stable::new_empty(x, Sizes{shape.batch, x.size(1), shape.out_height, shape.out_width});
   with_real(numbers, [&](auto real) {
     using Real = decltype(real);
-    walk_forward<Real>(
-        shape, window, numbers, image.const_data_ptr(), out.mutable_data_ptr(), [&] {
-          return MixedKernels<Real>(problem, numbers, shares.const_data_ptr(),
-                                    kernels.const_data_ptr(), 1, forward_tile<Real>(shape, window));
-        });
+    const auto walk = [&](int64_t tile, const auto& make_sums) {
+      walk_forward<Real>(shape, window, numbers, image.const_data_ptr(), out.mutable_data_ptr(),
+                         tile, make_sums);
+    };
+    if (shape.channels == 1) {
+      const int64_t tile = forward_tile<Real>(shape, window, problem.rank);
+      walk(tile, [&] {
+        return MixedImages<Real>(problem, numbers, shares.const_data_ptr(),
+                                 kernels.const_data_ptr(), tile);
+      });
+      return;
+    }
+    const int64_t tile = forward_tile<Real>(shape, window);
+    walk(tile, [&] {
+      return KernelSums<Real, MixedKernels<Real>>(shape, tile, problem, numbers,
+                                                  shares.const_data_ptr(),
+                                                  kernels.const_data_ptr(), 1, tile);
+    });
   });
   return out;
 }
@@ -227,8 +299,7 @@ Tensor grad_input(const Tensor& grad, const Tensor& coeff, const Tensor& basis, 
   const Numbers numbers = numbers_of(grad);
   const Tensor from = torch::stable::contiguous(grad), shares = torch::stable::contiguous(coeff),
                kernels = torch::stable::contiguous(basis);
-  Tensor out = torch::stable::new_empty(
-      grad, Sizes{shape.batch, grad.size(1), shape.height, shape.width});
+  Tensor out = torch::stable::new_empty(grad, Sizes{shape.batch, grad.size(1), shape.height, shape.width});
   const GradColumnTaps columns(shape.kernel_x, window.stride_x, window.padding_x,
                                window.dilation_x);
   with_real(numbers, [&](auto real) {
@@ -236,9 +307,10 @@ Tensor grad_input(const Tensor& grad, const Tensor& coeff, const Tensor& basis, 
     const int64_t width = grad_input_tile<Real>(shape, window) + columns.most - columns.least;
     walk_grad_input<Real>(
         shape, window, numbers, from.const_data_ptr(), out.mutable_data_ptr(), [&] {
-          return MixedKernels<Real>(problem, numbers, shares.const_data_ptr(),
-                                    kernels.const_data_ptr(), grad_input_slots(shape, window),
-                                    width);
+          return KernelSums<Real, MixedKernels<Real>>(
+              shape, grad_input_tile<Real>(shape, window), problem, numbers,
+              shares.const_data_ptr(), kernels.const_data_ptr(), grad_input_slots(shape, window),
+              width);
         });
   });
   return out;
@@ -260,9 +332,8 @@ Tensor grad_coeff(const Tensor& grad, const Tensor& x, const Tensor& basis, Size
   const Numbers numbers = numbers_of(grad);
   const Tensor from = torch::stable::contiguous(grad), image = torch::stable::contiguous(x),
                kernels = torch::stable::contiguous(basis);
-  Tensor out =
-      torch::stable::new_empty(grad, Sizes{shape.batch, shape.groups, problem.rank,
-                                           shape.out_height, shape.out_width});
+  Tensor out = torch::stable::new_empty(grad, Sizes{shape.batch, shape.groups, problem.rank, shape.out_height,
+                                      shape.out_width});
   with_real(numbers, [&](auto real) {
     using Real = decltype(real);
     walk_correlate<Real>(shape, window, numbers, from.const_data_ptr(), image.const_data_ptr(),

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <algorithm>
+#include <utility>
 #include <vector>
 
 #include "row_ring.h"
@@ -89,23 +90,64 @@ inline int64_t forward_slots(const Shape& shape, const Window& window) {
                              std::max<int64_t>(shape.height, 1));
 }
 
+// `kept`: rows beside those of the image that every tile goes through.
 template <typename Real>
-int64_t forward_tile(const Shape& shape, const Window& window) {
+int64_t forward_tile(const Shape& shape, const Window& window, int64_t kept) {
   const int64_t phases = std::min(window.stride_x, shape.kernel_x);
-  return tile_width<Real>(shape.out_width, shape.taps(),
+  return tile_width<Real>(shape.out_width, kept,
                           forward_slots(shape, window) * shape.channels * phases);
 }
 
+template <typename Real>
+int64_t forward_tile(const Shape& shape, const Window& window) {
+  return forward_tile<Real>(shape, window, shape.taps());
+}
+
+// Sums over taps of kernels that are brought in a tile at a time: `Kernels`, made from the last
+// arguments, has start(image_index, least, width) and fill(taps, pixels, tile, pitch).
+template <typename Real, class Kernels>
+class KernelSums {
+ public:
+  template <class... Arguments>
+  KernelSums(const Shape& shape, int64_t tile, Arguments&&... arguments)
+      : kernels_(std::forward<Arguments>(arguments)...),
+        pitch_(round_up(tile, kRowQuantum)),
+        tile_(shape.taps() * pitch_),
+        lanes_(shape.channels) {
+    for (int64_t tap = 0; tap < shape.taps(); ++tap) shared_.push_back(tap * pitch_);
+  }
+
+  void start(int64_t image_index, int64_t least, int64_t width) {
+    kernels_.start(image_index, least, width);
+  }
+
+  // out[c][p] = sum over taps of kernels[tap][p] * the ring's plane c[offset[tap] + p]
+  void sum(const std::vector<Tap>& taps, RowRing<Real>& ring, const std::vector<int64_t>& offsets,
+           int64_t pixels, Real* out, int64_t out_pitch) {
+    kernels_.fill(taps, pixels, tile_.data(), pitch_);
+    for (size_t c = 0; c < lanes_.size(); ++c) {
+      lanes_[c] = static_cast<int64_t>(c) * ring.plane_pitch();
+    }
+    rows<Real>().contract({tile_.data(), shared_.data(), ring.data(), lanes_.data(),
+                           offsets.data(), out, out_pitch, static_cast<int>(lanes_.size()),
+                           static_cast<int>(taps.size()), pixels});
+  }
+
+ private:
+  Kernels kernels_;
+  int64_t pitch_;
+  Scratch<Real> tile_;
+  std::vector<int64_t> shared_, lanes_;
+};
+
 // out[c][p] = sum over taps of kernels[tap][p] * image[c][p * stride + tap * dilation - padding]
 //
-// `make_kernels()` gives each thread an object with start(batch, group, least, width) and
-// fill(taps, pixels, tile, pitch).
-template <typename Real, class MakeKernels>
+// `make_sums()` gives each thread an object like KernelSums.
+template <typename Real, class MakeSums>
 void walk_forward(const Shape& shape, const Window& window, Numbers numbers, const void* image,
-                  void* out, const MakeKernels& make_kernels) {
+                  void* out, int64_t tile, const MakeSums& make_sums) {
   const ColumnTaps columns(shape.kernel_x, window.stride_x, window.padding_x, window.dilation_x);
   const int64_t slots = forward_slots(shape, window);
-  const int64_t tile = forward_tile<Real>(shape, window);
   const int64_t rows = rows_per_task(shape.out_height, shape.batch * shape.groups);
   const int64_t chunks = ceil_div(shape.out_height, rows);
   const int64_t pitch = round_up(tile, kRowQuantum);
@@ -114,12 +156,10 @@ void walk_forward(const Shape& shape, const Window& window, Numbers numbers, con
             rows * shape.out_width * shape.taps() * shape.channels, [&](int64_t begin, int64_t end) {
     RowRing<Real> ring(slots, shape.channels, columns.phases, window.stride_x,
                        tile + columns.most - columns.least);
-    auto kernels = make_kernels();
-    Scratch<Real> kernel_tile(shape.taps() * pitch), out_tile(shape.channels * pitch);
-    std::vector<int64_t> lanes, terms, shared;
+    auto sums = make_sums();
+    Scratch<Real> out_tile(shape.channels * pitch);
+    std::vector<int64_t> terms;
     std::vector<Tap> taps;
-    for (int64_t c = 0; c < shape.channels; ++c) lanes.push_back(c * ring.plane_pitch());
-    for (int64_t tap = 0; tap < shape.taps(); ++tap) shared.push_back(tap * pitch);
 
     for (int64_t task = begin; task < end; ++task) {
       const int64_t image_index = task / chunks;  // of B * G
@@ -130,7 +170,7 @@ void walk_forward(const Shape& shape, const Window& window, Numbers numbers, con
       for (int64_t x0 = 0; x0 < shape.out_width; x0 += tile) {
         const int64_t pixels = std::min(tile, shape.out_width - x0);
         ring.start(planes, x0 + columns.least);
-        kernels.start(image_index, x0, pixels);
+        sums.start(image_index, x0, pixels);
         for (int64_t y = first_row; y < last_row; ++y) {
           taps.clear();
           terms.clear();
@@ -144,15 +184,11 @@ void walk_forward(const Shape& shape, const Window& window, Numbers numbers, con
                               columns.least);
             }
           }
-          kernels.fill(taps, pixels, kernel_tile.data(), pitch);
           const int64_t index =
               image_index * shape.channels * shape.out_plane() + y * shape.out_width + x0;
           Real* const direct = direct_rows<Real>(numbers, out, index, pixels);
-          cpu::rows<Real>().contract({kernel_tile.data(), shared.data(), ring.data(), lanes.data(),
-                                      terms.data(), direct ? direct : out_tile.data(),
-                                      direct ? shape.out_plane() : pitch,
-                                      static_cast<int>(lanes.size()),
-                                      static_cast<int>(terms.size()), pixels});
+          sums.sum(taps, ring, terms, pixels, direct ? direct : out_tile.data(),
+                   direct ? shape.out_plane() : pitch);
           if (direct) continue;
           for (int64_t c = 0; c < shape.channels; ++c) {
             store_row(numbers, out_tile.data() + c * pitch, pixels, out,
@@ -206,9 +242,9 @@ int64_t grad_input_tile(const Shape& shape, const Window& window) {
 
 // out[c][q] = sum over taps and pixels p with p * stride + tap * dilation - padding = q of
 // kernels[tap][p] * grad[c][p]: a gather, so that no two threads write to one place.
-template <typename Real, class MakeKernels>
+template <typename Real, class MakeSums>
 void walk_grad_input(const Shape& shape, const Window& window, Numbers numbers, const void* grad,
-                     void* out, const MakeKernels& make_kernels) {
+                     void* out, const MakeSums& make_sums) {
   const GradColumnTaps columns(shape.kernel_x, window.stride_x, window.padding_x,
                                window.dilation_x);
   const int64_t slots = grad_input_slots(shape, window);
@@ -222,13 +258,11 @@ void walk_grad_input(const Shape& shape, const Window& window, Numbers numbers, 
   for_tasks(shape.batch * shape.groups * chunks,
             rows * shape.width * shape.taps() * shape.channels, [&](int64_t begin, int64_t end) {
     RowRing<Real> ring(slots, shape.channels, {0}, 1, tile + columns.most - columns.least);
-    auto kernels = make_kernels();
-    Scratch<Real> kernel_tile(shape.taps() * pitch), phase_tile(shape.channels * pitch),
+    auto sums = make_sums();
+    Scratch<Real> phase_tile(shape.channels * pitch),
         out_tile(window.stride_x == 1 ? 0 : shape.channels * row_pitch);
-    std::vector<int64_t> lanes, terms, shared;
+    std::vector<int64_t> terms;
     std::vector<Tap> taps;
-    for (int64_t c = 0; c < shape.channels; ++c) lanes.push_back(c * ring.plane_pitch());
-    for (int64_t tap = 0; tap < shape.taps(); ++tap) shared.push_back(tap * pitch);
 
     for (int64_t task = begin; task < end; ++task) {
       const int64_t image_index = task / chunks;
@@ -239,7 +273,7 @@ void walk_grad_input(const Shape& shape, const Window& window, Numbers numbers, 
       for (int64_t t0 = 0; t0 < total_columns; t0 += tile) {
         const int64_t pixels = std::min(tile, total_columns - t0);
         ring.start(planes, t0 + columns.least);
-        kernels.start(image_index, t0 + columns.least, pixels + columns.most - columns.least);
+        sums.start(image_index, t0 + columns.least, pixels + columns.most - columns.least);
         for (int64_t y = first_row; y < last_row; ++y) {
           const int64_t x0 = t0 * window.stride_x;
           const int64_t index =
@@ -259,13 +293,8 @@ void walk_grad_input(const Shape& shape, const Window& window, Numbers numbers, 
                 terms.push_back(offset + term.shift - columns.least);
               }
             }
-            kernels.fill(taps, pixels, kernel_tile.data(), pitch);
-            cpu::rows<Real>().contract({kernel_tile.data(), shared.data(), ring.data(),
-                                        lanes.data(), terms.data(),
-                                        direct ? direct : phase_tile.data(),
-                                        direct ? shape.image_plane() : pitch,
-                                        static_cast<int>(lanes.size()),
-                                        static_cast<int>(terms.size()), pixels});
+            sums.sum(taps, ring, terms, pixels, direct ? direct : phase_tile.data(),
+                     direct ? shape.image_plane() : pitch);
             if (window.stride_x == 1) break;
             for (int64_t c = 0; c < shape.channels; ++c) {
               Real* const target = out_tile.data() + c * row_pitch + phase;

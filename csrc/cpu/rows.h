@@ -47,6 +47,20 @@ struct Mixture {
   int64_t pixels;
 };
 
+// out[i][p] = sum over t < terms of matrix[i][t] * image[offset[t] + p]
+template <typename Real>
+struct Convolution {
+  const Real* matrix;
+  int64_t matrix_pitch;
+  const Real* image;
+  const int64_t* offset;  // [terms]
+  Real* out;
+  int64_t out_pitch;
+  int outputs;
+  int terms;
+  int64_t pixels;
+};
+
 // sums[i][j][lane] += left[i][p] * right[j][p], with p falling into lane p % product_lanes; the
 // rows are zero from `pixels` up to the next multiple of kRowQuantum.
 template <typename Real>
@@ -148,6 +162,7 @@ template <typename Real>
 struct Rows {
   void (*contract)(const Contraction<Real>&);
   void (*mix)(const Mixture<Real>&);
+  void (*convolve)(const Convolution<Real>&);
   void (*multiply)(const Products<Real>&);
   void (*matmul)(const MatrixProduct<Real>&);
   void (*scale_patches)(const Patches<Real>&);

@@ -105,6 +105,51 @@ void mix(const Mixture<Real>& m) {
   }
 }
 
+template <typename Real, int kOutputs, int kVectors>
+inline void convolve_block(const Convolution<Real>& c, int output, int64_t pixel) {
+  constexpr int step = VectorOf<Real>::lanes;
+  Vector<Real> sums[kOutputs][kVectors] = {};
+  const Real* const matrix = c.matrix + output * c.matrix_pitch;
+  for (int t = 0; t < c.terms; ++t) {
+    const Real* const image = c.image + c.offset[t] + pixel;
+    Vector<Real> common[kVectors];
+#pragma GCC unroll 8
+    for (int v = 0; v < kVectors; ++v) common[v] = load(image + v * step);
+#pragma GCC unroll 8
+    for (int i = 0; i < kOutputs; ++i) {
+      const Vector<Real> weight = matrix[i * c.matrix_pitch + t] - Vector<Real>{};
+#pragma GCC unroll 8
+      for (int v = 0; v < kVectors; ++v) sums[i][v] += weight * common[v];
+    }
+  }
+#pragma GCC unroll 8
+  for (int i = 0; i < kOutputs; ++i) {
+#pragma GCC unroll 8
+    for (int v = 0; v < kVectors; ++v) {
+      store(c.out + (output + i) * c.out_pitch + pixel + v * step, sums[i][v]);
+    }
+  }
+}
+
+template <typename Real, int kOutputs>
+inline void convolve_outputs(const Convolution<Real>& c, int output) {
+  constexpr int step = VectorOf<Real>::lanes;
+  constexpr int vectors = kOutputs == 1 ? 6 : 3;
+  int64_t pixel = 0;
+  for (; pixel + (vectors - 1) * step < c.pixels; pixel += vectors * step) {
+    convolve_block<Real, kOutputs, vectors>(c, output, pixel);
+  }
+  for (; pixel < c.pixels; pixel += step) convolve_block<Real, kOutputs, 1>(c, output, pixel);
+}
+
+template <typename Real>
+void convolve(const Convolution<Real>& c) {
+  int output = 0;
+  for (; output + 4 <= c.outputs; output += 4) convolve_outputs<Real, 4>(c, output);
+  for (; output + 2 <= c.outputs; output += 2) convolve_outputs<Real, 2>(c, output);
+  for (; output < c.outputs; ++output) convolve_outputs<Real, 1>(c, output);
+}
+
 template <typename Real, int kRights>
 inline void multiply_block(const Products<Real>& p, int left, int right) {
   constexpr int step = VectorOf<Real>::lanes;
@@ -394,9 +439,10 @@ void store_bfloat16(const float* source, int64_t count, uint16_t* target) {
 
 template <typename Real>
 constexpr Rows<Real> table() {
-  return {contract<Real>,      mix<Real>,         multiply<Real>, matmul<Real, Real>,
-          scale_patches<Real>, sum_patches<Real>, filter<Real>,   filter_gradient<Real>,
-          stream<Real>,        VectorOf<Real>::lanes, tucker_table<Real>()};
+  return {contract<Real>,        mix<Real>,           convolve<Real>,    multiply<Real>,
+          matmul<Real, Real>,    scale_patches<Real>, sum_patches<Real>, filter<Real>,
+          filter_gradient<Real>, stream<Real>,        VectorOf<Real>::lanes,
+          tucker_table<Real>()};
 }
 
 extern const InstructionSet instruction_set;

@@ -35,6 +35,7 @@ def _check_operators(dtype: torch.dtype) -> None:
         (_tucker, random(2, 3, 2, 2, 1), *factors),
         (_tucker, random(2, 5, 4, 1, 1), *pointwise, random(23, 19, 1, 1)),
         (dynamic_conv, random(2, 3, 9, 37), random(2, 3, 5, 3, 9, 37)),
+        (lowrank_dynamic_conv, random(2, 3, 9, 37), random(2, 3, 5, 9, 37), random(2, 3, 5, 3, 5)),
     ):
         results = []
         for backend in ("cpu", "reference"):
