@@ -52,14 +52,17 @@ int64_t tile_width(int64_t columns, int64_t taps, int64_t image_rows) {
   return round_up(ceil_div(columns, tiles), 16);
 }
 
-// Where the row functions may write a result themselves: numbers that need no rounding, and no
-// half-filled vector at the end.
+// Where the row functions may read or write a tensor themselves: numbers that need no rounding, and
+// no half-filled vector at the end.
+template <typename Real>
+bool is_direct(Numbers numbers, int64_t pixels) {
+  constexpr int64_t widest_vector = 16;
+  return numbers.bytes() == static_cast<int64_t>(sizeof(Real)) && pixels % widest_vector == 0;
+}
+
 template <typename Real>
 Real* direct_rows(Numbers numbers, void* out, int64_t index, int64_t pixels) {
-  constexpr int64_t widest_vector = 16;
-  const bool direct =
-      numbers.bytes() == static_cast<int64_t>(sizeof(Real)) && pixels % widest_vector == 0;
-  return direct ? static_cast<Real*>(out) + index : nullptr;
+  return is_direct<Real>(numbers, pixels) ? static_cast<Real*>(out) + index : nullptr;
 }
 
 // Where the taps of one kernel row find their column, when columns are split into phases.
@@ -104,7 +107,8 @@ int64_t forward_tile(const Shape& shape, const Window& window) {
 }
 
 // Sums over taps of kernels that are brought in a tile at a time: `Kernels`, made from the last
-// arguments, has start(image_index, least, width) and fill(taps, pixels, tile, pitch).
+// arguments, has start(image_index, least, width) and fill(taps, pixels, tile, pitch). It may have
+// in_place(taps, pixels, places), too: what `places` count from, or null where it has to fill.
 template <typename Real, class Kernels>
 class KernelSums {
  public:
@@ -124,11 +128,17 @@ class KernelSums {
   // out[c][p] = sum over taps of kernels[tap][p] * the ring's plane c[offset[tap] + p]
   void sum(const std::vector<Tap>& taps, RowRing<Real>& ring, const std::vector<int64_t>& offsets,
            int64_t pixels, Real* out, int64_t out_pitch) {
-    kernels_.fill(taps, pixels, tile_.data(), pitch_);
+    const Real* kernels = nullptr;
+    if constexpr (requires { kernels_.in_place(taps, pixels, places_); }) {
+      kernels = kernels_.in_place(taps, pixels, places_);
+    }
+    const bool filled = kernels == nullptr;
+    if (filled) kernels_.fill(taps, pixels, tile_.data(), pitch_);
     for (size_t c = 0; c < lanes_.size(); ++c) {
       lanes_[c] = static_cast<int64_t>(c) * ring.plane_pitch();
     }
-    rows<Real>().contract({tile_.data(), shared_.data(), ring.data(), lanes_.data(),
+    rows<Real>().contract({filled ? tile_.data() : kernels,
+                           filled ? shared_.data() : places_.data(), ring.data(), lanes_.data(),
                            offsets.data(), out, out_pitch, static_cast<int>(lanes_.size()),
                            static_cast<int>(taps.size()), pixels});
   }
@@ -137,7 +147,7 @@ class KernelSums {
   Kernels kernels_;
   int64_t pitch_;
   Scratch<Real> tile_;
-  std::vector<int64_t> shared_, lanes_;
+  std::vector<int64_t> shared_, places_, lanes_;
 };
 
 // out[c][p] = sum over taps of kernels[tap][p] * image[c][p * stride + tap * dilation - padding]

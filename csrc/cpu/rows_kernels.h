@@ -59,7 +59,7 @@ inline void contract_lanes(const Contraction<Real>& c, int lane) {
 
 template <typename Real>
 void contract(const Contraction<Real>& c) {
-  constexpr int most = 6;
+  constexpr int most = KSDIFF_VECTOR_BYTES == 64 ? 8 : 6;  // AVX-512 has more registers, too
   const int blocks = (c.lanes + most - 1) / most;
   int lane = 0;
   for (int block = 0; block < blocks; ++block) {
@@ -70,7 +70,9 @@ void contract(const Contraction<Real>& c) {
       case 3: contract_lanes<Real, 3>(c, lane); break;
       case 4: contract_lanes<Real, 4>(c, lane); break;
       case 5: contract_lanes<Real, 5>(c, lane); break;
-      default: contract_lanes<Real, 6>(c, lane); break;
+      case 6: contract_lanes<Real, 6>(c, lane); break;
+      case 7: contract_lanes<Real, 7>(c, lane); break;
+      default: contract_lanes<Real, 8>(c, lane); break;
     }
     lane = end;
   }
