@@ -49,13 +49,13 @@ Tensor forward(const Tensor& x, const Tensor& weight, Sizes stride, Sizes paddin
   const Numbers numbers = numbers_of(x);
   const Tensor image = torch::stable::contiguous(x), kernels = torch::stable::contiguous(weight);
   Tensor out = new_output(x, Sizes{shape.batch, x.size(1), shape.out_height, shape.out_width});
+  if (streams(shape, window)) {
+    stream_forward(shape, window, numbers, image.const_data_ptr(), kernels.const_data_ptr(),
+                   out.mutable_data_ptr());
+    return out;
+  }
   with_real(numbers, [&](auto real) {
     using Real = decltype(real);
-    if (streams(shape, window, numbers)) {
-      stream_forward<Real>(shape, window, image.const_data_ptr(), kernels.const_data_ptr(),
-                           out.mutable_data_ptr());
-      return;
-    }
     const int64_t tile = forward_tile<Real>(shape, window);
     walk_forward<Real>(shape, window, numbers, image.const_data_ptr(), out.mutable_data_ptr(), tile,
                        [&] {
@@ -79,13 +79,13 @@ Tensor grad_input(const Tensor& grad, const Tensor& weight, Sizes size, Sizes st
   const Numbers numbers = numbers_of(grad);
   const Tensor from = torch::stable::contiguous(grad), kernels = torch::stable::contiguous(weight);
   Tensor out = new_output(grad, Sizes{shape.batch, grad.size(1), shape.height, shape.width});
+  if (streams(shape, window)) {
+    stream_grad_input(shape, window, numbers, from.const_data_ptr(), kernels.const_data_ptr(),
+                      out.mutable_data_ptr());
+    return out;
+  }
   with_real(numbers, [&](auto real) {
     using Real = decltype(real);
-    if (streams(shape, window, numbers)) {
-      stream_grad_input<Real>(shape, window, from.const_data_ptr(), kernels.const_data_ptr(),
-                              out.mutable_data_ptr());
-      return;
-    }
     walk_grad_input<Real>(shape, window, numbers, from.const_data_ptr(), out.mutable_data_ptr(),
                           [&] {
                             return KernelSums<Real, StoredKernels<Real>>(
@@ -112,13 +112,13 @@ Tensor grad_weight(const Tensor& grad, const Tensor& x, int64_t groups, Sizes ke
   const Tensor from = torch::stable::contiguous(grad), image = torch::stable::contiguous(x);
   Tensor out = new_output(grad, Sizes{shape.batch, groups, kernel[0], kernel[1],
                                       shape.out_height, shape.out_width});
+  if (streams(shape, window)) {
+    stream_grad_weight(shape, window, numbers, from.const_data_ptr(), image.const_data_ptr(),
+                       out.mutable_data_ptr());
+    return out;
+  }
   with_real(numbers, [&](auto real) {
     using Real = decltype(real);
-    if (streams(shape, window, numbers)) {
-      stream_grad_weight<Real>(shape, window, from.const_data_ptr(), image.const_data_ptr(),
-                               out.mutable_data_ptr());
-      return;
-    }
     walk_correlate<Real>(shape, window, numbers, from.const_data_ptr(), image.const_data_ptr(),
                          [&] {
                            return KernelGradients<Real>(shape, numbers, out.mutable_data_ptr());

@@ -77,4 +77,34 @@ const Rows<double>& rows<double>() {
   return active().double_rows;
 }
 
+template <>
+void stream(const Streams<float, float>& streams) {
+  active().stream.of_float32(streams);
+}
+
+template <>
+void stream(const Streams<double, double>& streams) {
+  active().stream.of_float64(streams);
+}
+
+template <>
+void stream(const Streams<Float16, float>& streams) {
+  active().stream.of_float16(streams);
+}
+
+template <>
+void stream(const Streams<Bfloat16, float>& streams) {
+  active().stream.of_bfloat16(streams);
+}
+
+template <>
+void stream(const Streams<Float16, Float16>& streams) {
+  active().stream.to_float16(streams);
+}
+
+template <>
+void stream(const Streams<Bfloat16, Bfloat16>& streams) {
+  active().stream.to_bfloat16(streams);
+}
+
 }  // namespace ksdiff_ops::cpu

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
 
 #include "tucker_rows.h"
 
@@ -140,22 +141,35 @@ struct FilterGradient {
   int64_t rows, count, stride;
 };
 
-// out[r][p] = sum over t < terms of left[t][r][p] * right[t][r][p], added to what is there if
-// `add`; exactly `columns` numbers of a row are read and written. Lefts come from memory far away:
-// while left[t] is read, the same places of soon[t], which need not exist, are asked for.
+// Half precision as it lies in memory.
+struct Float16 {
+  uint16_t bits;
+};
+struct Bfloat16 {
+  uint16_t bits;
+};
+
+// What numbers are summed in.
+template <typename Stored>
+using SumOf = std::conditional_t<std::is_same_v<Stored, double>, double, float>;
+
+// out[r][p] = sum over t < terms of left[t][r][p] * right[t][r][p], added to base[r][p] where there
+// is a base, which may be `out`; exactly `columns` numbers of a row are read and written. Lefts are
+// in memory far away: while left[t] is read, the same places of soon[t], which need not exist, are
+// asked for.
 constexpr int64_t kMostStreams = 9;
 
-template <typename Real>
+template <typename Stored, typename Out>
 struct Streams {
-  const Real* left[kMostStreams];
-  const Real* right[kMostStreams];
-  const Real* soon[kMostStreams];
+  const Stored* left[kMostStreams];
+  const SumOf<Stored>* right[kMostStreams];
+  const Stored* soon[kMostStreams];
   int64_t left_pitch, right_pitch;  // from row to row
-  Real* out;
-  int64_t out_pitch;
+  const SumOf<Stored>* base;
+  Out* out;
+  int64_t out_pitch;  // of the base, too
   int terms;
   int64_t rows, columns;
-  bool add;
 };
 
 template <typename Real>
@@ -169,7 +183,6 @@ struct Rows {
   void (*sum_patches)(const Patches<Real>&);
   void (*filter)(const Filter<Real>&);
   void (*filter_gradient)(const FilterGradient<Real>&);
-  void (*stream)(const Streams<Real>&);
   int product_lanes;  // of a vector
   TuckerRows<Real> tucker;
 };
@@ -187,6 +200,16 @@ struct PairRows {
   void (*scale_pixels)(const Patches<float, Pair>&);
 };
 
+// Sums of half precision are left as they are, or rounded.
+struct StreamRows {
+  void (*of_float32)(const Streams<float, float>&);
+  void (*of_float64)(const Streams<double, double>&);
+  void (*of_float16)(const Streams<Float16, float>&);
+  void (*of_bfloat16)(const Streams<Bfloat16, float>&);
+  void (*to_float16)(const Streams<Float16, Float16>&);
+  void (*to_bfloat16)(const Streams<Bfloat16, Bfloat16>&);
+};
+
 enum class Storage { float32, float64, float16, bfloat16 };
 
 // Half precision is widened when it is loaded and rounded when it is stored.
@@ -201,6 +224,7 @@ struct InstructionSet {
   const char* name;
   Rows<float> float_rows;
   Rows<double> double_rows;
+  StreamRows stream;
   Conversions conversions;
 };
 
@@ -214,5 +238,8 @@ const PairRows& pair_rows();
 
 template <typename Real>
 const Rows<Real>& rows();
+
+template <typename Stored, typename Out>
+void stream(const Streams<Stored, Out>& streams);
 
 }  // namespace ksdiff_ops::cpu

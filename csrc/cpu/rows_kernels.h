@@ -4,13 +4,11 @@
 // that needs the wider instruction set.
 #include <stdint.h>
 
+#include "half_kernels.h"
 #include "matmul_kernels.h"
+#include "stream_kernels.h"
 #include "tucker_rows_kernels.h"
 #include "vectors.h"
-
-#if defined(__F16C__)
-#include <immintrin.h>
-#endif
 
 namespace ksdiff_ops::cpu::KSDIFF_INSTRUCTION_SET {
 
@@ -290,161 +288,11 @@ void filter_gradient(const FilterGradient<Real>& f) {
   for (; tap < f.taps; ++tap) filter_gradient_block<Real, 1>(f, tap);
 }
 
-// Some vectors of sums, so many numbers from the streams' starts; `kAhead` asks for `soon`, too.
-template <typename Real, int kTerms, int kVectors, bool kAhead>
-inline void stream_block(const Streams<Real>& s, int64_t left, int64_t right, const Real* out,
-                         Vector<Real>* sums) {
-  constexpr int step = VectorOf<Real>::lanes, line = 64 / sizeof(Real);
-#pragma GCC unroll 8
-  for (int v = 0; v < kVectors; ++v) sums[v] = s.add ? load(out + v * step) : Vector<Real>{};
-#pragma GCC unroll 16
-  for (int t = 0; t < kTerms; ++t) {
-    if (kAhead) {
-#pragma GCC unroll 8
-      for (int p = 0; p < kVectors * step; p += line) {
-        __builtin_prefetch(s.soon[t] + left + p, 0, 2);
-      }
-    }
-#pragma GCC unroll 8
-    for (int v = 0; v < kVectors; ++v) {
-      sums[v] += load(s.left[t] + left + v * step) * load(s.right[t] + right + v * step);
-    }
-  }
-}
-
-template <typename Real, int kTerms>
-inline void stream_terms(const Streams<Real>& s) {
-  constexpr int step = VectorOf<Real>::lanes;
-  constexpr int vectors = 128 / KSDIFF_VECTOR_BYTES;  // two cache lines
-  const int64_t whole = s.columns - s.columns % step;
-  for (int64_t row = 0; row < s.rows; ++row) {
-    const int64_t left = row * s.left_pitch, right = row * s.right_pitch;
-    Real* const out = s.out + row * s.out_pitch;
-    if (whole == 0) {
-      for (int64_t p = 0; p < s.columns; ++p) {
-        Real sum = s.add ? out[p] : Real{};
-#pragma GCC unroll 16
-        for (int t = 0; t < kTerms; ++t) sum += s.left[t][left + p] * s.right[t][right + p];
-        out[p] = sum;
-      }
-      continue;
-    }
-    // The last vector reaches back over the one before: it is summed up before that is stored.
-    const int64_t end = s.columns - step;
-    Vector<Real> sums[vectors], last = {};
-    if (whole < s.columns) {
-      stream_block<Real, kTerms, 1, false>(s, left + end, right + end, out + end, &last);
-    }
-    int64_t p = 0;
-    for (; p + vectors * step <= whole; p += vectors * step) {
-      stream_block<Real, kTerms, vectors, true>(s, left + p, right + p, out + p, sums);
-#pragma GCC unroll 8
-      for (int v = 0; v < vectors; ++v) store(out + p + v * step, sums[v]);
-    }
-    for (; p < whole; p += step) {
-      stream_block<Real, kTerms, 1, true>(s, left + p, right + p, out + p, sums);
-      store(out + p, sums[0]);
-    }
-    if (whole < s.columns) store(out + end, last);
-  }
-}
-
-template <typename Real>
-void stream(const Streams<Real>& s) {
-  switch (s.terms) {
-    case 0: stream_terms<Real, 0>(s); break;
-    case 1: stream_terms<Real, 1>(s); break;
-    case 2: stream_terms<Real, 2>(s); break;
-    case 3: stream_terms<Real, 3>(s); break;
-    case 4: stream_terms<Real, 4>(s); break;
-    case 5: stream_terms<Real, 5>(s); break;
-    case 6: stream_terms<Real, 6>(s); break;
-    case 7: stream_terms<Real, 7>(s); break;
-    case 8: stream_terms<Real, 8>(s); break;
-    default: stream_terms<Real, 9>(s); break;
-  }
-}
-
-inline uint32_t bits_of(float value) {
-  uint32_t bits;
-  __builtin_memcpy(&bits, &value, sizeof bits);
-  return bits;
-}
-
-inline float float_of(uint32_t bits) {
-  float value;
-  __builtin_memcpy(&value, &bits, sizeof value);
-  return value;
-}
-
-inline float widen_float16(uint16_t half) {
-  const uint32_t sign = static_cast<uint32_t>(half & 0x8000u) << 16;
-  const uint32_t magnitude = half & 0x7fffu;
-  // The exponent's bias differs by 112; multiplying sets it right for subnormals too.
-  const float scaled = float_of(magnitude << 13) * 0x1p112f;
-  const uint32_t bits = magnitude >= 0x7c00u ? (magnitude << 13) | 0x7f800000u : bits_of(scaled);
-  return float_of(bits | sign);
-}
-
-inline uint16_t round_float16(float value) {
-  const uint32_t bits = bits_of(value);
-  const uint32_t sign = (bits >> 16) & 0x8000u;
-  const uint32_t magnitude = bits & 0x7fffffffu;
-  // Below 2^-14 the result is subnormal: adding 0.5 puts its last bit where float32 rounds.
-  const uint32_t subnormal = bits_of(float_of(magnitude) + 0.5f) - 0x3f000000u;
-  const uint32_t normal = (magnitude - 0x38000000u + 0xfffu + ((magnitude >> 13) & 1u)) >> 13;
-  uint32_t half = magnitude < 0x38800000u ? subnormal : normal;
-  half = magnitude >= 0x477ff000u ? 0x7c00u : half;
-  half = magnitude > 0x7f800000u ? 0x7e00u : half;
-  return static_cast<uint16_t>(half | sign);
-}
-
-void load_float16(const uint16_t* source, int64_t count, float* target) {
-  int64_t i = 0;
-#if defined(__F16C__)
-  for (; i + 8 <= count; i += 8) {
-    __m128i half;
-    __builtin_memcpy(&half, source + i, sizeof half);
-    const __m256 wide = _mm256_cvtph_ps(half);
-    __builtin_memcpy(target + i, &wide, sizeof wide);
-  }
-#endif
-  for (; i < count; ++i) target[i] = widen_float16(source[i]);
-}
-
-void store_float16(const float* source, int64_t count, uint16_t* target) {
-  int64_t i = 0;
-#if defined(__F16C__)
-  for (; i + 8 <= count; i += 8) {
-    __m256 wide;
-    __builtin_memcpy(&wide, source + i, sizeof wide);
-    const __m128i half = _mm256_cvtps_ph(wide, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-    __builtin_memcpy(target + i, &half, sizeof half);
-  }
-#endif
-  for (; i < count; ++i) target[i] = round_float16(source[i]);
-}
-
-void load_bfloat16(const uint16_t* source, int64_t count, float* target) {
-  for (int64_t i = 0; i < count; ++i) {
-    target[i] = float_of(static_cast<uint32_t>(source[i]) << 16);
-  }
-}
-
-void store_bfloat16(const float* source, int64_t count, uint16_t* target) {
-  for (int64_t i = 0; i < count; ++i) {
-    const uint32_t bits = bits_of(source[i]);
-    const uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
-    target[i] = static_cast<uint16_t>((bits & 0x7fffffffu) > 0x7f800000u ? 0x7fc0u : rounded);
-  }
-}
-
 template <typename Real>
 constexpr Rows<Real> table() {
   return {contract<Real>,        mix<Real>,           convolve<Real>,    multiply<Real>,
           matmul<Real, Real>,    scale_patches<Real>, sum_patches<Real>, filter<Real>,
-          filter_gradient<Real>, stream<Real>,        VectorOf<Real>::lanes,
-          tucker_table<Real>()};
+          filter_gradient<Real>, VectorOf<Real>::lanes, tucker_table<Real>()};
 }
 
 extern const InstructionSet instruction_set;
@@ -452,6 +300,8 @@ const InstructionSet instruction_set = {
     KSDIFF_INSTRUCTION_SET_NAME,
     table<float>(),
     table<double>(),
+    {stream<float, float>, stream<double, double>, stream<Float16, float>,
+     stream<Bfloat16, float>, stream<Float16, Float16>, stream<Bfloat16, Bfloat16>},
     {load_float16, load_bfloat16, store_float16, store_bfloat16},
 };
 

@@ -8,18 +8,15 @@
 namespace ksdiff_ops::cpu {
 
 // Whether the functions below apply and are faster than those of pixel_conv.h.
-bool streams(const Shape& shape, const Window& window, Numbers numbers);
+bool streams(const Shape& shape, const Window& window);
 
-template <typename Real>
-void stream_forward(const Shape& shape, const Window& window, const void* image,
+void stream_forward(const Shape& shape, const Window& window, Numbers numbers, const void* image,
                     const void* kernels, void* out);
 
-template <typename Real>
-void stream_grad_input(const Shape& shape, const Window& window, const void* grad,
+void stream_grad_input(const Shape& shape, const Window& window, Numbers numbers, const void* grad,
                        const void* kernels, void* out);
 
-template <typename Real>
-void stream_grad_weight(const Shape& shape, const Window& window, const void* grad,
-                        const void* image, void* out);
+void stream_grad_weight(const Shape& shape, const Window& window, Numbers numbers,
+                        const void* grad, const void* image, void* out);
 
 }  // namespace ksdiff_ops::cpu

@@ -35,6 +35,7 @@ def _check_operators(dtype: torch.dtype) -> None:
         (_tucker, random(2, 3, 2, 2, 1), *factors),
         (_tucker, random(2, 5, 4, 1, 1), *pointwise, random(23, 19, 1, 1)),
         (dynamic_conv, random(2, 3, 9, 37), random(2, 3, 5, 3, 9, 37)),
+        (dynamic_conv, random(2, 4, 5, 3), random(2, 2, 3, 3, 5, 3)),
         (lowrank_dynamic_conv, random(2, 3, 9, 37), random(2, 3, 5, 9, 37), random(2, 3, 5, 3, 5)),
     ):
         results = []
@@ -54,15 +55,17 @@ def _check_operators(dtype: torch.dtype) -> None:
 
 def _check_rounding(dtype: torch.dtype) -> None:
     """Every number of 16 bits, and many products that must be rounded to one, as PyTorch does."""
-    every = torch.arange(65536).to(torch.int16).view(dtype).view(1, 1, 256, 256)
     weight = torch.ones(1, 1, 1, 1, 256, 256, dtype=dtype)
-    same = dynamic_conv(every, weight)
-    assert torch.equal(same.isnan(), every.isnan())
-    assert torch.equal(same.nan_to_num(7), every.nan_to_num(7))
-    numbers = every.nan_to_num(7)
-    for factor in (0.9995, 1.0005, 1.3, 2**-14, 2**-20, 3 * 2**-12):
-        expected = numbers * torch.tensor(factor, dtype=dtype)
-        assert torch.equal(dynamic_conv(numbers, weight * factor), expected)
+    for channels in (1, 3):  # with few to a group, other functions read and round
+        every = torch.arange(65536).to(torch.int16).view(dtype).view(1, 1, 256, 256)
+        every = every.expand(-1, channels, -1, -1)
+        same = dynamic_conv(every, weight)
+        assert torch.equal(same.isnan(), every.isnan())
+        assert torch.equal(same.nan_to_num(7), every.nan_to_num(7))
+        numbers = every.nan_to_num(7)
+        for factor in (0.9995, 1.0005, 1.3, 2**-14, 2**-20, 3 * 2**-12):
+            expected = numbers * torch.tensor(factor, dtype=dtype)
+            assert torch.equal(dynamic_conv(numbers, weight * factor), expected)
 
 
 def check() -> None:
