@@ -257,7 +257,7 @@ Tensor forward(const Tensor& x, const Tensor& coeff, const Tensor& basis, Sizes 
   const Numbers numbers = numbers_of(x);
   const Tensor image = torch::stable::contiguous(x), shares = torch::stable::contiguous(coeff),
                kernels = torch::stable::contiguous(basis);
-  Tensor out = torch::stable::new_empty(x, Sizes{shape.batch, x.size(1), shape.out_height, shape.out_width});
+  Tensor out = new_output(x, Sizes{shape.batch, x.size(1), shape.out_height, shape.out_width});
   with_real(numbers, [&](auto real) {
     using Real = decltype(real);
     const auto walk = [&](int64_t tile, const auto& make_sums) {
@@ -299,7 +299,7 @@ Tensor grad_input(const Tensor& grad, const Tensor& coeff, const Tensor& basis, 
   const Numbers numbers = numbers_of(grad);
   const Tensor from = torch::stable::contiguous(grad), shares = torch::stable::contiguous(coeff),
                kernels = torch::stable::contiguous(basis);
-  Tensor out = torch::stable::new_empty(grad, Sizes{shape.batch, grad.size(1), shape.height, shape.width});
+  Tensor out = new_output(grad, Sizes{shape.batch, grad.size(1), shape.height, shape.width});
   const GradColumnTaps columns(shape.kernel_x, window.stride_x, window.padding_x,
                                window.dilation_x);
   with_real(numbers, [&](auto real) {
@@ -332,7 +332,7 @@ Tensor grad_coeff(const Tensor& grad, const Tensor& x, const Tensor& basis, Size
   const Numbers numbers = numbers_of(grad);
   const Tensor from = torch::stable::contiguous(grad), image = torch::stable::contiguous(x),
                kernels = torch::stable::contiguous(basis);
-  Tensor out = torch::stable::new_empty(grad, Sizes{shape.batch, shape.groups, problem.rank, shape.out_height,
+  Tensor out = new_output(grad, Sizes{shape.batch, shape.groups, problem.rank, shape.out_height,
                                       shape.out_width});
   with_real(numbers, [&](auto real) {
     using Real = decltype(real);
