@@ -44,8 +44,8 @@ def quality_text(found: Results) -> str:
     return (
         "Scores are means over the validation scenes with truth and over three seeds (one for more "
         "than 10 evaluations), border 21, from the same inputs for all, PAN as it lies; "
-        f"{PIPELINE} registers PAN and back-projects besides. {' '.join(parts)} A dash: not "
-        "trained, or too long to sample at that size.\n"
+        f"{PIPELINE} puts PAN and bands in place and back-projects besides. {' '.join(parts)} A "
+        "dash: not trained, or too long to sample at that size.\n"
     )
 
 
