@@ -11,7 +11,6 @@ from ksdiff.inputs import FusionInputs
 
 _LEAST_SPREAD = 1e-3  # of the mean: a constant image has no contrast, but must not divide by zero
 _DETAIL_WINDOW = 5  # MS pixels: what varies within it is detail
-DETAIL_RIM = _DETAIL_WINDOW // 2  # pixels that `local_detail` takes from every side
 _CONTRAST_RANGE = (0.2, 3.0)  # of the ratio of standard deviations, where a regression is trusted
 
 
@@ -131,7 +130,8 @@ def local_detail(image: Tensor) -> Tensor:
     """What varies from pixel to pixel in an image [B, C, h, w] on the MS grid, far from the rim:
     the image less its means over 5 x 5 pixels, [B, C, h - 4, w - 4] in float64."""
     coarse = image.double()
-    inner = (..., slice(DETAIL_RIM, -DETAIL_RIM), slice(DETAIL_RIM, -DETAIL_RIM))
+    half = _DETAIL_WINDOW // 2
+    inner = (..., slice(half, -half), slice(half, -half))
     return coarse[inner] - F.avg_pool2d(coarse, _DETAIL_WINDOW, 1)
 
 

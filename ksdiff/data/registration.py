@@ -18,14 +18,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ksdiff.data.inputs import DETAIL_RIM, local_detail
 from ksdiff.data.wald import degrade_pan_as_ms
 
 # A smoothing filter and the derivative that goes with it (Farid and Simoncelli 2004): neighbours'
 # differences alone are a fifth less than the slope, and shifts come out that much too large.
 _SMOOTH = (0.037659, 0.249153, 0.426375, 0.249153, 0.037659)
 _SLOPE = (-0.109604, -0.276691, 0.0, 0.276691, 0.109604)
-_RIM = len(_SMOOTH) // 2 + DETAIL_RIM  # pixels that have no detail
+_NEAR = 5  # pixels: what varies within so many is detail
+_RIM = len(_SMOOTH) // 2 + _NEAR // 2  # pixels that have none
+_ROUNDING = 1e-5  # of an image's largest value
 _LEAST_PIXELS = 256  # that have some: fewer determine no shift
 
 _ITERATIONS = 5  # at most
@@ -116,20 +117,27 @@ def _varying(images: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
     for image in images:
         if min(image.shape[-2:]) <= 2 * _RIM:
             continue
-        filtered = F.conv2d(image.float().transpose(0, 1), kernels)
-        parts.append(local_detail(filtered).transpose(0, 1).flatten(2))
+        bands = image.float().transpose(0, 1)
+        found = F.conv2d(bands, kernels)
+        # Constant images have rounding errors, no detail.
+        level = _ROUNDING * bands.abs().amax((1, 2, 3), keepdim=True)
+        found = torch.where(found.abs().amax((1, 2, 3), keepdim=True) > level, found, 0.0)
+        parts.append(found.transpose(0, 1).flatten(2))
     if not parts:
         return (torch.zeros(images[0].shape[1], 0, dtype=torch.float64),) * 3
-    return tuple(torch.cat(parts, 2))
+    return tuple(torch.cat(parts, 2).double())
 
 
 @lru_cache(maxsize=8)
 @torch.inference_mode(False)
 def _kernels(device: torch.device) -> Tensor:
-    """[3, 1, 5, 5]: smoothing, slope down, slope right."""
-    smooth, slope = torch.tensor(_SMOOTH), torch.tensor(_SLOPE)
+    """[3, 1, 9, 9]: smoothing, slope down, slope right, each less its mean over what is near."""
+    smooth, slope = (torch.tensor(taps, dtype=torch.float64) for taps in (_SMOOTH, _SLOPE))
     pairs = ((smooth, smooth), (slope, smooth), (smooth, slope))
-    return torch.stack([torch.outer(*pair) for pair in pairs])[:, None].to(device)
+    kernels = torch.stack([torch.outer(*pair) for pair in pairs])[:, None]
+    mean = torch.full((1, 1, _NEAR, _NEAR), 1 / _NEAR**2, dtype=torch.float64)
+    kernels = F.pad(kernels, (_NEAR // 2,) * 4) - F.conv2d(kernels, mean, padding=_NEAR - 1)
+    return kernels.float().to(device)
 
 
 def _solved(rows: Tensor, target: Tensor) -> Tensor:
