@@ -15,7 +15,7 @@ from ksdiff.data.wald import SHIFT_HALF_WIDTH, shift_taps
 from ksdiff.sensors import Sensor
 from ksdiff.threads import alone_if_small
 
-_LEAST_APART = 0.15  # PAN pixels between two bands: less is not worth two more filters
+_LEAST_APART = 0.3  # PAN pixels between two bands: small scenes that are in order show up to that
 _MOST_APART = 3.0  # PAN pixels: more is no misregistration of bands
 _REACH = 4  # pixels: the longest shift
 _START = -_REACH - SHIFT_HALF_WIDTH
