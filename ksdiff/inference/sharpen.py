@@ -163,7 +163,7 @@ class Sharpener:
         prepared = self._prepare(pair, sensor or self.sensor)
         for part, valid, top, left in self._windows(prepared):
             area = (..., slice(top, top + part.shape[1]), slice(left, left + part.shape[2]))
-            out[area] = torch.where(valid, part, math.nan)
+            out[area] = part if valid.all() else torch.where(valid, part, math.nan)
         return out if isinstance(ms, Tensor) else out.numpy()
 
     def sharpen_files(
