@@ -129,10 +129,13 @@ def detail_contrast(inputs: FusionInputs, ratio: int) -> Tensor:
 def local_detail(image: Tensor) -> Tensor:
     """What varies from pixel to pixel in an image [B, C, h, w] on the MS grid, far from the rim:
     the image less its means over 5 x 5 pixels, [B, C, h - 4, w - 4] in float64."""
-    coarse = image.double()
+    sums = coarse = image.double()
+    for dim in (-2, -1):  # pooling takes twice as long
+        count = sums.shape[dim] - _DETAIL_WINDOW + 1
+        sums = sum(sums.narrow(dim, start, count) for start in range(_DETAIL_WINDOW))
     half = _DETAIL_WINDOW // 2
     inner = (..., slice(half, -half), slice(half, -half))
-    return coarse[inner] - F.avg_pool2d(coarse, _DETAIL_WINDOW, 1)
+    return coarse[inner] - sums / _DETAIL_WINDOW**2
 
 
 def to_dn(fused: Tensor, statistics: SceneStatistics) -> Tensor:

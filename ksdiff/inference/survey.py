@@ -41,7 +41,7 @@ def survey(pair: Pair, tile: int, step: Callable[[], None] = lambda: None) -> Su
         for left in range(0, width, tile):
             patch = pair.read(top, left, min(tile, height - top), min(tile, width - left))
             valid = whole_ms_pixels(patch.pan_valid, patch.ms_valid, pair.ratio)
-            moments.update(patch.pan[0], patch.ms[0], valid)
+            moments.update(patch.pan[0], patch.ms[0], None if valid.all() else valid)
             cell = _CELL // pair.ratio
             cells = F.avg_pool2d(
                 valid[None].float(), cell, ceil_mode=True, count_include_pad=False
@@ -56,8 +56,10 @@ def survey(pair: Pair, tile: int, step: Callable[[], None] = lambda: None) -> Su
 
 def whole_ms_pixels(pan_valid: Tensor, ms_valid: Tensor, ratio: int) -> Tensor:
     """MS pixels [h, w] that have data in every band and all over their block of PAN."""
-    covered = F.avg_pool2d(pan_valid.float(), ratio)[0, 0] == 1
-    return ms_valid[0].all(0) & covered
+    whole = ms_valid[0].all(0)
+    if pan_valid.all():
+        return whole
+    return whole & (F.avg_pool2d(pan_valid.float(), ratio)[0, 0] == 1)
 
 
 def sample_windows(
