@@ -30,7 +30,7 @@ _ROUNDING = 1e-5  # of an image's largest value
 _LEAST_PIXELS = 256  # that have some: fewer determine no shift
 
 _ITERATIONS = 5  # at most
-_SETTLED = 0.5  # PAN pixels: a smaller step is right to a hundredth
+_SETTLED = 1.0  # PAN pixels: a smaller step is right to two hundredths
 _LARGEST = 6.0  # PAN pixels: what a fit that runs further has followed is not a misregistration
 _LEAST_CORRELATION = 0.8  # of two bands' detail: below, they show different things
 

@@ -44,6 +44,7 @@ _OVERLAP = 32  # PAN pixels over which neighbours blend
 _MARGIN = 32  # PAN pixels around a window that its filters need and its result drops
 _FILL_REACH = 64  # PAN pixels: as far as filters reach from a valid pixel into a hole
 _SAMPLE_SIDE = 256  # PAN pixels, of the windows from which the prior is estimated
+_SAMPLE_RIM = 16  # PAN pixels at its rim that the prior does not see: mirrored images made them
 _SAMPLES = 8  # more say the same again, and scenes of a few windows would pay for them
 _GDAL_CACHE = 128  # MB; GDAL's own default is a share of the machine's memory
 
@@ -270,7 +271,8 @@ class Sharpener:
         )
         statistics = statistics._replace(contrast=detail_contrast(inputs, pair.ratio))
         inputs = inputs._replace(contrast=statistics.contrast.expand(len(chosen), -1))
-        tensors = SceneTensors(self._kernels(model, inputs), statistics, filters, alignment)
+        kernels = self._kernels(model, _without_rim(inputs))
+        tensors = SceneTensors(kernels, statistics, filters, alignment)
         # From graphs it would take one of another kind, and save less than on a CPU.
         once = chosen == [(0, 0, *pair.shape)] and self.device.type == "cpu"
         return _Prepared(
@@ -371,6 +373,14 @@ class Sharpener:
         patch = _mirrored(patch, size, pair.ratio)
         images = self._images(patch, prepared.tensors.statistics, pair.ratio)
         return download(prepared.step(prepared.tensors, *images)[inner]), valid
+
+
+def _without_rim(samples: FusionInputs) -> FusionInputs:
+    """Samples without what mirrored images have made; of small scenes all, for they have little."""
+    if min(samples.pan.shape[-2:]) < _SAMPLE_SIDE:
+        return samples
+    inner = (..., slice(_SAMPLE_RIM, -_SAMPLE_RIM), slice(_SAMPLE_RIM, -_SAMPLE_RIM))
+    return FusionInputs(*(image[inner] for image in samples[:3]), samples.contrast)
 
 
 def _capturable(model: nn.Module) -> bool:

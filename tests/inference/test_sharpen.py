@@ -66,6 +66,21 @@ def test_what_a_scene_of_one_window_uses_twice_makes_no_difference(shaken):
     assert torch.equal(once[1], again[1])
 
 
+@pytest.mark.parametrize(("side", "seen"), [(200, 200), (256, 224), (448, 224)])
+def test_the_prior_does_not_see_what_mirrored_images_made(side, seen, quick, monkeypatch):
+    sides = []
+    estimate = quick.estimate_kernels
+
+    def watched(inputs, generator=None):
+        sides.append(tuple(inputs.pan.shape[-2:]))
+        return estimate(inputs, generator)
+
+    monkeypatch.setattr(quick, "estimate_kernels", watched)
+    pan, ms, _ = procedural_scene(seed=2, size=side, bands=4)
+    Sharpener(quick).sharpen(pan, ms, (2, 2))
+    assert sides == [(seen, seen)]
+
+
 def bands_apart(truth, columns):
     """A truth [1, 8, H, W] whose opposite bands are that many PAN pixels off either way."""
     off = [(0.0, 0.0)] * 8
