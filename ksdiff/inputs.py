@@ -18,3 +18,7 @@ class FusionInputs(NamedTuple):
     pan_low: Tensor  # [B, C, H, W] PAN through each band's MTF and back, in the same units
     lms: Tensor  # [B, C, H, W] expanded MS divided by each band's scene mean
     contrast: Tensor  # [B, C] a band's detail (in units of its mean) per detail of ``pan_low``
+
+    def cropped(self, window: tuple) -> "FusionInputs":
+        """The part of the images that ``window`` indexes."""
+        return FusionInputs(*(image[window] for image in self[:3]), self.contrast)

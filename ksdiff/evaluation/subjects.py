@@ -14,14 +14,13 @@ from torch import Tensor
 
 from ksdiff.baselines import Pair
 from ksdiff.data.alignment import Alignment
-from ksdiff.data.optics import measured_gains
 from ksdiff.data.pancollection import SUFFIXES, PanCollection
 from ksdiff.data.scenes import SceneFiles, ScenePair, list_scenes, open_pair
 from ksdiff.data.wald import shift
 from ksdiff.errors import KSDiffError
 from ksdiff.evaluation.report import SceneInfo
 from ksdiff.inference.preview import colour_bands
-from ksdiff.inference.registration import measure_shift
+from ksdiff.inference.registration import put_in_place
 from ksdiff.metrics import full_indexes, reduced_indexes
 from ksdiff.sensors import Sensor, sensor_for
 
@@ -59,15 +58,11 @@ class Subject:
     def measured(self) -> Subject:
         """As KSDiff takes it: bands brought together, PAN moved onto them, and the MTF gains that
         the images show. Who fuses it moves the result's bands `apart` again."""
-        gains, phase, ms = self.sensor.ms_gains, self.phase, self.ms
-        alignment = Alignment.measured([ms], self.sensor, self.info.ratio)
-        if alignment is not None:
-            ms = alignment.together(ms)
-        dy, dx = measure_shift([(self.pan, ms)], gains, phase)
-        gains = measured_gains([(self.pan, ms)], gains, phase, (dy, dx))
-        sensor = replace(self.sensor, ms_gains=gains)
-        pan = shift(self.pan, -dy, -dx)
-        return replace(self, pan=pan, ms=ms, sensor=sensor, alignment=alignment)
+        placed = put_in_place([(self.pan, self.ms)], self.sensor, self.phase)
+        ((pan, ms),) = placed.windows
+        sensor = replace(self.sensor, ms_gains=placed.gains)
+        pan = shift(pan, *(-step for step in placed.shift))
+        return replace(self, pan=pan, ms=ms, sensor=sensor, alignment=placed.alignment)
 
     def apart(self, fused: Tensor) -> Tensor:
         """Bands where the MS image as delivered has them."""

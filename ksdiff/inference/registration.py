@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from ksdiff.data.alignment import Alignment
 from ksdiff.data.fill import fill_invalid
+from ksdiff.data.optics import measured_gains
 from ksdiff.data.registration import estimate_shift
 from ksdiff.data.scenes import Pair, Patch
 from ksdiff.data.wald import shift
+from ksdiff.sensors import Sensor
 from ksdiff.threads import alone_if_small
 
 _LEAST_SIDE = 192  # PAN pixels: a smaller image does not determine the shift well enough
@@ -44,6 +48,36 @@ def measure_shift(
     if spread > _MOST_DISAGREEMENT or max(abs(dy), abs(dx)) < _LEAST_SHIFT:
         return 0.0, 0.0
     return dy, dx
+
+
+class Placed(NamedTuple):
+    """Windows of a scene as far as they can be put in place without reading them again."""
+
+    windows: list[tuple[Tensor, Tensor]]  # PAN as it lies; MS, its bands together
+    alignment: Alignment | None
+    shift: tuple[float, float]  # of PAN, see `measure_shift`
+    gains: tuple[float, ...]  # [C] MTF gains at Nyquist that the windows show
+
+
+def put_in_place(
+    windows: list[tuple[Tensor, Tensor]],
+    sensor: Sensor,
+    phase: tuple[float, float],
+    register: bool = True,
+) -> Placed:
+    """Bring bands together and measure PAN's shift and the MTF; without ``register`` the MTF alone.
+
+    Arguments as for `measure_shift`.
+    """
+    alignment, moved = None, (0.0, 0.0)
+    if register:
+        pan, ms = windows[0]
+        ratio = pan.shape[-1] // ms.shape[-1]
+        alignment = Alignment.measured([ms for _, ms in windows], sensor, ratio)
+        if alignment is not None:
+            windows = [(pan, alignment.together(ms)) for pan, ms in windows]
+        moved = measure_shift(windows, sensor.ms_gains, phase)
+    return Placed(windows, alignment, moved, measured_gains(windows, sensor.ms_gains, phase, moved))
 
 
 class RegisteredPair:

@@ -18,10 +18,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
-from ksdiff.data.alignment import Alignment
 from ksdiff.data.fill import fill_invalid
 from ksdiff.data.inputs import SceneStatistics, detail_contrast, fusion_inputs
-from ksdiff.data.optics import measured_gains
 from ksdiff.data.outputs import RasterWriter, atomic, check_output, quantise
 from ksdiff.data.polyphase import extend
 from ksdiff.data.scenes import ArrayPair, Pair, Patch, ScenePair, open_pair
@@ -29,7 +27,7 @@ from ksdiff.data.wald import mtf_filters
 from ksdiff.errors import KSDiffError
 from ksdiff.inference.graphs import Graphs
 from ksdiff.inference.preview import write_preview
-from ksdiff.inference.registration import RegisteredPair, measure_shift
+from ksdiff.inference.registration import RegisteredPair, put_in_place
 from ksdiff.inference.steps import PriorStep, SceneTensors, WindowStep, addresses
 from ksdiff.inference.survey import sample_windows, survey
 from ksdiff.inference.tiles import Blender, Span, plan_spans
@@ -247,13 +245,7 @@ class Sharpener:
         patches = [pair.read(*at) for at in chosen]
         images = [self._images(patch, statistics, pair.ratio) for patch in patches]
         delivered = images[0][1]
-        alignment, moved = None, (0.0, 0.0)
-        if self.register:
-            alignment = Alignment.measured([ms for _, ms in images], known, pair.ratio)
-            if alignment is not None:
-                images = [(pan, alignment.together(ms)) for pan, ms in images]
-            moved = measure_shift(images, known.ms_gains, pair.phase)
-        gains = measured_gains(images, known.ms_gains, pair.phase, moved)
+        images, alignment, moved, gains = put_in_place(images, known, pair.phase, self.register)
         pans, bands = zip(*images, strict=True)
         if any(moved):
             pair = RegisteredPair(pair, *moved)
@@ -380,7 +372,7 @@ def _without_rim(samples: FusionInputs) -> FusionInputs:
     if min(samples.pan.shape[-2:]) < _SAMPLE_SIDE:
         return samples
     inner = (..., slice(_SAMPLE_RIM, -_SAMPLE_RIM), slice(_SAMPLE_RIM, -_SAMPLE_RIM))
-    return FusionInputs(*(image[inner] for image in samples[:3]), samples.contrast)
+    return samples.cropped(inner)
 
 
 def _capturable(model: nn.Module) -> bool:

@@ -13,17 +13,15 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ksdiff.config import Config, DataConfig, ModelConfig
-from ksdiff.data.alignment import Alignment
 from ksdiff.data.augment import Sample, collate, sample
 from ksdiff.data.fill import fill_invalid
 from ksdiff.data.inputs import SceneStatistics, scene_inputs
-from ksdiff.data.optics import measured_gains
 from ksdiff.data.outputs import check_output
 from ksdiff.data.pairs import TruthPair, degraded_pair, halved_pair, without_bicubic
 from ksdiff.data.scenes import Pair, open_pair
 from ksdiff.data.wald import back_project
 from ksdiff.errors import KSDiffError
-from ksdiff.inference.registration import RegisteredPair, measure_shift
+from ksdiff.inference.registration import RegisteredPair, put_in_place
 from ksdiff.inference.survey import sample_windows, survey
 from ksdiff.inputs import FusionInputs
 from ksdiff.models.injection import hpm_detail
@@ -168,7 +166,7 @@ class _Lessons:
             for length in inputs.pan.shape[-2:]
         )
         window = (..., slice(top, top + side), slice(left, left + side))
-        crop = FusionInputs(*(image[window] for image in inputs[:3]), inputs.contrast)
+        crop = inputs.cropped(window)
         coarse = (
             ...,
             slice(top // self.ratio, (top + side) // self.ratio),
@@ -313,11 +311,7 @@ def _windows(pair: Pair, sensor: Sensor) -> tuple[list[tuple[Tensor, Tensor]], t
     surveyed = survey(pair, _SIDE)
     chosen = sample_windows(pair.shape, surveyed.valid_share, pair.ratio, _SIDE, _WINDOWS)
     read = [_read(pair, at, surveyed.statistics) for at in chosen]
-    alignment = Alignment.measured([ms for _, ms in read], sensor, pair.ratio)
-    if alignment is not None:
-        read = [(pan, alignment.together(ms)) for pan, ms in read]
-    moved = measure_shift(read, sensor.ms_gains, pair.phase)
-    gains = measured_gains(read, sensor.ms_gains, pair.phase, moved)
+    read, _, moved, gains = put_in_place(read, sensor, pair.phase)
     if any(moved):
         registered = RegisteredPair(pair, *moved)
         pans = [_read(registered, at, surveyed.statistics)[0] for at in chosen]
