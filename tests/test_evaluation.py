@@ -10,14 +10,18 @@ from matplotlib.image import imread
 from ksdiff import KSDiffError
 from ksdiff.baselines import METHODS, Pair
 from ksdiff.config import Config
+from ksdiff.data.alignment import Moves
 from ksdiff.data.outputs import write_scene
 from ksdiff.data.procedural import procedural_scene
-from ksdiff.data.wald import interp23tap, shift
+from ksdiff.data.wald import degrade_ms, interp23tap, shift
 from ksdiff.evaluation import DEFAULT_METHODS, Evaluation, Row, SceneInfo, evaluate
 from ksdiff.evaluation.report import HIGHER_IS_BETTER
+from ksdiff.evaluation.subjects import subjects
+from ksdiff.inference.sharpen import Sharpener
 from ksdiff.metrics import full_indexes, reduced_indexes
 from ksdiff.models.ksdiff import KSDiff
 from ksdiff.models.weights import save_weights
+from ksdiff.sensors import get_sensor
 from tests.data.test_pancollection import patches, write_h5
 from tests.inference.conftest import HighPassModulation
 from tests.models.conftest import small_config
@@ -62,6 +66,32 @@ def test_classical_methods_can_be_given_what_ksdiff_measures(tmp_path):
     )
     assert fair.rows[0].indexes["ERGAS"] < 0.8 * plain.rows[0].indexes["ERGAS"]
     assert fair.header["measured"] and not plain.header["measured"]
+
+
+def test_where_there_is_no_truth_all_are_judged_beside_bands_brought_together(tmp_path):
+    pan, _, gt = procedural_scene(3, 256, 8, sensor="wv3")
+    sensor = get_sensor("wv3")
+    off = [(0.0, 0.0)] * 8
+    for one, other in sensor.opposite_bands:
+        off[one], off[other] = (0.0, 0.8), (0.0, -0.8)
+    truth = torch.from_numpy(gt.astype("float32"))[None]
+    ms = degrade_ms(Moves.by(off, 1.0, truth.device)(truth), sensor.ms_gains, 4)
+    write_scene(tmp_path, "a", pan, ms[0].clip(0, 2047).numpy().astype("uint16"))
+    (tmp_path / "scenes.json").write_text(json.dumps([{"name": "a", "sensor": "wv3"}]))
+    weights = HighPassModulation(8)
+    found = evaluate(tmp_path, ["mtf-glp-hpm", "ksdiff"], weights=weights, measured=True)
+    read = next(subjects(tmp_path, None))
+    placed = read.measured()
+    sharpener = Sharpener(weights, sensor="wv3", together=True)
+    together = sharpener.sharpen(read.pan[0], read.ms[0], read.phase)
+    expected = (METHODS["mtf-glp-hpm"](placed.pair()), together[None])
+    assert placed.alignment is not None
+    for row, fused in zip(found.rows, expected, strict=True):
+        gains = placed.sensor.ms_gains
+        indexes = full_indexes(
+            fused, placed.pan, placed.ms, placed.pair().lms, gains, 4, read.phase
+        )
+        assert row.indexes == pytest.approx(indexes)
 
 
 def test_scenes_without_truth_get_the_indexes_of_full_resolution(result):

@@ -54,7 +54,7 @@ def evaluate(
         border: pixels cut before reduced-resolution indexes, the toolbox's ``d``.
         measured: give classical methods what KSDiff takes for itself: bands brought together, PAN
             moved onto them and the MTF gains that the images show, instead of PAN and bands as they
-            lie and the sensor's gains.
+            lie and the sensor's gains. Without truth, all are judged beside these images.
         pictures: folder for a PNG per scene; made if it is not there.
         step: called with each scene's name before it.
 
@@ -87,9 +87,7 @@ def evaluate(
                     raise
                 notes.append(f"{name} left out on {info.name}: {error}")
                 continue
-            rows.append(
-                Row(info.name, name, info.resolution, seconds, subject.judge(fused, border))
-            )
+            rows.append(Row(info.name, name, info.resolution, seconds, given.judge(fused, border)))
             if pictures is not None:
                 results[name] = fused.cpu()
         if results:
@@ -149,8 +147,9 @@ def _fuse(
     """Fused [1, C, H, W] and the seconds it took."""
     if name in networks:
         known = None if read.sensor.name == "unknown" else read.sensor.name
-        sharpen = networks[name].sharpener.sharpen
-        call = lambda: sharpen(read.pan[0], read.ms[0], read.phase, known)[None]  # noqa: E731
+        sharpener = networks[name].sharpener
+        sharpener.together = subject.judged_together
+        call = lambda: sharpener.sharpen(read.pan[0], read.ms[0], read.phase, known)[None]  # noqa: E731
     else:
         call = lambda: subject.apart(METHODS[name](subject.pair()))  # noqa: E731
     began = time.perf_counter()

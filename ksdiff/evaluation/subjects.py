@@ -57,16 +57,23 @@ class Subject:
 
     def measured(self) -> Subject:
         """As KSDiff takes it: bands brought together, PAN moved onto them, and the MTF gains that
-        the images show. Who fuses it moves the result's bands `apart` again."""
+        the images show. Where there is truth, the result's bands go `apart` again."""
         placed = put_in_place([(self.pan, self.ms)], self.sensor, self.phase)
         ((pan, ms),) = placed.windows
         sensor = replace(self.sensor, ms_gains=placed.gains)
         pan = shift(pan, *(-step for step in placed.shift))
         return replace(self, pan=pan, ms=ms, sensor=sensor, alignment=placed.alignment)
 
+    @property
+    def judged_together(self) -> bool:
+        """Without truth bands are compared with PAN and MS, and here these have them together."""
+        return self.alignment is not None and self.truth is None
+
     def apart(self, fused: Tensor) -> Tensor:
-        """Bands where the MS image as delivered has them."""
-        return fused if self.alignment is None else self.alignment.apart(fused)
+        """Bands where they are judged: the truth has them where the MS as delivered has them."""
+        if self.alignment is None or self.judged_together:
+            return fused
+        return self.alignment.apart(fused)
 
     @cached_property
     def _lms(self) -> Tensor:
