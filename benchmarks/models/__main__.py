@@ -14,7 +14,7 @@ import torch
 from benchmarks.machine import describe
 from benchmarks.models import results
 from benchmarks.models.as_it_comes import as_it_comes
-from benchmarks.models.quality import quality
+from benchmarks.models.quality import SECTIONS as QUALITY
 from benchmarks.models.scenes import scene
 from benchmarks.models.speed import SECTIONS
 from ksdiff.errors import KSDiffError
@@ -27,7 +27,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    sections = SECTIONS | {"as_it_comes": as_it_comes, "scene": scene, "quality": quality}
+    sections = SECTIONS | {"as_it_comes": as_it_comes, "scene": scene} | QUALITY
     parser.add_argument("sections", nargs="*", metavar="SECTION", help=", ".join(sections))
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument(

@@ -99,7 +99,7 @@ class Results:
         self.cost = {row["name"]: row for row in self.rows("cost")}
         self.evaluations = {name: row["evaluations"] for name, row in self.cost.items()}
         scenes: dict[int, set[str]] = {}
-        for row in self.rows("quality"):
+        for row in self.quality():
             scenes.setdefault(row["bands"], set()).add(row["scene"])
         # Band counts with the most scenes first: those decide most.
         self.scored = sorted(scenes, key=lambda bands: -len(scenes[bands]))
@@ -109,8 +109,12 @@ class Results:
         entries = self.sections.get(section, {"rows": []})["rows"]
         return [{**row, "section": section} for row in entries]
 
+    def quality(self) -> list[dict]:
+        names = (name for name in self.sections if name.startswith("quality-"))
+        return [row for name in names for row in self.rows(name)]
+
     def judged(self, bands: int, mode: str = EAGER) -> list[dict]:
-        rows = self.rows("quality")
+        rows = self.quality()
         return [row for row in rows if (row["bands"], row["mode"]) == (bands, mode)]
 
     def family(self, name: str) -> str:

@@ -1,5 +1,6 @@
 """Scores of every method and sampler on the validation scenes, from the very same inputs."""
 
+import functools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -28,30 +29,33 @@ _INDEXES = ("SAM", "ERGAS", "Q2n")
 _BORDER, _DATA_RANGE = 21, 2047.0
 
 
-def quality(device: str, budget: float) -> list[dict]:
+def quality(bands: int, device: str, budget: float) -> list[dict]:
     """SAM, ERGAS and Q2n of all scenes with truth; a row is one scene, method, mode and seed.
 
-    Band count by band count, of what is trained: weights are looked for where the configs say, and
-    what has none is named with the command that makes them. PAN is taken as it lies, except in
-    the rows of `ksdiff.Sharpener`, which registers it and makes the result agree with the MS image.
+    Of what is trained: weights are looked for where the configs say, and what has none is named
+    with the command that makes them. PAN is taken as it lies, except in the rows of
+    `ksdiff.Sharpener`, which registers it and makes the result agree with the MS image.
 
     Raises:
-        KSDiffError: there are no scenes.
+        KSDiffError: there are no scenes of so many bands.
     """
-    rows = [row for bands in WEIGHTS for row in _of_bands(bands, device)]
+    rows = list(_rows(bands, device))
     if not rows:
         raise KSDiffError(
-            "no validation scenes with truth; name the folder that has them in val/ with "
-            "KSDIFF_DATA=DIR"
+            f"no validation scenes of {bands} bands with truth; name the folder that has them in "
+            "val/ with KSDIFF_DATA=DIR"
         )
     return rows
 
 
-def _of_bands(bands: int, device: str) -> Iterator[dict]:
+# A section each: one is measured again when its networks are trained again, not both.
+SECTIONS = {f"quality-{bands}": functools.partial(quality, bands) for bands in WEIGHTS}
+
+
+def _rows(bands: int, device: str) -> Iterator[dict]:
     model, config = load_weights(WEIGHTS[bands])
     scenes = validation_scenes(config)
     if not scenes:
-        print(f"quality: {bands} bands: skipped: there are no validation scenes with truth")
         return
     found, steps = {KSDIFF: model}, {KSDIFF: _steps(config)}
     for name, load in _baselines(bands).items():

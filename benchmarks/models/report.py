@@ -246,10 +246,11 @@ def page(found: Results) -> str:
             ],
         ),
         ("memory", "Peak memory beyond network and inputs", lambda: [memory_table(found)]),
-        ("quality", "Latent steps", lambda: [steps_table(found)]),
     ):
         if found.rows(name):
             sections += [f"## {title}\n", *parts()]
+    if found.scored:
+        sections += ["## Latent steps\n", steps_table(found)]
     sections += [
         "## As published\n",
         "Operations only, counted from the published architectures for one 256 × 256 × 8 image; "

@@ -10,7 +10,7 @@ RESULTS = Path(__file__).resolve().parents[1] / "results"
 # What must agree before numbers may stand in one table; scores and counts ask for versions only.
 _VERSIONS = ("torch", "ksdiff")
 _MACHINE = ("device", "cpu", "gpu", "cores", "threads", "operators")
-_UNTIMED = ("cost", "quality", "memory")
+_UNTIMED = ("cost", "quality-4", "quality-8", "memory")
 
 
 def default_path(device: str) -> Path:

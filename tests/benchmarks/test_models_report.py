@@ -117,7 +117,7 @@ def test_sections_of_different_machines_or_versions_are_not_put_into_one_file(tm
         with pytest.raises(KSDiffError, match=f"{fact} differs"):
             results.start(path, ["growth", "latency"], MACHINE | {fact: value})
     with pytest.raises(KSDiffError, match="torch differs"):
-        results.write(path, "quality", MACHINE | {"torch": "2.14"}, [])
+        results.write(path, "quality-4", MACHINE | {"torch": "2.14"}, [])
     assert set(results.read(path)) == {"latency", "long", "cost"}
     content = json.loads(path.read_text())
     content["sections"]["long"]["machine"]["cpu"] = "Abacus 9"
@@ -149,11 +149,11 @@ def test_without_a_gpu_the_command_says_how_it_would_run(monkeypatch, capsys):
 
 def test_missing_scenes_skip_the_section_with_what_to_do(monkeypatch, capsys, tmp_path):
     monkeypatch.setenv("KSDIFF_DATA", str(tmp_path))
-    monkeypatch.setattr("sys.argv", ["m", "quality", "--json", str(tmp_path / "r.json")])
+    monkeypatch.setattr("sys.argv", ["m", "quality-8", "--json", str(tmp_path / "r.json")])
     monkeypatch.setattr(command, "describe", lambda device: MACHINE)
     assert command.main() == 1
     said = capsys.readouterr().out
-    assert "KSDIFF_DATA=DIR" in said and "python -m benchmarks.models quality" in said
+    assert "KSDIFF_DATA=DIR" in said and "python -m benchmarks.models quality-8" in said
     assert not (tmp_path / "r.json").exists()
 
 
@@ -211,9 +211,10 @@ def test_baselines_that_are_not_trained_are_named_with_their_command(
     monkeypatch.setattr(
         quality, "validation_scenes", lambda config: [scene] if config.model.bands == 4 else []
     )
-    rows = quality.quality("cpu", 0)
+    with pytest.raises(KSDiffError, match="no validation scenes of 8 bands with truth"):
+        quality.quality(8, "cpu", 0)
+    rows = quality.quality(4, "cpu", 0)
     said = capsys.readouterr().out
-    assert "8 bands: skipped: there are no validation scenes" in said
     assert "benchmarks.models.train" in said and "fusionnet-4band.yaml makes it" in said
     assert f"{FEATURES}: skipped" in said and "ksdiff train" in said
     assert (SMALL in said) == (not trained)
@@ -350,7 +351,7 @@ def measured() -> dict:
         "scene": [*whole(256, 1.0, 1), *whole(1024, 8.0, 1.2), *whole(2048, 20.0, 1.5)],
         "batch": [row(KSDIFF, 0.1, 64), row(KSDIFF, 0.2, 64) | {"batch": 2}],
         "memory": [{"name": KSDIFF, "size": 1024, "batch": 1, "peak_bytes": 2**25}],
-        "quality": [
+        "quality-8": [
             scored(KSDIFF, (2.0, 3.0, 0.9)),
             scored(KSDIFF, (2.0, 3.1, 0.9), BF16),  # more than half a per cent worse
             scored(f"{KSDIFF}, 1 latent steps", (2.0, 3.0, 0.9)),
@@ -358,6 +359,8 @@ def measured() -> dict:
             scored(one, (2.0, 3.1, 0.9)),
             scored(one, (2.0, 3.1, 0.9), BF16),
             scored(thousand, (2.5, 4.0, 0.8)),
+        ],
+        "quality-4": [
             *(scored(KSDIFF, (2.0, 3.0, 0.9), bands=4, scene=s) for s in ("sea", "wood")),
             *(scored(one, (2.0, 2.9, 0.9), bands=4, scene=s) for s in ("sea", "wood")),
         ],
