@@ -24,7 +24,6 @@ from ksdiff.errors import KSDiffError
 from ksdiff.inference.registration import RegisteredPair, put_in_place
 from ksdiff.inference.survey import sample_windows, survey
 from ksdiff.inputs import FusionInputs
-from ksdiff.models.injection import hpm_detail
 from ksdiff.models.ksdiff import KSDiff
 from ksdiff.models.weights import check_fit, load_weights, save_weights, weights_for
 from ksdiff.sensors import Sensor, sensor_for
@@ -75,11 +74,11 @@ def adapt(
 
     Two losses: at reduced resolution, where the MS image is the truth, its detail strengthened to
     the range of the weights' training (``data.detail_gain``); and at full resolution, where the
-    fused image must give the MS image when degraded, and its detail stay near what a truth would
-    hold of high-pass modulation's. Three eighths of the scene are held out, in half the time at
-    most. If they do not gain 1 %, the file gets the weights that it began with; otherwise the
-    weights begin again and learn from the whole scene, in as many rounds of it as were best for
-    what was held out. They then add the whole residual, whatever share the first ones held back.
+    fused image must give the MS image when degraded. Three eighths of the scene are held out, in
+    half the time at most. If they do not gain 1 %, the file gets the weights that it began with;
+    otherwise the weights begin again and learn from the whole scene, in as many rounds of it as
+    were best for what was held out. They then add the whole residual, whatever share the first
+    ones held back.
 
     Args:
         pan, ms, sensor, device: as for `Sharpener.sharpen_files`.
@@ -141,8 +140,6 @@ class _Lessons:
             gain_jitter=0.02,
             radiometric_jitter=0.02,
         )
-        # The share of high-pass modulation's detail that a truth is taken to hold.
-        self.detail_gain = float(np.mean(self.data.detail_gain)) if self.data.detail_gain else 1.0
         self.held_out = [self._judged(_cut(one, 1 - _HELD_OUT, 1.0)) for one in self.whole]
         self.full = [
             (scene_inputs(*window, gains, pair.ratio, pair.phase), window[1]) for window in windows
@@ -179,7 +176,7 @@ class _Lessons:
         """All that is held out of a window as one sample, the truth's detail at mid-range."""
         height, width = (side // 8 * 8 for side in pair.gt.shape[-2:])
         whole = _cropped(pair, (..., slice(height), slice(width)))
-        middle = (self.detail_gain,) * 2 if self.data.detail_gain else ()
+        middle = (float(np.mean(self.data.detail_gain)),) * 2 if self.data.detail_gain else ()
         steady = DataConfig(
             crop=min(height, width) // 8 * 8,
             detail_gain=middle,
@@ -275,9 +272,8 @@ def _reduced_loss(model: KSDiff, batch: Sample, generator: torch.Generator) -> T
 def _full_loss(model: KSDiff, lessons: _Lessons, generator: torch.Generator) -> Tensor:
     inputs, ms = lessons.full_resolution()
     fused = _fused(model, inputs, generator)
-    detail = l1_within(fused - inputs.lms, lessons.detail_gain * hpm_detail(inputs), _MARGIN)
     agreed = back_project(fused, ms, lessons.gains, lessons.ratio, lessons.phase)
-    return l1_within(agreed, fused, _MARGIN) + detail
+    return l1_within(agreed, fused, _MARGIN)
 
 
 def _fused(model: KSDiff, inputs: FusionInputs, generator: torch.Generator) -> Tensor:
