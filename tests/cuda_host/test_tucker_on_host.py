@@ -30,10 +30,15 @@ def test_kernel_and_gradients_are_those_of_the_reference(operators, case, dtype)
     exact = reference_results(grad.double(), [o if o is None else o.double() for o in operands])
     own = reference_results(grad, operands)
     results = kernel_results(operators, grad, operands)
+    terms = reference_results(
+        grad.double().abs(), [o if o is None else o.double().abs() for o in operands]
+    )
     names = ("kernel", "core", "u1", "u2", "u3", "u4", "base")
-    for name, actual, plain, wanted in zip(names, results, own, exact, strict=False):
+    for name, actual, plain, wanted, size in zip(names, results, own, exact, terms, strict=False):
         assert actual.shape == wanted.shape and actual.dtype == dtype, name
         rounding = torch.finfo(dtype).eps * wanted.abs().max()
+        # PyTorch's own error is chance where thousands of terms are summed: it differs by machine.
+        rounding += 2 * torch.finfo(torch.float32).eps * size.max()
         allowed = 2 * (plain.double() - wanted).abs().max() + 2 * rounding
         error = (actual.double() - wanted).abs().max()
         assert error <= allowed, f"{name}: off by {error:.3g}, allowed {allowed:.3g}"
