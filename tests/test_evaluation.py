@@ -10,7 +10,6 @@ from matplotlib.image import imread
 from ksdiff import KSDiffError
 from ksdiff.baselines import METHODS, Pair
 from ksdiff.config import Config
-from ksdiff.data.alignment import Moves
 from ksdiff.data.outputs import write_scene
 from ksdiff.data.procedural import procedural_scene
 from ksdiff.data.wald import degrade_ms, interp23tap, shift
@@ -22,6 +21,7 @@ from ksdiff.metrics import full_indexes, reduced_indexes
 from ksdiff.models.ksdiff import KSDiff
 from ksdiff.models.weights import save_weights
 from ksdiff.sensors import get_sensor
+from tests.data.test_alignment import apart
 from tests.data.test_pancollection import patches, write_h5
 from tests.inference.conftest import HighPassModulation
 from tests.models.conftest import small_config
@@ -70,12 +70,8 @@ def test_classical_methods_can_be_given_what_ksdiff_measures(tmp_path):
 
 def test_where_there_is_no_truth_all_are_judged_beside_bands_brought_together(tmp_path):
     pan, _, gt = procedural_scene(3, 256, 8, sensor="wv3")
-    sensor = get_sensor("wv3")
-    off = [(0.0, 0.0)] * 8
-    for one, other in sensor.opposite_bands:
-        off[one], off[other] = (0.0, 0.8), (0.0, -0.8)
     truth = torch.from_numpy(gt.astype("float32"))[None]
-    ms = degrade_ms(Moves.by(off, 1.0, truth.device)(truth), sensor.ms_gains, 4)
+    ms = degrade_ms(apart(truth, 1.6), get_sensor("wv3").ms_gains, 4)
     write_scene(tmp_path, "a", pan, ms[0].clip(0, 2047).numpy().astype("uint16"))
     (tmp_path / "scenes.json").write_text(json.dumps([{"name": "a", "sensor": "wv3"}]))
     weights = HighPassModulation(8)

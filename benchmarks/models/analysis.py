@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable
 from statistics import fmean
 
-from benchmarks.models.names import BF16, EAGER, KSDIFF, SMALL
+from benchmarks.models.names import BF16, EAGER, KSDIFF, QUALITY, SMALL
 
 INDEXES = ("SAM", "ERGAS", "Q2n")
 BANDS, SIZE = 8, 256  # of the main table; PAN pixels a side
@@ -110,7 +110,7 @@ class Results:
         return [{**row, "section": section} for row in entries]
 
     def quality(self) -> list[dict]:
-        names = (name for name in self.sections if name.startswith("quality-"))
+        names = (name for name in self.sections if name.startswith(QUALITY))
         return [row for name in names for row in self.rows(name)]
 
     def judged(self, bands: int, mode: str = EAGER) -> list[dict]:

@@ -7,3 +7,4 @@ UNFOLD = "lagnet on unfold"
 SMALL, LARGE = "pixel U-Net, matched", "pixel U-Net, 15.5 M"
 EAGER, BF16, COMPILED = "eager", "bf16", "compiled"
 BOTH = f"{COMPILED} {BF16}"
+QUALITY = "quality-"  # begins the name of a section of scores; the band count follows

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.models.contenders import WEIGHTS, Contender, contenders, ready
-from benchmarks.models.names import BF16, EAGER, FEATURES, KSDIFF, PIPELINE, SMALL
+from benchmarks.models.names import BF16, EAGER, FEATURES, KSDIFF, PIPELINE, QUALITY, SMALL
 from benchmarks.models.train import CONFIGS, load_baseline, load_baseline_config
 from ksdiff.config import Config, load_config
 from ksdiff.data.scenes import list_scenes, open_pair
@@ -39,24 +39,21 @@ def quality(bands: int, device: str, budget: float) -> list[dict]:
     Raises:
         KSDiffError: there are no scenes of so many bands.
     """
-    rows = list(_rows(bands, device))
-    if not rows:
-        raise KSDiffError(
-            f"no validation scenes of {bands} bands with truth; name the folder that has them in "
-            "val/ with KSDIFF_DATA=DIR"
-        )
-    return rows
+    return list(_rows(bands, device))
 
 
 # A section each: one is measured again when its networks are trained again, not both.
-SECTIONS = {f"quality-{bands}": functools.partial(quality, bands) for bands in WEIGHTS}
+SECTIONS = {f"{QUALITY}{bands}": functools.partial(quality, bands) for bands in WEIGHTS}
 
 
 def _rows(bands: int, device: str) -> Iterator[dict]:
     model, config = load_weights(WEIGHTS[bands])
     scenes = validation_scenes(config)
     if not scenes:
-        return
+        raise KSDiffError(
+            f"no validation scenes of {bands} bands with truth; name the folder that has them in "
+            "val/ with KSDIFF_DATA=DIR"
+        )
     found, steps = {KSDIFF: model}, {KSDIFF: _steps(config)}
     for name, load in _baselines(bands).items():
         try:

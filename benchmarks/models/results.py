@@ -4,13 +4,14 @@ import json
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
+from benchmarks.models.names import QUALITY
 from ksdiff.errors import KSDiffError
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 # What must agree before numbers may stand in one table; scores and counts ask for versions only.
 _VERSIONS = ("torch", "ksdiff")
 _MACHINE = ("device", "cpu", "gpu", "cores", "threads", "operators")
-_UNTIMED = ("cost", "quality-4", "quality-8", "memory")
+_UNTIMED = ("cost", QUALITY, "memory")  # how their names begin
 
 
 def default_path(device: str) -> Path:
@@ -81,7 +82,7 @@ def _differences(measured: _Measured) -> dict[str, list[str]]:
         fact: {
             str(machine.get(fact))
             for name, machine in measured
-            if fact in _VERSIONS or name not in _UNTIMED
+            if fact in _VERSIONS or not name.startswith(_UNTIMED)
         }
         for fact in (*_VERSIONS, *_MACHINE)
     }
