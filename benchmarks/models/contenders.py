@@ -35,7 +35,7 @@ WEIGHTS = {8: "ksdiff-s-8band", 4: "ksdiff-s-4band"}
 # Families that each mode is tried with; on a CPU a compilation takes up to minutes.
 _TRIED = {
     COMPILED: (KSDIFF, BIG, *BACKBONES, SMALL, LARGE),
-    BOTH: (KSDIFF, BIG, SMALL),
+    BOTH: (KSDIFF, BIG, "dicnn", "fusionnet", SMALL),
 }
 MODES = (EAGER, BF16, *_TRIED)
 # As in the issue of what published pixel-space diffusions use: 32-64-128-256, two blocks a level.
@@ -143,8 +143,8 @@ def _ksdiff(family: str, model: KSDiff, mode: str, device: str) -> _Ways:
     fuse = _in_mode(model.fuse, mode, device)
 
     def prior(inputs: FusionInputs, noise: Tensor) -> Kernels:
-        z = model.sample_prior(model.condition(inputs), noise)
-        return model.kernels(z, model.local_tokens(inputs))
+        condition, tokens = model.observed(inputs)
+        return model.kernels(model.sample_prior(condition, noise), tokens)
 
     # Launches cost the prior most of its time on a GPU. On a CPU its operations are so small that
     # casts cost more than bf16 saves (16 ms against 12), and minutes of compiling gain little.
@@ -165,7 +165,7 @@ def _ksdiff(family: str, model: KSDiff, mode: str, device: str) -> _Ways:
 def parts(model: KSDiff, inputs: FusionInputs) -> dict[str, Callable[[], object]]:
     """The stages of KSDiff's path, each on tensors that are ready."""
     noise = _noise(model, inputs, 0)
-    condition, tokens = model.condition(inputs), model.local_tokens(inputs)
+    condition, tokens = model.observed(inputs)
     z = model.sample_prior(condition, noise)
     kernels = model.kernels(z, tokens)
     return {

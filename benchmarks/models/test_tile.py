@@ -52,8 +52,8 @@ class Tile:
 
     def prior(self, inputs: FusionInputs) -> Kernels:
         """PLFE2, sampling and kernel generation, as `KSDiff.estimate_kernels` of one window."""
-        z = self.model.sample_prior(self.model.condition(inputs), self.noise)
-        return self.model.kernels(z, self.model.local_tokens(inputs))
+        condition, tokens = self.model.observed(inputs)
+        return self.model.kernels(self.model.sample_prior(condition, self.noise), tokens)
 
     def base_kernels(self) -> Kernels:
         """The network without its prior: base kernels as they are, the head's own basis."""

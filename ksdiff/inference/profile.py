@@ -123,7 +123,7 @@ def _calls(model, folder: Path, bands: int, device: torch.device):
         return fusion_inputs(pan, ms, gains, model.config.ratio, phase, found)
 
     inputs = prepare()
-    condition, tokens = model.condition(inputs), model.local_tokens(inputs)
+    condition, tokens = model.observed(inputs)
     noise = torch.randn(condition.shape).to(condition)
     z = model.sample_prior(condition, noise)
     kernels = model.kernels(z, tokens)

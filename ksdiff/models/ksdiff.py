@@ -149,6 +149,11 @@ class KSDiff(nn.Module):
         """What the kernels' factors are made of: tokens [B, L, D] of each window of a scene."""
         return self._tokens(_features(inputs))
 
+    def observed(self, inputs: FusionInputs) -> tuple[Tensor, Tensor]:
+        """`condition` and `local_tokens` together, which is quicker."""
+        features = _features(inputs)
+        return self._condition(features), self._tokens(features)
+
     def kernels(self, z: Tensor, tokens: Tensor) -> Kernels:
         """Kernels from prior z [B, N, C_z] and local tokens [B, L, D]."""
         base = [layer.weight for layer in self.network.modulated_layers()]
@@ -169,9 +174,7 @@ class KSDiff(nn.Module):
         no seams. ``generator`` (on the CPU) makes the noise of the sampling repeatable. With
         ``noise`` from `draw_noise` on the device of ``inputs``, nothing comes from the CPU.
         """
-        features = _features(inputs)
-        condition = self._condition(features).mean(0, keepdim=True)
-        tokens = self._tokens(features).mean(0, keepdim=True)
+        condition, tokens = (part.mean(0, keepdim=True) for part in self.observed(inputs))
         noise = self.draw_noise(generator) if noise is None else noise
         z = self.sample_prior(condition, noise.to(condition), sampling_steps)
         return self.kernels(z, tokens)
@@ -232,9 +235,10 @@ def matched_pan(inputs: FusionInputs) -> Tensor:
 
 
 def _features(inputs: FusionInputs) -> Tensor:
-    """[B, C + 2, H, W]: centred lms, PAN, and PAN's detail."""
+    """[B, C + 2, H, W], channels_last, as stems want it: centred lms, PAN, and PAN's detail."""
     detail = inputs.pan - inputs.pan_low.mean(1, keepdim=True)
-    return torch.cat((inputs.lms - 1, inputs.pan, detail), 1)
+    parts = (inputs.lms - 1, inputs.pan, detail)
+    return torch.cat([part.permute(0, 2, 3, 1) for part in parts], -1).permute(0, 3, 1, 2)
 
 
 def _unit(z: Tensor) -> Tensor:

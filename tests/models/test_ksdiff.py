@@ -150,3 +150,10 @@ def test_the_config_or_the_caller_says_how_many_latent_steps(inputs, steps):
     assert len(asked) == steps
     model.estimate_kernels(inputs, sampling_steps=3)
     assert len(asked) == steps + 3
+
+
+def test_condition_and_tokens_together_are_what_they_are_apart(inputs):
+    model = KSDiff(small_config())
+    condition, tokens = model.observed(inputs)
+    torch.testing.assert_close(condition, model.condition(inputs), rtol=0, atol=0)
+    torch.testing.assert_close(tokens, model.local_tokens(inputs), rtol=0, atol=0)
