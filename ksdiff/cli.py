@@ -40,6 +40,11 @@ class Precision(str, Enum):
     bfloat16 = "bfloat16"
 
 
+class Contrast(str, Enum):
+    slope = "slope"
+    deviations = "deviations"
+
+
 class Stage(str, Enum):
     one = "1"
     two = "2"
@@ -59,6 +64,16 @@ Sensor = Annotated[
 ]
 DeviceOption = Annotated[Device, typer.Option(help="Where to compute.")]
 Seed = Annotated[int, typer.Option(help="Of the noise; the same seed gives the same bytes.")]
+Register = Annotated[
+    bool, typer.Option(help="Put PAN and bands in place where the scene shows them off.")
+]
+ContrastOption = Annotated[
+    Contrast,
+    typer.Option(
+        help="What a band's detail is to PAN's: its slope between neighbours, or the ratio of "
+        "standard deviations, which full-resolution indexes prefer."
+    ),
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing output files.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bar, no summary.")]
 _MINUTES = 5.0  # of --adapt
@@ -85,10 +100,7 @@ def sharpen(
     device: DeviceOption = Device.auto,
     seed: Seed = 0,
     tile: Annotated[int, typer.Option(help="Window side in PAN pixels; a multiple of 256.")] = 512,
-    register: Annotated[
-        bool,
-        typer.Option(help="Put PAN and bands in place where the scene shows them off."),
-    ] = True,
+    register: Register = True,
     together: Annotated[
         bool,
         typer.Option(
@@ -96,6 +108,7 @@ def sharpen(
             help="Leave bands that lay apart on each other, not where the MS has them.",
         ),
     ] = False,
+    contrast: ContrastOption = Contrast.slope,
     precision: Annotated[
         Precision, typer.Option(help="Of the network; bfloat16 is faster where there are units.")
     ] = Precision.float32,
@@ -125,6 +138,7 @@ def sharpen(
             register=register,
             precision=precision.value,
             together=together,
+            contrast=contrast.value,
         )
         done = sharpener.sharpen_files(
             pan, ms, out, preview=preview, overwrite=overwrite, progress=not quiet
@@ -258,6 +272,8 @@ def evaluate(
             help="Give classical methods, too, bands and PAN put in place and the measured MTF.",
         ),
     ] = False,
+    register: Register = True,
+    contrast: ContrastOption = Contrast.slope,
     device: DeviceOption = Device.auto,
     seed: Seed = 0,
     overwrite: Overwrite = False,
@@ -279,6 +295,8 @@ def evaluate(
             sensor=sensor,
             border=border,
             measured=measured,
+            register=register,
+            contrast=contrast.value,
             device=device.value,
             seed=seed,
             pictures=pictures,

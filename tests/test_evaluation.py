@@ -90,6 +90,18 @@ def test_where_there_is_no_truth_all_are_judged_beside_bands_brought_together(tm
         assert row.indexes == pytest.approx(indexes)
 
 
+def test_ksdiff_can_take_a_scene_as_classical_methods_do(folder):
+    choice = {"register": False, "contrast": "deviations"}
+    found = evaluate(folder, ["ksdiff"], weights=HighPassModulation(4), **choice)
+    read = next(subjects(folder, None))
+    sharpener = Sharpener(HighPassModulation(4), sensor="gf2", **choice)
+    expected = read.judge(sharpener.sharpen(read.pan[0], read.ms[0], read.phase)[None], 21)
+    assert found.rows[0].indexes == pytest.approx(expected)
+    assert found.header | choice == found.header
+    with pytest.raises(KSDiffError, match="measured: gives all methods"):
+        evaluate(folder, ["ksdiff"], measured=True, register=False)
+
+
 def test_scenes_without_truth_get_the_indexes_of_full_resolution(result):
     pan, ms, _ = tensors(2)
     given = Pair.of(pan, ms, (0.3,) * 4, 4, (2.0, 2.0), "reflect")

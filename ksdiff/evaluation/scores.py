@@ -33,6 +33,8 @@ def evaluate(
     sensor: str | None = None,
     border: int = DEFAULT_BORDER,
     measured: bool = False,
+    register: bool = True,
+    contrast: str = "slope",
     device: str = "auto",
     seed: int = 0,
     pictures: str | Path | None = None,
@@ -55,15 +57,19 @@ def evaluate(
         measured: give classical methods what KSDiff takes for itself: bands brought together, PAN
             moved onto them and the MTF gains that the images show, instead of PAN and bands as they
             lie and the sensor's gains. Without truth, all are judged beside these images.
+        register, contrast: of ``ksdiff``, see `Sharpener`.
         pictures: folder for a PNG per scene; made if it is not there.
         step: called with each scene's name before it.
 
     Raises:
         KSDiffError: an unknown method, no scenes, pixels without data, a scene smaller than the
-            border, no weights for any of the scenes.
+            border, no weights for any of the scenes, ``measured`` without ``register``.
     """
     methods = _known(methods)
-    networks = _networks(weights, device, seed) if KSDIFF in methods else {}
+    if measured and not register:
+        raise KSDiffError("measured: gives all methods what registering KSDiff finds; leave it on")
+    options = {"device": device, "seed": seed, "register": register, "contrast": contrast}
+    networks = _networks(weights, options) if KSDIFF in methods else {}
     place = next(iter(networks.values())).device if networks else device_named(device)
     names = [n for m in methods for n in (networks if m == KSDIFF else (m,))]
     scenes, rows, notes = [], [], []
@@ -99,6 +105,8 @@ def evaluate(
         "data": str(source),
         "border": border,
         "measured": measured,
+        "register": register,
+        "contrast": contrast,
         "weights": {name: network.weights for name, network in networks.items()},
         "sensor": sensor,
         "seed": seed,
@@ -119,17 +127,17 @@ def _known(methods: Sequence[str]) -> list[str]:
 class _Network:
     """A Sharpener under the name of a method."""
 
-    def __init__(self, weights: Weights | None, device: str, seed: int) -> None:
-        self.sharpener = Sharpener(weights, device=device, seed=seed)
+    def __init__(self, weights: Weights | None, options: dict[str, object]) -> None:
+        self.sharpener = Sharpener(weights, **options)
         self.device = self.sharpener.device
         self.weights = str(weights) if isinstance(weights, (str, Path)) else None
 
 
-def _networks(weights, device: str, seed: int) -> dict[str, _Network]:
+def _networks(weights, options: dict[str, object]) -> dict[str, _Network]:
     if weights is None or isinstance(weights, (str, Path, nn.Module)):
-        return {KSDIFF: _Network(weights, device, seed)}
+        return {KSDIFF: _Network(weights, options)}
     if len(weights) == 1:
-        return {KSDIFF: _Network(weights[0], device, seed)}
+        return {KSDIFF: _Network(weights[0], options)}
     named = {}
     for one in weights:
         name = Path(one).stem if isinstance(one, (str, Path)) else type(one).__name__
@@ -137,7 +145,7 @@ def _networks(weights, device: str, seed: int) -> dict[str, _Network]:
             raise KSDiffError(
                 f"weights: two methods would be called {name!r}; rename one of the files"
             )
-        named[name] = _Network(one, device, seed)
+        named[name] = _Network(one, options)
     return named
 
 

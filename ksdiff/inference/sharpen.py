@@ -117,15 +117,19 @@ class Sharpener:
         register: bool = True,
         precision: str = "float32",
         together: bool = False,
+        contrast: str = "slope",
     ):
         if tile < 256 or tile % 256:
             raise KSDiffError(f"tile: expected a multiple of 256, got {tile}")
         if precision not in ("float32", "bfloat16"):
             raise KSDiffError(f"precision: expected float32 or bfloat16, got {precision!r}")
+        if contrast not in ("slope", "deviations"):
+            raise KSDiffError(f"contrast: expected slope or deviations, got {contrast!r}")
         self.sensor = sensor
         self.device = device_named(device)
         self.precision = precision
         self.together = together
+        self.contrast = contrast
         self.seed = seed
         self.tile = tile
         self.register = register
@@ -261,7 +265,8 @@ class Sharpener:
             statistics,
             "reflect",
         )
-        statistics = statistics._replace(contrast=detail_contrast(inputs, pair.ratio))
+        if self.contrast == "slope":
+            statistics = statistics._replace(contrast=detail_contrast(inputs, pair.ratio))
         inputs = inputs._replace(contrast=statistics.contrast.expand(len(chosen), -1))
         kernels = self._kernels(model, _without_rim(inputs))
         tensors = SceneTensors(kernels, statistics, filters, alignment)

@@ -1,4 +1,5 @@
 import contextlib
+import json
 import os
 import resource
 import signal
@@ -239,3 +240,21 @@ def test_nodata_and_nan_stay_what_they_are(ksdiff, folder, weights, scene):
     with rasterio.open(folder / "fused.tif") as fused:
         assert fused.nodata == 4000
         assert all(np.array_equal(band == 4000, expected) for band in fused.read())
+
+
+def test_contrast_reaches_both_commands(ksdiff, folder, weights):
+    fused = {}
+    for contrast in ("slope", "deviations"):
+        choice = ("--no-register", "--contrast", contrast)
+        status, _, errors = ksdiff(*options(folder, weights, f"{contrast}.tif"), *choice)
+        assert status == 0, errors
+        with rasterio.open(folder / f"{contrast}.tif") as made:
+            fused[contrast] = made.read()
+        scores = folder / f"{contrast}.json"
+        call = ("evaluate", "--data", folder, "--methods", "ksdiff", "--weights", weights)
+        status, _, errors = ksdiff(*call, *choice, "--json", scores)
+        assert status == 0, errors
+        header = json.loads(scores.read_text())["header"]
+        assert (header["register"], header["contrast"]) == (False, contrast)
+    assert (fused["slope"] != fused["deviations"]).any()
+    assert ksdiff(*options(folder, weights, "c.tif"), "--contrast", "ratio")[0] == 2

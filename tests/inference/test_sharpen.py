@@ -454,3 +454,25 @@ def test_bfloat16_is_nearly_float32(scene, shaken):
 def test_another_precision_is_refused():
     with pytest.raises(KSDiffError, match="precision: expected float32 or bfloat16, got 'half'"):
         Sharpener(precision="half")
+
+
+def test_another_contrast_is_refused():
+    with pytest.raises(KSDiffError, match="contrast: expected slope or deviations, got 'ratio'"):
+        Sharpener(contrast="ratio")
+
+
+def test_contrast_as_high_pass_modulation_has_it(scene):
+    """The ratio of the whole scene's deviations over means, PAN seen on the MS grid."""
+    pan, ms = scene[0].astype("float32"), scene[1].astype("float32")
+    seen = []
+
+    class Watching(HighPassModulation):
+        def fuse(self, inputs, kernels):
+            seen.append(inputs.contrast)
+            return super().fuse(inputs, kernels)
+
+    for contrast in ("deviations", "slope"):
+        Sharpener(Watching(4), contrast=contrast).sharpen(pan, ms, (2, 2))
+    expected = torch.from_numpy(ms.std((1, 2)) / ms.mean((1, 2)))
+    torch.testing.assert_close(seen[0][0], expected)
+    assert not torch.allclose(seen[-1][0], expected, rtol=0.01)
