@@ -187,12 +187,12 @@ def _adapt(pan, ms, out, weights, sensor, minutes, device, seed, overwrite, quie
     from ksdiff.training.adapt import adapt
 
     with Progress(
-        *(TextColumn("Adapting  "), BarColumn(), TextColumn("held-out error {task.fields[loss]}")),
-        *(TimeRemainingColumn(),),
+        *(TextColumn("Adapting  "), BarColumn()),
+        *(TextColumn("unexplained detail {task.fields[left]}"), TimeRemainingColumn()),
         console=Console(stderr=True),
         disable=quiet,
     ) as bar:
-        task = bar.add_task("", total=1.0, loss="not known yet")
+        task = bar.add_task("", total=1.0, left="not known yet")
         done = adapt(
             *(pan, ms, out),
             weights=weights,
@@ -201,14 +201,15 @@ def _adapt(pan, ms, out, weights, sensor, minutes, device, seed, overwrite, quie
             device=device_named(device.value).type,
             seed=seed,
             overwrite=overwrite,
-            step=lambda share, loss: bar.update(task, completed=share, loss=f"{loss:.4f}"),
+            step=lambda share, left: bar.update(task, completed=share, left=f"{left:.1%}"),
         )
     if not quiet:
         gain = 100 * (1 - done.after / done.before)
         verdict = "adapted" if done.kept else "no gain: the weights stay as they were"
         print(
-            f"{verdict}; error on what was held out {done.before:.4f} before, {done.after:.4f} "
-            f"after ({gain:.1f} % less), {done.steps} steps in {done.seconds:.0f} s"
+            f"{verdict}; unexplained detail one scale lower {done.before:.1%} before, "
+            f"{done.after:.1%} after ({gain:.1f} % less), {done.steps} steps in "
+            f"{done.seconds:.0f} s"
         )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -33,15 +34,14 @@ _SIDE = 512  # PAN pixels of a window to learn from
 _LEAST_SIDE = 256  # PAN pixels: degraded, a quarter of it; less holds no crop
 _LEAST_HALVED = 64  # pixels of a truth that was halved
 _WINDOWS = 8
-_HELD_OUT = 3 / 8  # of every window's width: judges, is not trained on
 _MARGIN = 8  # pixels at a rim that do not count
 _BATCH = 4
 _RATE = 3e-4
 _AVERAGE = 0.98
 _CHECK_EVERY = 25  # steps
-_PATIENCE = 8  # checks without a better one
-_JUDGING = 0.5  # of the time, at most, goes to what the held-out part tells
-_LEAST_GAIN = 0.01  # of the loss on what is held out: less is chance
+_PATIENCE = 4  # checks without a better one
+_TRIAL = 0.5  # of the time, at most, goes to learning one scale lower
+_LEAST_GAIN = 0.01  # of what was unexplained: less is chance
 _FULL_WEIGHT = 0.1  # of the full-resolution loss
 
 
@@ -50,10 +50,10 @@ class Adapted:
     """What `adapt` did."""
 
     path: Path
-    before: float  # L1 on what was held out, in units of the band means
-    after: float  # of weights that had not seen it
+    before: float  # share of the lesson's detail that the weights did not explain
+    after: float  # that was left by ones which had learnt one scale lower
     kept: bool  # the adapted weights; else the file holds the ones it started from
-    steps: int  # all that were taken, judging and learning
+    steps: int  # all that were taken, in the trial and after it
     seconds: float
 
 
@@ -74,19 +74,21 @@ def adapt(
 
     Two losses: at reduced resolution, where the MS image is the truth, its detail strengthened to
     the range of the weights' training (``data.detail_gain``); and at full resolution, where the
-    fused image must give the MS image when degraded. Three eighths of the scene are held out, in
-    half the time at most. If they do not gain 1 %, the file gets the weights that it began with;
-    otherwise the weights begin again and learn from the whole scene, in as many rounds of it as
-    were best for what was held out. They then add the whole residual, whatever share the first
-    ones held back.
+    fused image must give the MS image when degraded. Whether that helps is tried one scale lower
+    first, in half the time at most: the weights learn from the lesson at half its resolution and
+    are judged on the lesson, by the share of the truth's detail that they do not explain, whatever
+    its strength, of which an MS image tells little. If that does not fall by 1 %, the file gets the
+    weights that it began with; otherwise the weights begin again and learn from the lesson, in as
+    many rounds of it as were best in the trial. They then add the whole residual, whatever share
+    the first ones held back.
 
     Args:
         pan, ms, sensor, device: as for `Sharpener.sharpen_files`.
         out: .safetensors file to write.
         weights: to begin with; chosen by band count and ratio if left out.
-        minutes: the most to spend; it ends earlier when what is held out gains no more.
-        step: called with the share of the time spent and the loss on what is held out, at every
-            check; in the second half, which learns from that too, with what it was at its best.
+        minutes: the most to spend; it ends earlier when the trial gains no more.
+        step: called with the share of the time spent and that of detail unexplained, at every
+            check; after the trial with what it was at its best.
 
     Raises:
         KSDiffError: bad input, a scene under 256 PAN pixels, no weights, a path that cannot be
@@ -104,12 +106,13 @@ def adapt(
     lessons = _Lessons(windows, gains, pair, config, seed, torch.device(device))
     model = model.to(device)
     clock = _Clock(began, 60 * minutes, step)
-    best_steps, before, after, steps = _judge(model, lessons, clock)
+    best_steps, before, after, steps = _trial(model, lessons, clock)
     kept = after < (1 - _LEAST_GAIN) * before
     adapted = model
     if kept:
-        lessons.show_all()
-        adapted, taken = _learn(model, lessons, clock, round(best_steps / (1 - _HELD_OUT)), after)
+        rounds = best_steps / lessons.pixels
+        lessons.show_whole()
+        adapted, taken = _learn(model, lessons, clock, round(rounds * lessons.pixels), after)
         steps += taken
         config = replace(config, model=_at_full_strength(config.model))
     save_weights(out, adapted, config)
@@ -117,7 +120,7 @@ def adapt(
 
 
 class _Lessons:
-    """What a scene teaches: crops of its degraded self, crops of itself, and what is held out."""
+    """What a scene teaches: crops of its degraded self, crops of itself, and what judges."""
 
     def __init__(
         self,
@@ -132,22 +135,26 @@ class _Lessons:
         self.config, self.gains, self.ratio, self.device = config, gains, pair.ratio, device
         self.bands, self.phase = pair.bands, pair.phase
         self.whole = [_lesson(window, pair.phase, gains, config.data) for window in windows]
-        self.pairs = [_cut(one, 0.0, 1 - _HELD_OUT) for one in self.whole]
-        side = min(min(one.gt.shape[-2:]) for one in self.pairs)
-        self.data = DataConfig(
-            crop=min(64, side // 8 * 8),
-            detail_gain=config.data.detail_gain,
-            gain_jitter=0.02,
-            radiometric_jitter=0.02,
-        )
-        self.held_out = [self._judged(_cut(one, 1 - _HELD_OUT, 1.0)) for one in self.whole]
+        self.judging = [sample for one in self.whole for sample in self._judged(one)]
         self.full = [
             (scene_inputs(*window, gains, pair.ratio, pair.phase), window[1]) for window in windows
         ]
+        self._show([_as_trained(halved_pair(one), config.data) for one in self.whole])
 
-    def show_all(self) -> None:
-        """Teach what was held out, too."""
-        self.pairs = self.whole
+    def show_whole(self) -> None:
+        """Teach at the scale that judged."""
+        self._show(self.whole)
+
+    def _show(self, pairs: list[TruthPair]) -> None:
+        self.pairs = pairs
+        self.pixels = sum(one.gt[0, 0].numel() for one in pairs)
+        side = min(min(one.gt.shape[-2:]) for one in pairs)
+        self.data = DataConfig(
+            crop=min(64, side // 8 * 8),
+            detail_gain=self.config.data.detail_gain,
+            gain_jitter=0.02,
+            radiometric_jitter=0.02,
+        )
 
     def reduced(self) -> Sample:
         picks = self.rng.integers(len(self.pairs), size=_BATCH)
@@ -172,19 +179,31 @@ class _Lessons:
         target = ms[coarse] / statistics.ms_mean[..., None, None]
         return FusionInputs(*(part.to(self.device) for part in crop)), target.to(self.device)
 
-    def _judged(self, pair: TruthPair) -> Sample:
-        """All that is held out of a window as one sample, the truth's detail at mid-range."""
-        height, width = (side // 8 * 8 for side in pair.gt.shape[-2:])
-        whole = _cropped(pair, (..., slice(height), slice(width)))
-        middle = (float(np.mean(self.data.detail_gain)),) * 2 if self.data.detail_gain else ()
+    def _judged(self, pair: TruthPair) -> list[Sample]:
+        """All of a window with each of its PANs, the truth's detail at mid-range."""
+        side = min(pair.gt.shape[-2:]) // 8 * 8
+        gain = self.config.data.detail_gain
         steady = DataConfig(
-            crop=min(height, width) // 8 * 8,
-            detail_gain=middle,
+            crop=side,
+            detail_gain=(float(np.mean(gain)),) * 2 if gain else (),
             gain_jitter=0.0,
             shift_jitter=0.0,
             radiometric_jitter=0.0,
+            haze=0.0,
         )
-        return _moved(sample(whole, steady, self.bands, np.random.default_rng(0)), self.device)
+        square = (..., slice(side), slice(side))
+        return [
+            _moved(
+                sample(
+                    replace(pair, pans=pan[None][square], gt=pair.gt[square]),
+                    steady,
+                    self.bands,
+                    np.random.default_rng(0),
+                ),
+                self.device,
+            )
+            for pan in pair.pans
+        ]
 
 
 class _Clock:
@@ -231,24 +250,24 @@ def _at_full_strength(config: ModelConfig) -> ModelConfig:
     return replace(config, injection=replace(config.injection, residual_strength=1.0))
 
 
-def _judge(model: KSDiff, lessons: _Lessons, clock: _Clock) -> tuple[int, float, float, int]:
-    """The number of steps that is best for what is held out, its loss before and after them, and
-    the steps taken to find out."""
+def _trial(model: KSDiff, lessons: _Lessons, clock: _Clock) -> tuple[int, float, float, int]:
+    """The number of steps one scale lower that is best for the lesson, the share of its detail that
+    is unexplained before and after them, and the steps taken to find out."""
     learner = _Learner(model, lessons)
-    before = best_loss = _held_out_loss(model, lessons)
+    before = least = _unexplained(model, lessons)
     best, stale, steps = 0, 0, 0
-    while stale < _PATIENCE and clock.share < _JUDGING:
+    while stale < _PATIENCE and clock.share < _TRIAL:
         for _ in range(_CHECK_EVERY):
             learner.step()
             steps += 1
-            if clock.share > _JUDGING:
+            if clock.share > _TRIAL:
                 break
-        now = _held_out_loss(learner.average.module, lessons)
+        now = _unexplained(learner.average.module, lessons)
         stale += 1
-        if now < best_loss:
-            best, best_loss, stale = steps, now, 0
+        if now < least:
+            best, least, stale = steps, now, 0
         clock.tell(now)
-    return best, before, best_loss, steps
+    return best, before, least, steps
 
 
 def _learn(
@@ -285,14 +304,19 @@ def _fused(model: KSDiff, inputs: FusionInputs, generator: torch.Generator) -> T
 
 
 @torch.no_grad()
-def _held_out_loss(model: KSDiff, lessons: _Lessons) -> float:
-    """As inference fuses: in evaluation mode, one prior for the scene's window."""
+def _unexplained(model: KSDiff, lessons: _Lessons) -> float:
+    """The share of truths' detail that is not in what the model adds to lms, band by band at the
+    strength that fits best. As inference fuses: in evaluation mode, one prior for a window."""
     model.eval()
-    losses = []
-    for inputs, gt in lessons.held_out:
+    inner = (..., slice(_MARGIN, -_MARGIN), slice(_MARGIN, -_MARGIN))
+    shares = []
+    for inputs, gt in lessons.judging:
         kernels = model.estimate_kernels(inputs, torch.Generator().manual_seed(0))
-        losses.append(l1_within(model.fuse(inputs, kernels), gt, _MARGIN).item())
-    return float(np.mean(losses))
+        added, wanted = (
+            (image - inputs.lms)[inner].flatten(2) for image in (model.fuse(inputs, kernels), gt)
+        )
+        shares.append(1 - F.cosine_similarity(added, wanted, -1).square().mean().item())
+    return float(np.mean(shares))
 
 
 def _windows(pair: Pair, sensor: Sensor) -> tuple[list[tuple[Tensor, Tensor]], tuple[float, ...]]:
@@ -339,18 +363,11 @@ def _lesson(
                 f"be halved, expected {8 * _LEAST_HALVED} PAN pixels a side or more; sharpen with "
                 "the weights as they are"
             )
+    return _as_trained(pair, data)
+
+
+def _as_trained(pair: TruthPair, data: DataConfig) -> TruthPair:
     return pair if data.bicubic_pan else without_bicubic(pair)
-
-
-def _cut(pair: TruthPair, start: float, stop: float) -> TruthPair:
-    """The columns of a pair from a share of its width to another, whole MS pixels."""
-    ratio, width = pair.ratio, pair.gt.shape[-1]
-    first, last = (int(share * width) // ratio * ratio for share in (start, stop))
-    return _cropped(pair, (..., slice(first, last)))
-
-
-def _cropped(pair: TruthPair, window: tuple) -> TruthPair:
-    return replace(pair, pans=pair.pans[window], gt=pair.gt[window])
 
 
 def _moved(batch: Sample, device: torch.device) -> Sample:

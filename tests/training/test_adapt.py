@@ -1,17 +1,21 @@
 import itertools
 from dataclasses import replace
+from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
 import torch
 
 from ksdiff.config import Config, DataConfig, InjectionConfig, ModelConfig
+from ksdiff.data.augment import Sample
 from ksdiff.data.outputs import write_scene
 from ksdiff.data.procedural import procedural_scene
 from ksdiff.errors import KSDiffError
 from ksdiff.models.ksdiff import KSDiff
 from ksdiff.models.weights import load_weights, save_weights
-from ksdiff.training.adapt import _Lessons, adapt
+from ksdiff.training.adapt import _Lessons, _unexplained, adapt
+from tests.models.conftest import random_inputs
 
 
 @pytest.fixture(scope="module")
@@ -98,9 +102,7 @@ def test_bad_requests_are_refused_and_nothing_is_written(files, weights, tmp_pat
     assert out.read_text() == "mine"
 
 
-def test_what_was_held_out_is_learnt_from_once_it_has_judged(
-    files, weights, tmp_path, paced, monkeypatch
-):
+def test_the_lesson_is_learnt_from_once_it_has_judged(files, weights, tmp_path, paced, monkeypatch):
     widths = []
     reduced = _Lessons.reduced
 
@@ -111,4 +113,21 @@ def test_what_was_held_out_is_learnt_from_once_it_has_judged(
     monkeypatch.setattr(_Lessons, "reduced", watched)
     done = adapt(*files, tmp_path / "out.safetensors", weights=weights)
     assert done.kept and len(widths) == done.steps
-    assert widths == sorted(widths) and widths[0] < 0.7 * widths[-1]
+    assert widths == sorted(widths) and 2 * widths[0] == widths[-1]
+
+
+def test_detail_is_explained_by_its_shape_whatever_its_strength():
+    inputs = random_inputs(1, 4, 64, 64)
+    gt = inputs.lms + 0.1 * torch.randn(inputs.lms.shape)
+    noise = 0.1 * torch.randn(inputs.lms.shape)
+    lessons = SimpleNamespace(judging=[Sample(inputs, gt)])
+
+    def unexplained(added):
+        model = MagicMock()
+        model.fuse.return_value = inputs.lms + added
+        return _unexplained(model, lessons)
+
+    strengths = torch.tensor([0.5, 1.0, 2.0, 3.0])[:, None, None]
+    assert unexplained(strengths * (gt - inputs.lms)) == pytest.approx(0, abs=1e-5)
+    assert unexplained(noise) == pytest.approx(1, abs=0.01)
+    assert unexplained(gt - inputs.lms + noise) == pytest.approx(0.5, abs=0.05)
