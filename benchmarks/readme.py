@@ -1,7 +1,9 @@
 """Puts the quality table into README.md: `python -m benchmarks.readme`
 
-The numbers are those of benchmarks/results/quality.json and quality-measured.json, which `ksdiff
-evaluate --json` wrote, the latter with `--measured`.
+The numbers are those of benchmarks/results: of three files that `ksdiff evaluate --json` wrote,
+quality.json, quality-measured.json with `--measured` and quality-unmoved.json with
+`--methods ksdiff --no-register --contrast deviations`, and of adaptation.json by
+`python -m benchmarks.adaptation`.
 """
 
 import json
@@ -16,16 +18,24 @@ _TITLES = {
     "reduced": "against ground truth (SAM in degrees and ERGAS: lower is better; Q2n: higher)",
     "full": "at full resolution, without truth (HQNR: higher is better)",
 }
+FILES = ("quality", "quality-measured", "quality-unmoved", "adaptation")
+_UNMOVED = "ksdiff --no-register --contrast deviations"
+_ADAPTED = "ksdiff --adapt"
 _HIGHER_IS_BETTER = {"Q2n", "HQNR"}
 _DIGITS = {"SAM": 2, "ERGAS": 2}
 
 
-def quality_text(quality: dict, measured: dict) -> str:
+def quality_text(quality: dict, measured: dict, unmoved: dict, adaptation: dict) -> str:
     """Markdown tables, methods down and scenes across; the best of each index is bold.
 
-    ``measured`` holds the same scenes, the classical methods given what KSDiff measures.
+    ``measured`` holds the same scenes, the classical methods given what KSDiff measures;
+    ``unmoved`` KSDiff's scores when it is given what the classical methods take, ``adaptation``
+    those of weights adapted to each scene.
     """
-    parts = _tables(quality)
+    adapted = [scene for scene in adaptation["bundled"] if "indexes" in scene]
+    further = [scene | {"method": _ADAPTED} for scene in adapted]
+    further += [row | {"method": _UNMOVED} for row in unmoved["rows"]]
+    parts = _tables(quality | {"rows": quality["rows"] + further})
     parts.append(
         "<details><summary>The same with the classical methods given what KSDiff takes for itself: "
         "PAN and bands put in place, and the MTF that the images show (<code>--measured</code>)"
@@ -35,9 +45,16 @@ def quality_text(quality: dict, measured: dict) -> str:
     header = quality["header"]
     parts.append(
         f"`ksdiff evaluate`, KSDiff {header['ksdiff']}, PyTorch {header['torch']}, "
-        f"{header['date'][:10]}, border {header['border']}, seed {header['seed']}.\n"
+        f"{header['date'][:10]}, border {header['border']}, seed {header['seed']}."
+        f"{_kept(adapted)}\n"
     )
     return "\n".join(parts)
+
+
+def _kept(adapted: list[dict]) -> str:
+    """Where adapting has left the weights as they were, because it saw no gain."""
+    scenes = [scene["scene"] for scene in adapted if not scene["kept"]]
+    return f" `--adapt` kept the weights on {', '.join(scenes)}." if scenes else ""
 
 
 def _tables(quality: dict) -> list[str]:
@@ -88,18 +105,18 @@ def _text(indexes: dict[str, float], name: str) -> str:
     return f"{indexes[name]:.{_DIGITS.get(name, 3)}f}"
 
 
-def filled(readme: str, quality: dict, measured: dict) -> str:
-    """The README's text with the tables between its markers."""
-    return put_between(readme, BEGIN, quality_text(quality, measured), END)
+def filled(readme: str, *results: dict) -> str:
+    """The README's text with the tables of the results of `FILES` between its markers."""
+    return put_between(readme, BEGIN, quality_text(*results), END)
 
 
 def main() -> None:
-    results = (
-        json.loads((ROOT / f"benchmarks/results/{name}.json").read_text())
-        for name in ("quality", "quality-measured")
-    )
     path = ROOT / "README.md"
-    path.write_text(filled(path.read_text(), *results))
+    path.write_text(filled(path.read_text(), *committed()))
+
+
+def committed() -> list[dict]:
+    return [json.loads((ROOT / f"benchmarks/results/{name}.json").read_text()) for name in FILES]
 
 
 if __name__ == "__main__":

@@ -45,7 +45,8 @@ def _quality(axis, found: Results, bands: int) -> None:
         if not name.startswith((SMALL, LARGE)):
             colour = "tab:red" if name in (KSDIFF, NO_PRIOR) else "dimgrey"
             axis.plot(*point, "o", color=colour)
-            axis.annotate(name, point, (6, 3), textcoords="offset points", fontsize=8, color=colour)
+            beside = (6, -9 if name == KSDIFF else 3)  # feature modulation lies right of it
+            axis.annotate(name, point, beside, textcoords="offset points", fontsize=8, color=colour)
     front = [points[name] for name in pareto(points)]
     axis.plot(*zip(*front, strict=True), "k--", linewidth=1, label="Pareto front", zorder=0)
     scenes = len({row["scene"] for row in found.judged(bands)})

@@ -1,6 +1,5 @@
 """Numbers in README and docs are those of the committed results."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -18,14 +17,6 @@ def timings() -> list[dict]:
     if not found:
         pytest.skip("no timings in benchmarks/results; make bench measures them")
     return list(found.values())
-
-
-@pytest.fixture
-def quality() -> dict:
-    path = RESULTS / "quality.json"
-    if not path.exists():
-        pytest.skip("no scores in benchmarks/results; ksdiff evaluate --json writes them")
-    return json.loads(path.read_text())
 
 
 def row(scene, method, resolution="reduced", **indexes):
@@ -58,26 +49,49 @@ QUALITY = {
 }
 
 
+UNMOVED = {"rows": [row("lake", "ksdiff", "full", D_lambda_K=0.3, D_s=0.3, HQNR=0.9)]}
+ADAPTED = {
+    "bundled": [
+        {"scene": "town", "resolution": "reduced", "refused": "too small"},
+        {
+            **{"scene": "lake", "resolution": "full", "kept": False},
+            "indexes": {"D_lambda_K": 0.4, "D_s": 0.4, "HQNR": 0.36},
+        },
+        {
+            **{"scene": "farm", "resolution": "reduced", "kept": True},
+            "indexes": {"SAM": 0.5, "ERGAS": 2.5, "Q2n": 0.7},
+        },
+    ]
+}
+
+
 def test_quality_table_marks_the_best_of_each_index_and_leaves_gaps_visible():
-    text = readme.quality_text(QUALITY, QUALITY)
-    assert "| exp | 5.00 / 7.00 / 0.600 | **1.00** / **3.00** / **0.800** |" in text
+    text = readme.quality_text(QUALITY, QUALITY, UNMOVED, ADAPTED)
+    without, beside = text.split("</summary>")
+    assert "| exp | 5.00 / 7.00 / 0.600 | 1.00 / 3.00 / **0.800** |" in without
+    assert "| exp | 5.00 / 7.00 / 0.600 | **1.00** / **3.00** / **0.800** |" in beside
+    assert "| ksdiff --adapt | – | **0.50** / **2.50** / 0.700 |" in without
+    assert text.endswith("seed 0. `--adapt` kept the weights on lake.\n")
     assert "| ksdiff | **3.00** / **2.00** / **0.900** | – |" in text
-    assert "| exp | **0.100** / 0.200 / **0.720** |" in text
+    assert "| exp | **0.100** / 0.200 / 0.720 |" in without
+    assert "| ksdiff --no-register --contrast deviations | 0.300 / 0.300 / **0.900** |" in without
+    assert "| exp | **0.100** / 0.200 / **0.720** |" in beside
 
 
 def test_filling_the_readme_twice_changes_nothing_more():
     text = f"before\n{readme.BEGIN}\nold\n{readme.END}\nafter\n"
-    once = readme.filled(text, QUALITY, QUALITY)
+    once = readme.filled(text, QUALITY, QUALITY, UNMOVED, ADAPTED)
     assert "old" not in once
     assert once.startswith("before\n") and once.endswith("\nafter\n")
-    assert readme.filled(once, QUALITY, QUALITY) == once
+    assert readme.filled(once, QUALITY, QUALITY, UNMOVED, ADAPTED) == once
 
 
-def test_the_readme_table_is_the_committed_evaluation(quality):
+def test_the_readme_table_is_the_committed_evaluation():
     text = (ROOT / "README.md").read_text()
-    measured = json.loads((RESULTS / "quality-measured.json").read_text())
+    quality, measured, unmoved, adaptation = readme.committed()
     assert measured["header"]["measured"] and not quality["header"]["measured"]
-    assert readme.filled(text, quality, measured) == text
+    assert unmoved["header"]["contrast"] == "deviations" and not unmoved["header"]["register"]
+    assert readme.filled(text, quality, measured, unmoved, adaptation) == text
 
 
 def test_the_benchmark_page_is_the_committed_results(tmp_path):
