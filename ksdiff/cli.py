@@ -188,11 +188,11 @@ def _adapt(pan, ms, out, weights, sensor, minutes, device, seed, overwrite, quie
 
     with Progress(
         *(TextColumn("Adapting  "), BarColumn()),
-        *(TextColumn("unexplained detail {task.fields[left]}"), TimeRemainingColumn()),
+        *(TextColumn("error {task.fields[error]}"), TimeRemainingColumn()),
         console=Console(stderr=True),
         disable=quiet,
     ) as bar:
-        task = bar.add_task("", total=1.0, left="not known yet")
+        task = bar.add_task("", total=1.0, error="not known yet")
         done = adapt(
             *(pan, ms, out),
             weights=weights,
@@ -201,14 +201,14 @@ def _adapt(pan, ms, out, weights, sensor, minutes, device, seed, overwrite, quie
             device=device_named(device.value).type,
             seed=seed,
             overwrite=overwrite,
-            step=lambda share, left: bar.update(task, completed=share, left=f"{left:.1%}"),
+            step=lambda share, error: bar.update(task, completed=share, error=f"{error:.4f}"),
         )
     if not quiet:
         gain = 100 * (1 - done.after / done.before)
         verdict = "adapted" if done.kept else "no gain: the weights stay as they were"
         print(
-            f"{verdict}; unexplained detail one scale lower {done.before:.1%} before, "
-            f"{done.after:.1%} after ({gain:.1f} % less), {done.steps} steps in "
+            f"{verdict}; error when tried one scale lower {done.before:.4f} before, "
+            f"{done.after:.4f} after ({gain:.1f} % less), {done.steps} steps in "
             f"{done.seconds:.0f} s"
         )
 

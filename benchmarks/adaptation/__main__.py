@@ -92,7 +92,7 @@ def _adapted(weights: str | None, subject: Subject, folder: Path, minutes: float
             "kept": done.kept,
             "steps": done.steps,
             "seconds": done.seconds,
-            "unexplained": {"before": done.before, "after": done.after},
+            "error": {"before": done.before, "after": done.after},
             "indexes": scoring.indexes(Sharpener(out), subject),
         }
 

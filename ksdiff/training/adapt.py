@@ -25,6 +25,7 @@ from ksdiff.errors import KSDiffError
 from ksdiff.inference.registration import RegisteredPair, put_in_place
 from ksdiff.inference.survey import sample_windows, survey
 from ksdiff.inputs import FusionInputs
+from ksdiff.metrics import sam
 from ksdiff.models.ksdiff import KSDiff
 from ksdiff.models.weights import check_fit, load_weights, save_weights, weights_for
 from ksdiff.sensors import Sensor, sensor_for
@@ -41,7 +42,7 @@ _AVERAGE = 0.98
 _CHECK_EVERY = 25  # steps
 _PATIENCE = 4  # checks without a better one
 _TRIAL = 0.5  # of the time, at most, goes to learning one scale lower
-_LEAST_GAIN = 0.01  # of what was unexplained: less is chance
+_LEAST_GAIN = 0.01  # of the error: less is chance
 _FULL_WEIGHT = 0.1  # of the full-resolution loss
 
 
@@ -50,8 +51,8 @@ class Adapted:
     """What `adapt` did."""
 
     path: Path
-    before: float  # share of the lesson's detail that the weights did not explain
-    after: float  # that was left by ones which had learnt one scale lower
+    before: float  # error of the weights on the lesson
+    after: float  # of ones that had learnt one scale lower
     kept: bool  # the adapted weights; else the file holds the ones it started from
     steps: int  # all that were taken, in the trial and after it
     seconds: float
@@ -76,8 +77,7 @@ def adapt(
     the range of the weights' training (``data.detail_gain``); and at full resolution, where the
     fused image must give the MS image when degraded. Whether that helps is tried one scale lower
     first, in half the time at most: the weights learn from the lesson at half its resolution and
-    are judged on the lesson, by the share of the truth's detail that they do not explain, whatever
-    its strength, of which an MS image tells little. If that does not fall by 1 %, the file gets the
+    are judged on the lesson (`_error`). If the error does not fall by 1 %, the file gets the
     weights that it began with; otherwise the weights begin again and learn from the lesson, in as
     many rounds of it as were best in the trial. They then add the whole residual, whatever share
     the first ones held back.
@@ -87,8 +87,8 @@ def adapt(
         out: .safetensors file to write.
         weights: to begin with; chosen by band count and ratio if left out.
         minutes: the most to spend; it ends earlier when the trial gains no more.
-        step: called with the share of the time spent and that of detail unexplained, at every
-            check; after the trial with what it was at its best.
+        step: called with the share of the time spent and the error, at every check; after the
+            trial with what it was at its best.
 
     Raises:
         KSDiffError: bad input, a scene under 256 PAN pixels, no weights, a path that cannot be
@@ -251,10 +251,10 @@ def _at_full_strength(config: ModelConfig) -> ModelConfig:
 
 
 def _trial(model: KSDiff, lessons: _Lessons, clock: _Clock) -> tuple[int, float, float, int]:
-    """The number of steps one scale lower that is best for the lesson, the share of its detail that
-    is unexplained before and after them, and the steps taken to find out."""
+    """The number of steps one scale lower that is best for the lesson, the error before and after
+    them, and the steps taken to find out."""
     learner = _Learner(model, lessons)
-    before = least = _unexplained(model, lessons)
+    before = least = _error(model, lessons)
     best, stale, steps = 0, 0, 0
     while stale < _PATIENCE and clock.share < _TRIAL:
         for _ in range(_CHECK_EVERY):
@@ -262,7 +262,7 @@ def _trial(model: KSDiff, lessons: _Lessons, clock: _Clock) -> tuple[int, float,
             steps += 1
             if clock.share > _TRIAL:
                 break
-        now = _unexplained(learner.average.module, lessons)
+        now = _error(learner.average.module, lessons)
         stale += 1
         if now < least:
             best, least, stale = steps, now, 0
@@ -304,19 +304,25 @@ def _fused(model: KSDiff, inputs: FusionInputs, generator: torch.Generator) -> T
 
 
 @torch.no_grad()
-def _unexplained(model: KSDiff, lessons: _Lessons) -> float:
-    """The share of truths' detail that is not in what the model adds to lms, band by band at the
-    strength that fits best. As inference fuses: in evaluation mode, one prior for a window."""
+def _error(model: KSDiff, lessons: _Lessons) -> float:
+    """Of detail and colour: the part of truths' detail, as a root mean square, that is not in what
+    the model adds to lms, times the spectral angle in degrees.
+
+    Band by band at the strength that fits best: an MS image tells little of how much detail a truth
+    holds. As inference fuses, in evaluation mode, one prior for a window.
+    """
     model.eval()
     inner = (..., slice(_MARGIN, -_MARGIN), slice(_MARGIN, -_MARGIN))
-    shares = []
+    missing, angles = [], []
     for inputs, gt in lessons.judging:
         kernels = model.estimate_kernels(inputs, torch.Generator().manual_seed(0))
-        added, wanted = (
-            (image - inputs.lms)[inner].flatten(2) for image in (model.fuse(inputs, kernels), gt)
+        fused, truth, lms = (
+            image[inner] for image in (model.fuse(inputs, kernels), gt, inputs.lms)
         )
-        shares.append(1 - F.cosine_similarity(added, wanted, -1).square().mean().item())
-    return float(np.mean(shares))
+        alike = F.cosine_similarity((fused - lms).flatten(2), (truth - lms).flatten(2), -1)
+        missing.append(1 - alike.square().mean().item())
+        angles.append(sam(fused, truth).mean().item())
+    return float(np.mean(missing) ** 0.5 * np.mean(angles))
 
 
 def _windows(pair: Pair, sensor: Sensor) -> tuple[list[tuple[Tensor, Tensor]], tuple[float, ...]]:

@@ -71,6 +71,7 @@ def test_quality_table_marks_the_best_of_each_index_and_leaves_gaps_visible():
     assert "| exp | 5.00 / 7.00 / 0.600 | 1.00 / 3.00 / **0.800** |" in without
     assert "| exp | 5.00 / 7.00 / 0.600 | **1.00** / **3.00** / **0.800** |" in beside
     assert "| ksdiff --adapt | – | **0.50** / **2.50** / 0.700 |" in without
+    assert "method's: town 40 % and 71 %; farm 50 % and 17 % adapted.\n" in without
     assert text.endswith("seed 0. `--adapt` kept the weights on lake.\n")
     assert "| ksdiff | **3.00** / **2.00** / **0.900** | – |" in text
     assert "| exp | **0.100** / 0.200 / 0.720 |" in without

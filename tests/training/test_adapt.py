@@ -12,9 +12,10 @@ from ksdiff.data.augment import Sample
 from ksdiff.data.outputs import write_scene
 from ksdiff.data.procedural import procedural_scene
 from ksdiff.errors import KSDiffError
+from ksdiff.metrics import sam
 from ksdiff.models.ksdiff import KSDiff
 from ksdiff.models.weights import load_weights, save_weights
-from ksdiff.training.adapt import _Lessons, _unexplained, adapt
+from ksdiff.training.adapt import _error, _Lessons, adapt
 from tests.models.conftest import random_inputs
 
 
@@ -116,18 +117,19 @@ def test_the_lesson_is_learnt_from_once_it_has_judged(files, weights, tmp_path, 
     assert widths == sorted(widths) and 2 * widths[0] == widths[-1]
 
 
-def test_detail_is_explained_by_its_shape_whatever_its_strength():
+def test_an_error_is_what_detail_lacks_whatever_its_strength_times_the_angle():
     inputs = random_inputs(1, 4, 64, 64)
     gt = inputs.lms + 0.1 * torch.randn(inputs.lms.shape)
     noise = 0.1 * torch.randn(inputs.lms.shape)
     lessons = SimpleNamespace(judging=[Sample(inputs, gt)])
+    inner = (..., slice(8, -8), slice(8, -8))
 
-    def unexplained(added):
+    def missing(added):
         model = MagicMock()
         model.fuse.return_value = inputs.lms + added
-        return _unexplained(model, lessons)
+        return _error(model, lessons) / sam((inputs.lms + added)[inner], gt[inner]).item()
 
     strengths = torch.tensor([0.5, 1.0, 2.0, 3.0])[:, None, None]
-    assert unexplained(strengths * (gt - inputs.lms)) == pytest.approx(0, abs=1e-5)
-    assert unexplained(noise) == pytest.approx(1, abs=0.01)
-    assert unexplained(gt - inputs.lms + noise) == pytest.approx(0.5, abs=0.05)
+    assert missing(1.001 * strengths * (gt - inputs.lms)) == pytest.approx(0, abs=1e-3)
+    assert missing(noise) == pytest.approx(1, abs=0.01)
+    assert missing(gt - inputs.lms + noise) == pytest.approx(0.5**0.5, abs=0.03)
