@@ -29,6 +29,7 @@ from ksdiff.inputs import FusionInputs
 from ksdiff.models.backbones import BACKBONES, LAGConv
 from ksdiff.models.ksdiff import Kernels, KSDiff
 from ksdiff.models.weights import load_weights
+from ksdiff.threads import alone_if_small
 
 BANDS = 8  # of the headline
 WEIGHTS = {8: "ksdiff-s-8band", 4: "ksdiff-s-4band"}
@@ -146,9 +147,7 @@ def _ksdiff(family: str, model: KSDiff, mode: str, device: str) -> _Ways:
         condition, tokens = model.observed(inputs)
         return model.kernels(model.sample_prior(condition, noise), tokens)
 
-    # Launches cost the prior most of its time on a GPU. On a CPU its operations are so small that
-    # casts cost more than bf16 saves (16 ms against 12), and minutes of compiling gain little.
-    prior = _in_mode(prior, mode if device == "cuda" else EAGER, device)
+    prior = _prior_in_mode(prior, mode, device)
 
     def run(inputs: FusionInputs, seed: int = 0) -> Tensor:
         return fuse(inputs, prior(inputs, _noise(model, inputs, seed)))
@@ -160,6 +159,23 @@ def _ksdiff(family: str, model: KSDiff, mode: str, device: str) -> _Ways:
 
     ways = {family: (1, run)}
     return ways | {NO_PRIOR: (1, run_without)} if family == KSDIFF else ways
+
+
+def _prior_in_mode(prior: Callable, mode: str, device: str) -> Callable:
+    """Launches cost the prior most of its time on a GPU. On a CPU its operations are so small that
+    casts cost more than bf16 saves (16 ms against 12), and a second thread more than it gains:
+    compiled for two it takes twice as long as eager, for one a fifth less."""
+    if device == "cuda":
+        return _in_mode(prior, mode, device)
+    if mode not in (COMPILED, BOTH):
+        return prior
+    compiled = _in_mode(prior, COMPILED, device)
+
+    def run(inputs: FusionInputs, noise: Tensor) -> Kernels:
+        with alone_if_small(inputs.pan):  # code is compiled for as many threads as there are then
+            return compiled(inputs, noise)
+
+    return run
 
 
 def parts(model: KSDiff, inputs: FusionInputs) -> dict[str, Callable[[], object]]:
