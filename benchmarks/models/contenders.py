@@ -163,8 +163,9 @@ def _ksdiff(family: str, model: KSDiff, mode: str, device: str) -> _Ways:
 
 def _prior_in_mode(prior: Callable, mode: str, device: str) -> Callable:
     """Launches cost the prior most of its time on a GPU. On a CPU its operations are so small that
-    casts cost more than bf16 saves (16 ms against 12), and a second thread more than it gains:
-    compiled for two it takes twice as long as eager, for one a fifth less."""
+    casts cost more than bf16 saves (16 ms against 12), and waking a second thread more than it
+    gains: compiled for two, which sleep between calls here, it takes twice as long as eager, for
+    one a fifth less."""
     if device == "cuda":
         return _in_mode(prior, mode, device)
     if mode not in (COMPILED, BOTH):
