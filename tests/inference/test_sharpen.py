@@ -5,6 +5,7 @@ import pytest
 import rasterio
 import torch
 from rasterio.control import GroundControlPoint
+from rasterio.env import getenv
 from rasterio.rpc import RPC
 from rasterio.transform import Affine
 
@@ -476,3 +477,14 @@ def test_contrast_as_high_pass_modulation_has_it(scene):
     expected = torch.from_numpy(ms.std((1, 2)) / ms.mean((1, 2)))
     torch.testing.assert_close(seen[0][0], expected)
     assert not torch.allclose(seen[-1][0], expected, rtol=0.01)
+
+
+def test_rasters_are_read_through_a_cache_of_many_blocks(files, monkeypatch):
+    """rasterio takes its size in bytes, unlike GDAL's own option: 128 held no block."""
+    sizes = []
+    monkeypatch.setattr(
+        "ksdiff.inference.sharpen.write_preview",
+        lambda *_: sizes.append(getenv()["GDAL_CACHEMAX"]),
+    )
+    Sharpener(HighPassModulation(4)).sharpen_files(*files, preview=files[2].with_suffix(".png"))
+    assert 2**26 <= sizes[0] <= 2**28
