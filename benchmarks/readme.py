@@ -56,24 +56,25 @@ def quality_text(quality: dict, measured: dict, unmoved: dict, adaptation: dict)
 
 def _margins(quality: dict) -> str:
     """How far KSDiff's errors lie below the best classical method's, scene by scene."""
-    scenes = [scene["name"] for scene in quality["scenes"] if scene["resolution"] == "reduced"]
-    texts = [
-        f"{scene} "
-        + ", ".join(
-            _margin(quality["rows"], scene, way) + suffix
-            for way, suffix in ((KSDIFF, ""), (_ADAPTED, " adapted"))
-            if any((row["scene"], row["method"]) == (scene, way) for row in quality["rows"])
-        )
-        for scene in scenes
-    ]
+    texts = []
+    for scene in quality["scenes"]:
+        if scene["resolution"] == "reduced":
+            rows = [row for row in quality["rows"] if row["scene"] == scene["name"]]
+            found = {row["method"]: row["indexes"] for row in rows}
+            ways = [
+                _margin(found, way) + suffix
+                for way, suffix in ((KSDIFF, ""), (_ADAPTED, " adapted"))
+                if way in found
+            ]
+            texts.append(f"{scene['name']} {', '.join(ways)}")
     return f"SAM and ERGAS below the best classical method's: {'; '.join(texts)}.\n"
 
 
-def _margin(rows: list[dict], scene: str, way: str) -> str:
-    found = {row["method"]: row["indexes"] for row in rows if row["scene"] == scene}
+def _margin(found: dict[str, dict[str, float]], way: str) -> str:
+    """Of one scene, whose indexes are given by method."""
     less = []
     for name in ("SAM", "ERGAS"):
-        best = min(indexes[name] for method, indexes in found.items() if method in METHODS)
+        best = min(found[method][name] for method in METHODS if method in found)
         less.append(f"{100 * (1 - found[way][name] / best):.0f} %")
     return " and ".join(less)
 

@@ -78,9 +78,9 @@ def main() -> None:
             print(f"step {step + 1}: L1 {loss.item():.4f}")
 
     with torch.no_grad():
-        noise = torch.randn(3, 4, 16)
-        prior = model.sample_prior(model.condition(inputs), noise)
-        first = model.kernels(prior, model.local_tokens(inputs)).layers[0]
+        condition, tokens = model.observed(inputs)
+        prior = model.sample_prior(condition, torch.randn(3, 4, 16))
+        first = model.kernels(prior, tokens).layers[0]
     print(f"kernels of {model.network.names[0]}: {list(first.shape)}, a set for each image")
 
 

@@ -65,12 +65,11 @@ def _left_out(weights: str, subject: Subject, folder: Path, minutes: float) -> d
 
 
 def _bundled(subject: Subject, folder: Path, minutes: float) -> dict:
-    info = subject.info
     try:
         found = _adapted(None, subject, folder, minutes)
     except KSDiffError as error:
-        return {"scene": info.name, "resolution": info.resolution, "refused": str(error)}
-    return {"scene": found.pop("name"), "resolution": info.resolution, **found}
+        found = {"scene": subject.info.name, "refused": str(error)}
+    return found | {"resolution": subject.info.resolution}
 
 
 def _adapted(weights: str | None, subject: Subject, folder: Path, minutes: float) -> dict:
@@ -87,7 +86,7 @@ def _adapted(weights: str | None, subject: Subject, folder: Path, minutes: float
             minutes=minutes,
         )
         return {
-            "name": name,
+            "scene": name,
             "sensor": sensor,
             "kept": done.kept,
             "steps": done.steps,
@@ -113,7 +112,7 @@ def text(found: dict) -> str:
     gains = "; ".join(_gain(scene) for scene in found["scenes"])
     header = found["header"]
     return (
-        table(["SAM / ERGAS / Q2n", *(scene["name"] for scene in found["scenes"])], rows)
+        table(["SAM / ERGAS / Q2n", *(scene["scene"] for scene in found["scenes"])], rows)
         + f"\nERGAS after adapting against before: {gains}. {_BASELINE}: shift and MTF measured. "
         f"At most {header['minutes']:g} minutes a scene on {origin(header)}\n"
     )
@@ -122,7 +121,7 @@ def text(found: dict) -> str:
 def _gain(scene: dict) -> str:
     before, after = (scene["indexes"][name]["ERGAS"] for name in ("left out", "left out, adapted"))
     kept = "" if scene["kept"] else ", where the weights were kept as they were"
-    return f"{scene['name']} {100 * (after / before - 1):+.1f} % ({scene['steps']} steps{kept})"
+    return f"{scene['scene']} {100 * (after / before - 1):+.1f} % ({scene['steps']} steps{kept})"
 
 
 def filled(page: str, found: dict) -> str:

@@ -51,9 +51,8 @@ class Tile:
         return fusion_inputs(self.pan, self.ms, self.gains, RATIO, phase, self.statistics)
 
     def prior(self, inputs: FusionInputs) -> Kernels:
-        """PLFE2, sampling and kernel generation, as `KSDiff.estimate_kernels` of one window."""
-        condition, tokens = self.model.observed(inputs)
-        return self.model.kernels(self.model.sample_prior(condition, self.noise), tokens)
+        """PLFE2, sampling and kernel generation."""
+        return self.model.estimate_kernels(inputs, noise=self.noise)
 
     def base_kernels(self) -> Kernels:
         """The network without its prior: base kernels as they are, the head's own basis."""

@@ -44,7 +44,7 @@ _FILL_REACH = 64  # PAN pixels: as far as filters reach from a valid pixel into 
 _SAMPLE_SIDE = 256  # PAN pixels, of the windows from which the prior is estimated
 _SAMPLE_RIM = 16  # PAN pixels at its rim that the prior does not see: mirrored images made them
 _SAMPLES = 8  # more say the same again, and scenes of a few windows would pay for them
-_GDAL_CACHE = 128 * 2**20  # bytes, as rasterio takes it; GDAL takes a share of the machine's memory
+_GDAL_CACHE = 128 * 2**20  # bytes, as rasterio takes it; by itself GDAL takes a share of all memory
 
 
 class _Whole(NamedTuple):

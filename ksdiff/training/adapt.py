@@ -51,7 +51,7 @@ class Adapted:
     """What `adapt` did."""
 
     path: Path
-    before: float  # error of the weights on the lesson
+    before: float  # error of the weights on the lesson, see `adapt`
     after: float  # of ones that had learnt one scale lower
     kept: bool  # the adapted weights; else the file holds the ones it started from
     steps: int  # all that were taken, in the trial and after it
@@ -77,7 +77,8 @@ def adapt(
     the range of the weights' training (``data.detail_gain``); and at full resolution, where the
     fused image must give the MS image when degraded. Whether that helps is tried one scale lower
     first, in half the time at most: the weights learn from the lesson at half its resolution and
-    are judged on the lesson (`_error`). If the error does not fall by 1 %, the file gets the
+    are judged on the lesson, by what they miss of its detail, whatever its strength, times the
+    spectral angle. If that error does not fall by 1 %, the file gets the
     weights that it began with; otherwise the weights begin again and learn from the lesson, in as
     many rounds of it as were best in the trial. They then add the whole residual, whatever share
     the first ones held back.
@@ -111,7 +112,7 @@ def adapt(
     adapted = model
     if kept:
         rounds = best_steps / lessons.pixels
-        lessons.show_whole()
+        lessons.show(lessons.whole)
         adapted, taken = _learn(model, lessons, clock, round(rounds * lessons.pixels), after)
         steps += taken
         config = replace(config, model=_at_full_strength(config.model))
@@ -139,15 +140,15 @@ class _Lessons:
         self.full = [
             (scene_inputs(*window, gains, pair.ratio, pair.phase), window[1]) for window in windows
         ]
-        self._show([_as_trained(halved_pair(one), config.data) for one in self.whole])
+        self.show([_as_trained(halved_pair(one), config.data) for one in self.whole])
 
-    def show_whole(self) -> None:
-        """Teach at the scale that judged."""
-        self._show(self.whole)
+    @property
+    def pixels(self) -> int:
+        return sum(one.gt[0, 0].numel() for one in self.pairs)
 
-    def _show(self, pairs: list[TruthPair]) -> None:
+    def show(self, pairs: list[TruthPair]) -> None:
+        """What to take crops of the degraded scene from; at first it at half its resolution."""
         self.pairs = pairs
-        self.pixels = sum(one.gt[0, 0].numel() for one in pairs)
         side = min(min(one.gt.shape[-2:]) for one in pairs)
         self.data = DataConfig(
             crop=min(64, side // 8 * 8),
@@ -180,7 +181,7 @@ class _Lessons:
         return FusionInputs(*(part.to(self.device) for part in crop)), target.to(self.device)
 
     def _judged(self, pair: TruthPair) -> list[Sample]:
-        """All of a window with each of its PANs, the truth's detail at mid-range."""
+        """The square that a window holds with each of its PANs, the truth's detail at mid-range."""
         side = min(pair.gt.shape[-2:]) // 8 * 8
         gain = self.config.data.detail_gain
         steady = DataConfig(
@@ -192,18 +193,9 @@ class _Lessons:
             haze=0.0,
         )
         square = (..., slice(side), slice(side))
-        return [
-            _moved(
-                sample(
-                    replace(pair, pans=pan[None][square], gt=pair.gt[square]),
-                    steady,
-                    self.bands,
-                    np.random.default_rng(0),
-                ),
-                self.device,
-            )
-            for pan in pair.pans
-        ]
+        pairs = [replace(pair, pans=pan[None][square], gt=pair.gt[square]) for pan in pair.pans]
+        samples = [sample(one, steady, self.bands, np.random.default_rng(0)) for one in pairs]
+        return [_moved(one, self.device) for one in samples]
 
 
 class _Clock:

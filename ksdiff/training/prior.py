@@ -91,14 +91,14 @@ def inspect_prior(model: KSDiff, scenes: list[Scene]) -> PriorReport:
     if model.config.prior.source != "diffusion":
         raise KSDiffError("prior: this model has none (model.prior.source)")
     windows, gt, owners = _windows(scenes)
-    target, condition = model.target_prior(windows, gt), model.condition(windows)
+    target, (condition, tokens) = model.target_prior(windows, gt), model.observed(windows)
     spread = _length(target - target.mean(0)).mean()
     generator = torch.Generator().manual_seed(_SEED)
     noise = torch.randn(target.shape, generator=generator).to(target)
     steps = [count for count in _STEPS if count <= model.config.diffusion.steps]
     samples = {count: model.sample_prior(condition, noise, count) for count in steps}
     sampled = model.sample_prior(condition, noise)
-    tokens, other = model.local_tokens(windows), _other_scene(owners)
+    other = _other_scene(owners)
     made_of = {
         "truth": (target, tokens),
         "another's truth": (target[other], tokens),
