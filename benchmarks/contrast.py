@@ -19,14 +19,13 @@ from torch import Tensor
 from benchmarks import scoring
 from benchmarks.text import origin, put_between, table
 from ksdiff.config import load_config
-from ksdiff.data.inputs import SceneStatistics, detail_contrast, fusion_inputs
-from ksdiff.data.pairs import TruthPair, load_pairs
-from ksdiff.data.wald import degrade_ms
-from ksdiff.evaluation.subjects import subjects
+from ksdiff.evaluation.scenes import subjects
+from ksdiff.images.inputs import FusionInputs, SceneStatistics, detail_contrast, fusion_inputs
+from ksdiff.images.wald import degrade_ms
 from ksdiff.inference.sharpen import Sharpener
-from ksdiff.inputs import FusionInputs
-from ksdiff.machine import machine_header
 from ksdiff.models.injection import hpm_detail
+from ksdiff.runtime import machine_header
+from ksdiff.training.pairs import TruthPair, load_pairs
 
 RESULTS = Path(__file__).parent / "results/contrast.json"
 PAGE = Path(__file__).parents[1] / "docs/model.md"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from ksdiff.machine import processor
+from ksdiff.runtime import processor
 
 _ROOT = Path(__file__).resolve().parents[1]
 _COPY_BYTES = 2**28  # beyond every cache

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from benchmarks.text import put_between, table
 from ksdiff.baselines import METHODS
-from ksdiff.evaluation.scores import KSDIFF
+from ksdiff.evaluation.run import KSDIFF
 
 ROOT = Path(__file__).resolve().parents[1]
 BEGIN, END = "<!-- quality:begin -->", "<!-- quality:end -->"

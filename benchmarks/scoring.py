@@ -3,10 +3,10 @@
 import json
 from pathlib import Path
 
-from ksdiff.data.outputs import atomic
-from ksdiff.evaluation.scores import DEFAULT_BORDER
-from ksdiff.evaluation.subjects import Subject
+from ksdiff.evaluation.run import DEFAULT_BORDER
+from ksdiff.evaluation.scenes import Subject
 from ksdiff.inference.sharpen import Sharpener
+from ksdiff.io.outputs import atomic
 
 
 def indexes(sharpener: Sharpener, subject: Subject) -> dict[str, float]:

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from benchmarks import scoring
 from benchmarks.text import origin, put_between, table
-from ksdiff.evaluation.subjects import Subject, subjects
+from ksdiff.evaluation.scenes import Subject, subjects
 from ksdiff.inference.sharpen import Sharpener
-from ksdiff.machine import machine_header
 from ksdiff.models.weights import load_weights, weights_for
+from ksdiff.runtime import machine_header
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks/results/strength.json"

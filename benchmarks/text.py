@@ -15,7 +15,7 @@ def table(head: list[str], rows: list[list[str]]) -> str:
 
 
 def origin(header: dict) -> str:
-    """Machine, versions and date of a result, from its :func:`ksdiff.machine.machine_header`."""
+    """Machine, versions and date of a result, from its :func:`ksdiff.runtime.machine_header`."""
     threads = header["threads"]
     return (
         f"{header['processor']}, {threads} thread{'' if threads == 1 else 's'}; "

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 import ksdiff
 from ksdiff.config import DiffusionConfig, KernelConfig, ModelConfig, PriorConfig
-from ksdiff.inputs import FusionInputs
+from ksdiff.images.inputs import FusionInputs
 from ksdiff.models.ksdiff import KSDiff
 
 BANDS = 4

@@ -16,7 +16,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ksdiff.errors import KSDiffError
-from ksdiff.memory import keep_freed_memory
+from ksdiff.runtime import keep_freed_memory
 
 app = typer.Typer(
     help="Pansharpening by kernel-space diffusion.",
@@ -119,8 +119,8 @@ def sharpen(
     quiet: Quiet = False,
 ) -> None:
     """Fuse a PAN and an MS raster into a sharp MS GeoTIFF."""
-    from ksdiff.data.outputs import check_output
     from ksdiff.inference.sharpen import Sharpener
+    from ksdiff.io.outputs import check_output
 
     with contextlib.ExitStack() as stack:
         if adapt:
@@ -280,10 +280,10 @@ def evaluate(
     overwrite: Overwrite = False,
 ) -> None:
     """Score methods on scenes; print tables in Markdown."""
-    from ksdiff.data.outputs import check_output
     from ksdiff.evaluation import DEFAULT_METHODS
     from ksdiff.evaluation import evaluate as evaluate_scenes
     from ksdiff.evaluation.report import output_kind
+    from ksdiff.io.outputs import check_output
 
     for path in out or ():
         output_kind(path)
@@ -323,7 +323,7 @@ def simulate(
     overwrite: Overwrite = False,
 ) -> None:
     """Make scenes with ground truth: drawn ones, or a given pair degraded by Wald's protocol."""
-    from ksdiff.data.simulate import draw_scenes, simulate_files
+    from ksdiff.synthetic.simulate import draw_scenes, simulate_files
 
     if (pan is None) != (ms is None):
         raise KSDiffError("pan and ms: give both, or neither to draw scenes")
@@ -341,7 +341,7 @@ def check(
     sensor: Annotated[str, typer.Option(help="wv2, wv3, gf2 or qb.")],
 ) -> None:
     """See whether a file is what training and evaluation expect."""
-    from ksdiff.data.pancollection import PanCollection
+    from ksdiff.io.pancollection import PanCollection
 
     print(PanCollection(file, sensor, truth=False).describe())
 
@@ -353,8 +353,8 @@ def repair(
     overwrite: Overwrite = False,
 ) -> None:
     """Mend patches whose ms is one pixel off, as in QuickBird's files; takes ms from lms."""
-    from ksdiff.data.outputs import check_output
-    from ksdiff.data.repair import repair as repair_file
+    from ksdiff.io.outputs import check_output
+    from ksdiff.io.repair import repair as repair_file
 
     done = repair_file(file, check_output(out, overwrite))
     print(f"{out}: {done.shifted} of {done.patches} patches mended")
@@ -394,9 +394,9 @@ def ablate(
     ],
 ) -> None:
     """Train what a file of ablations compares; what is finished is not repeated."""
-    from ksdiff.training.ablation import load_ablation
-    from ksdiff.training.ablation import train as train_all
-    from ksdiff.training.ablation_report import markdown, report, write
+    from ksdiff.evaluation.ablation import load_ablation
+    from ksdiff.evaluation.ablation import train as train_all
+    from ksdiff.evaluation.ablation_report import markdown, report, write
 
     ablation = load_ablation(config)
     train_all(ablation, lambda text: print(text, file=sys.stderr))
@@ -414,8 +414,8 @@ def prior(
     overwrite: Overwrite = False,
 ) -> None:
     """Tell how near the sampled prior comes to the true one, and what it is worth."""
-    from ksdiff.data.outputs import check_output
-    from ksdiff.training.prior import inspect_weights, write_json
+    from ksdiff.evaluation.prior import inspect_weights, write_json
+    from ksdiff.io.outputs import check_output
 
     if json is not None:
         check_output(json, overwrite, "json")

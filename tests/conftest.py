@@ -3,12 +3,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from rasterio.crs import CRS
-from rasterio.transform import Affine
 
-ROOT = Path(__file__).resolve().parents[1]
-UTM = CRS.from_epsg(32631)
-PAN_GRID = Affine(0.5, 0, 500_000, 0, -0.5, 5_400_000)
+from tests.support import PAN_GRID, ROOT, UTM
 
 
 @pytest.fixture(scope="session")
@@ -23,7 +19,7 @@ def real_scenes() -> Path:
 @pytest.fixture(scope="session")
 def scene() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """A small procedural scene: pan [1, 256, 256], ms [4, 64, 64], gt [4, 256, 256]."""
-    from ksdiff.data.procedural import procedural_scene
+    from ksdiff.synthetic.scene import procedural_scene
 
     return procedural_scene(seed=3, size=256, bands=4)
 
@@ -31,7 +27,7 @@ def scene() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 @pytest.fixture
 def write(tmp_path):
     """Write an array [C, H, W] as NAME.tif by its affine transform; return the path."""
-    from ksdiff.data.outputs import write_raster
+    from ksdiff.io.geotiff import write_raster
 
     def write_file(name: str, values: np.ndarray, transform=PAN_GRID, crs=UTM, **tags) -> Path:
         path = tmp_path / f"{name}.tif"

@@ -1,6 +1,5 @@
 """The package as a whole: what is shipped, what imports what, what must not be in it."""
 
-import ast
 import re
 import shutil
 import subprocess
@@ -13,20 +12,6 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 BACKEND = "import sys; sys.path.insert(0, 'build_support'); import backend; "
 
-FLOORS = {
-    "ksdiff_ops": 1,
-    **{
-        f"ksdiff.{name}": 1
-        for name in ("config", "sensors", "errors", "inputs", "machine", "memory", "threads")
-    },
-    **{f"ksdiff.{name}": 2 for name in ("models", "data")},
-    **{f"ksdiff.{name}": 3 for name in ("inference", "metrics", "baselines")},
-    **{f"ksdiff.{name}": 4 for name in ("training", "evaluation")},
-    "ksdiff.cli": 5,
-    "ksdiff.__main__": 6,  # starts the command
-}
-# Names the version and one public class, which it loads when asked for.
-FACE = ROOT / "ksdiff/__init__.py"
 ALLOWED_HOSTS = {"arxiv.org", "keepachangelog.com", "semver.org", "www.apache.org"}
 
 
@@ -124,73 +109,6 @@ def test_an_import_stays_light(module, strangers):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     assert done.stderr.strip().splitlines()[-1] == "[]"
-
-
-def room(module: str) -> str | None:
-    """The package or module of FLOORS that `module` is in."""
-    first, _, rest = module.partition(".")
-    if first == "ksdiff_ops":
-        return first
-    return f"ksdiff.{rest.partition('.')[0]}" if first == "ksdiff" and rest else None
-
-
-def imports(path: Path) -> set[str]:
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: relative import in line {node.lineno}"
-            found |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return found
-
-
-def violations(path: Path) -> list[str]:
-    """Imports of `path` from its own floor or above, outside its own room."""
-    module = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
-    own = room(module)
-    bad = []
-    for name in sorted(imports(path)):
-        other = room(name)
-        if other is None or other == own or other not in FLOORS:
-            continue
-        # config.py and its neighbours are single files of one floor; errors.py serves them all.
-        beside = FLOORS[other] == FLOORS[own] == 1 and other == "ksdiff.errors"
-        if FLOORS[other] >= FLOORS[own] and not beside:
-            bad.append(f"{own} (floor {FLOORS[own]}) imports {name} (floor {FLOORS[other]})")
-    return bad
-
-
-def modules() -> list[Path]:
-    paths = [*(ROOT / "ksdiff").rglob("*.py"), *(ROOT / "ksdiff_ops").rglob("*.py")]
-    return sorted(path for path in paths if path != FACE)
-
-
-def test_every_module_has_a_floor():
-    rooms = {room(".".join(path.relative_to(ROOT).with_suffix("").parts)) for path in modules()}
-    assert rooms == set(FLOORS)
-
-
-@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(ROOT)))
-def test_nothing_imports_from_its_own_floor_or_above(path):
-    assert not violations(path)
-
-
-def test_operators_know_nothing_of_pansharpening():
-    for path in (ROOT / "ksdiff_ops").rglob("*.py"):
-        assert not [name for name in imports(path) if name.partition(".")[0] == "ksdiff"], path
-
-
-def test_an_upward_import_would_be_found(tmp_path, monkeypatch):
-    monkeypatch.setattr(sys.modules[__name__], "ROOT", tmp_path)
-    lower = tmp_path / "ksdiff/models/lower.py"
-    lower.parent.mkdir(parents=True)
-    lower.write_text("def late():\n    from ksdiff.inference.sharpen import Sharpener\n")
-    beside = tmp_path / "ksdiff/data/beside.py"
-    beside.parent.mkdir(parents=True)
-    beside.write_text("import ksdiff.models.ksdiff\nfrom ksdiff.errors import KSDiffError\n")
-    assert len(violations(lower)) == 1
-    assert len(violations(beside)) == 1
 
 
 def test_no_file_names_a_private_path_or_a_strange_host():

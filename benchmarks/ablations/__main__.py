@@ -10,7 +10,7 @@ import shutil
 from pathlib import Path
 
 from benchmarks.text import origin, put_between
-from ksdiff.training.ablation_report import markdown
+from ksdiff.evaluation.ablation_report import markdown
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "benchmarks/results/ablation.json"

@@ -15,10 +15,10 @@ from benchmarks import scoring
 from benchmarks.text import origin, put_between, table
 from ksdiff.baselines import METHODS
 from ksdiff.errors import KSDiffError
-from ksdiff.evaluation.scores import DEFAULT_BORDER
-from ksdiff.evaluation.subjects import Subject, subjects
+from ksdiff.evaluation.run import DEFAULT_BORDER
+from ksdiff.evaluation.scenes import Subject, subjects
 from ksdiff.inference.sharpen import Sharpener
-from ksdiff.machine import machine_header
+from ksdiff.runtime import machine_header
 from ksdiff.training.adapt import adapt
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -18,7 +18,7 @@ from benchmarks.models.quality import SECTIONS as QUALITY
 from benchmarks.models.scenes import scene
 from benchmarks.models.speed import SECTIONS
 from ksdiff.errors import KSDiffError
-from ksdiff.memory import keep_freed_memory
+from ksdiff.runtime import keep_freed_memory
 
 _BUDGET = 40.0
 

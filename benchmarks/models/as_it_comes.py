@@ -1,6 +1,6 @@
 """Section as_it_comes: one pass in a process that leaves freed memory to malloc, as PyTorch does.
 
-The other sections keep it (see `ksdiff.memory`), which helps those most that allocate most; what a
+The other sections keep it (see `ksdiff.runtime`), which helps those most that allocate most; what a
 network gains by not allocating is told by both.
 """
 

@@ -25,11 +25,11 @@ from benchmarks.models.one_pass import OnePass, on_unfold
 from benchmarks.models.pixel_diffusion import SAMPLERS, PixelDiffusion
 from benchmarks.models.train import CONFIGS, load_baseline_config
 from ksdiff.config import load_config
-from ksdiff.inputs import FusionInputs
+from ksdiff.images.inputs import FusionInputs
 from ksdiff.models.backbones import BACKBONES, LAGConv
 from ksdiff.models.ksdiff import Kernels, KSDiff
 from ksdiff.models.weights import load_weights
-from ksdiff.threads import alone_if_small
+from ksdiff.runtime import alone_if_small
 
 BANDS = 8  # of the headline
 WEIGHTS = {8: "ksdiff-s-8band", 4: "ksdiff-s-4band"}

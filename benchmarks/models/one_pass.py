@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.ops.forms import adaptive_unfold
-from ksdiff.inputs import FusionInputs
+from ksdiff.images.inputs import FusionInputs
 from ksdiff.models.backbones import BACKBONES, LAGConv
 from ksdiff.models.ksdiff import matched_pan
 from ksdiff.training.stages import l1_within

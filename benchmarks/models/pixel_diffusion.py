@@ -19,7 +19,7 @@ from diffusers import (
 )
 from torch import Tensor, nn
 
-from ksdiff.inputs import FusionInputs
+from ksdiff.images.inputs import FusionInputs
 from ksdiff.training.stages import l1_within
 
 TRAIN_STEPS = 1000

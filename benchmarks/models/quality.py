@@ -11,10 +11,11 @@ from benchmarks.models.contenders import WEIGHTS, Contender, contenders, ready
 from benchmarks.models.names import BF16, EAGER, FEATURES, KSDIFF, PIPELINE, QUALITY, SMALL
 from benchmarks.models.train import CONFIGS, load_baseline, load_baseline_config
 from ksdiff.config import Config, load_config
-from ksdiff.data.scenes import list_scenes, open_pair
 from ksdiff.errors import KSDiffError
+from ksdiff.images.inputs import FusionInputs
 from ksdiff.inference.sharpen import Sharpener
-from ksdiff.inputs import FusionInputs
+from ksdiff.io.rasters import open_pair
+from ksdiff.io.scenes import list_scenes
 from ksdiff.metrics import reduced_indexes
 from ksdiff.models.backbones import BACKBONES
 from ksdiff.models.ksdiff import KSDiff

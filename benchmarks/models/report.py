@@ -207,8 +207,8 @@ def page(found: Results) -> str:
             "Memory as PyTorch handles it",
             lambda: [
                 "All else here is measured in processes that keep the memory that they have freed "
-                "([`ksdiff/memory.py`](../ksdiff/memory.py)), as the command `ksdiff` does. In one "
-                "that leaves it to malloc:\n",
+                "([`ksdiff/runtime.py`](../ksdiff/runtime.py)), as the command `ksdiff` does. In "
+                "one that leaves it to malloc:\n",
                 modes_table(found, "as_it_comes"),
             ],
         ),

@@ -12,8 +12,8 @@ from benchmarks.models.contenders import BANDS, WEIGHTS
 from benchmarks.models.measure import seconds_of, summary
 from benchmarks.models.names import EAGER
 from benchmarks.models.speed import RATIO, SENSORS, Tile
+from ksdiff.images.inputs import FusionInputs
 from ksdiff.inference.sharpen import Sharpener
-from ksdiff.inputs import FusionInputs
 from ksdiff.models.weights import load_weights
 
 SCENES = (256, 512, 1024, 2048)

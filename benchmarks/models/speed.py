@@ -26,11 +26,10 @@ from benchmarks.models.names import (
     SMALL,
     UNFOLD,
 )
-from ksdiff.data.inputs import SceneStatistics, fusion_inputs
-from ksdiff.data.procedural import procedural_scene
+from ksdiff.images.inputs import FusionInputs, SceneStatistics, fusion_inputs
 from ksdiff.inference.profile import count_flops
-from ksdiff.inputs import FusionInputs
 from ksdiff.sensors import sensor_for
+from ksdiff.synthetic.scene import procedural_scene
 
 RATIO = 4
 SIZE = 256  # of the headline: PAN pixels a side

@@ -6,13 +6,12 @@ from torch import nn
 
 from benchmarks.machine import synchronised_time
 from ksdiff.config import ModelConfig
-from ksdiff.data.inputs import SceneStatistics, fusion_inputs, to_dn
-from ksdiff.data.procedural import procedural_scene
+from ksdiff.images.inputs import FusionInputs, SceneStatistics, fusion_inputs, to_dn
 from ksdiff.inference.sharpen import Sharpener
-from ksdiff.inputs import FusionInputs
 from ksdiff.models.ksdiff import Kernels, KSDiff
 from ksdiff.models.weights import bundled, load_weights
 from ksdiff.sensors import sensor_for
+from ksdiff.synthetic.scene import procedural_scene
 
 pytestmark = pytest.mark.benchmark(timer=synchronised_time)
 

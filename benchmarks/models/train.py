@@ -23,8 +23,8 @@ from torch.utils.data import DataLoader
 from benchmarks.models.one_pass import OnePass
 from benchmarks.models.pixel_diffusion import PixelDiffusion
 from ksdiff.config import Config, load_config
-from ksdiff.data.augment import collate
 from ksdiff.errors import KSDiffError
+from ksdiff.training.augment import collate
 from ksdiff.training.samples import Samples
 from ksdiff.training.trainer import learning_rate_factor
 

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from ksdiff.baselines.pair import Pair
-from ksdiff.data.wald import degrade_ms, mtf_filter
+from ksdiff.images.wald import degrade_ms, mtf_filter
 
 
 def bdsd_pc(pair: Pair) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ksdiff.baselines.pair import Pair, centred, covariance, deviation, divide, mean, modulate
-from ksdiff.data.polyphase import FilterBank, filter_axis
+from ksdiff.images.polyphase import FilterBank, filter_axis
 
 # The default of early Orfeo Toolbox releases. Newer ones use 9, a window almost five MS pixels wide
 # at ratio 4, which injects detail that the MS image already has.

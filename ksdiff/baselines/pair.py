@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ksdiff.data.wald import Phase, expand, pan_lowpass
+from ksdiff.images.wald import Phase, expand, pan_lowpass
 from ksdiff.sensors import GENERIC_PAN_GAIN
 
 # Of the mean: where modulation would divide by less, dark pixels would turn into sparks.
@@ -47,7 +47,7 @@ class Pair:
         boundary: str = "circular",
         pan_gain: float = GENERIC_PAN_GAIN,
     ) -> "Pair":
-        """Expand ``ms`` with its phase (see :mod:`ksdiff.data.wald`) and make a pair."""
+        """Expand ``ms`` with its phase (see :mod:`ksdiff.images.wald`) and make a pair."""
         lms = expand(ms, ratio, phase, boundary)
         return cls(pan, ms, lms, gains, ratio, boundary, pan_gain)
 

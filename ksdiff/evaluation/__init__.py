@@ -1,7 +1,7 @@
 """Scores of methods on scenes or PanCollection files: tables for people, files for programs."""
 
 from ksdiff.evaluation.report import Evaluation, Row, SceneInfo
-from ksdiff.evaluation.scores import DEFAULT_BORDER, DEFAULT_METHODS, KSDIFF, evaluate
+from ksdiff.evaluation.run import DEFAULT_BORDER, DEFAULT_METHODS, KSDIFF, evaluate
 
 __all__ = [
     "DEFAULT_BORDER",

@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
-from ksdiff.data.outputs import atomic
 from ksdiff.errors import KSDiffError
-from ksdiff.evaluation.subjects import Subject
+from ksdiff.evaluation.scenes import Subject
+from ksdiff.io.outputs import atomic
 
 _PANEL = 2.4  # inches
 _SHOWN = 480  # pixels of a whole scene at most, in each direction

@@ -9,8 +9,8 @@ import statistics
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ksdiff.data.outputs import atomic
 from ksdiff.errors import KSDiffError
+from ksdiff.io.outputs import atomic
 
 HIGHER_IS_BETTER = frozenset({"Q2n", "SCC", "PSNR", "SSIM", "HQNR", "QNR"})
 RESOLUTIONS = ("reduced", "full")

@@ -12,8 +12,9 @@ from matplotlib.figure import Figure
 from rasterio.enums import Resampling
 from rasterio.windows import Window
 
-from ksdiff.data.outputs import atomic
-from ksdiff.data.scenes import Patch, ScenePair
+from ksdiff.images.pair import Patch
+from ksdiff.io.outputs import atomic
+from ksdiff.io.rasters import ScenePair
 
 _PANEL = 640  # pixels, the longer side of a panel at most
 _ZOOM = 320  # PAN pixels, side of the part shown at full resolution where the whole is reduced

@@ -14,15 +14,15 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 import ksdiff_ops  # noqa: F401  its operators are counted, and must be registered for that
-from ksdiff.data.inputs import SceneStatistics, fusion_inputs, to_dn
-from ksdiff.data.outputs import quantise, write_raster, write_scene
-from ksdiff.data.procedural import procedural_scene
-from ksdiff.data.scenes import open_pair
-from ksdiff.data.wald import back_project
 from ksdiff.errors import KSDiffError
+from ksdiff.images.inputs import SceneStatistics, fusion_inputs, to_dn
+from ksdiff.images.wald import back_project
 from ksdiff.inference.sharpen import Sharpener
+from ksdiff.io.geotiff import quantise, write_raster, write_scene
+from ksdiff.io.rasters import open_pair
 from ksdiff.models.weights import load_weights, weights_for
 from ksdiff.sensors import sensor_for
+from ksdiff.synthetic.scene import procedural_scene
 
 _COPY_BYTES = 2**27  # beyond every cache
 _MATRIX = 1024

@@ -18,21 +18,22 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
-from ksdiff.data.fill import fill_invalid
-from ksdiff.data.inputs import SceneStatistics, detail_contrast, fusion_inputs
-from ksdiff.data.outputs import RasterWriter, atomic, check_output, quantise
-from ksdiff.data.polyphase import extend
-from ksdiff.data.scenes import ArrayPair, Pair, Patch, ScenePair, open_pair
-from ksdiff.data.wald import mtf_filters
 from ksdiff.errors import KSDiffError
+from ksdiff.images.fill import fill_invalid
+from ksdiff.images.inputs import FusionInputs, SceneStatistics, detail_contrast, fusion_inputs
+from ksdiff.images.pair import ArrayPair, Pair, Patch
+from ksdiff.images.placement import RegisteredPair, put_in_place
+from ksdiff.images.polyphase import extend
+from ksdiff.images.wald import mtf_filters
+from ksdiff.inference.fusion import PriorStep, SceneTensors, WindowStep, addresses
 from ksdiff.inference.graphs import Graphs
 from ksdiff.inference.preview import write_preview
-from ksdiff.inference.registration import RegisteredPair, put_in_place
-from ksdiff.inference.steps import PriorStep, SceneTensors, WindowStep, addresses
 from ksdiff.inference.survey import sample_windows, survey
 from ksdiff.inference.tiles import Blender, Span, plan_spans
 from ksdiff.inference.transfer import download, held_back, upload
-from ksdiff.inputs import FusionInputs
+from ksdiff.io.geotiff import RasterWriter, quantise
+from ksdiff.io.outputs import atomic, check_output
+from ksdiff.io.rasters import ScenePair, open_pair
 from ksdiff.models.ksdiff import KSDiff
 from ksdiff.models.weights import check_fit, load_weights, weights_for
 from ksdiff.sensors import sensor_for
@@ -187,7 +188,7 @@ class Sharpener:
         its name when it is complete, not before.
 
         Args:
-            pan, ms: any raster GDAL reads; see `ksdiff.data.scenes.open_pair`.
+            pan, ms: any raster GDAL reads; see `ksdiff.io.rasters.open_pair`.
             out: GeoTIFF to write.
             sensor: of this pair, instead of the one given at construction.
             preview: PNG of both inputs and the result to write.

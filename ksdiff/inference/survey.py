@@ -10,9 +10,9 @@ import numpy as np
 import torch.nn.functional as F
 from torch import Tensor
 
-from ksdiff.data.inputs import SceneMoments, SceneStatistics
-from ksdiff.data.scenes import Pair
 from ksdiff.errors import KSDiffError
+from ksdiff.images.inputs import SceneMoments, SceneStatistics
+from ksdiff.images.pair import Pair
 
 _CELL = 32  # PAN pixels: resolution of the map of valid pixels
 _LEAST_SHARE = 0.9  # of valid pixels in a sample window, relative to the best window there is

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ksdiff.data.polyphase import extend
+from ksdiff.images.polyphase import extend
 
 BLOCK = 32
 

@@ -6,7 +6,7 @@ Definitions of the DLPan-Toolbox: 32x32 blocks, MS compared on the PAN grid, exp
 import torch
 from torch import Tensor
 
-from ksdiff.data.wald import Gains, Phase, degrade_pan, expand, mtf_filter
+from ksdiff.images.wald import Gains, Phase, degrade_pan, expand, mtf_filter
 from ksdiff.metrics.blocks import uqi
 from ksdiff.metrics.checks import check_images, check_pair
 from ksdiff.metrics.hypercomplex import q2n

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ksdiff.data.polyphase import FilterBank, filter_axis
+from ksdiff.images.polyphase import FilterBank, filter_axis
 from ksdiff.metrics.checks import check_pair
 
 _WINDOW = 11

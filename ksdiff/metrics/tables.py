@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from ksdiff.data.wald import Gains, Phase
+from ksdiff.images.wald import Gains, Phase
 from ksdiff.metrics.checks import check_pair
 from ksdiff.metrics.hypercomplex import q2n
 from ksdiff.metrics.no_reference import d_lambda, d_lambda_k, d_s

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 import ksdiff_ops
 from ksdiff.config import InjectionConfig
-from ksdiff.inputs import FusionInputs
+from ksdiff.images.inputs import FusionInputs
 
 _SMALLEST_PAN = 0.1  # of the band mean: dark water must not divide by zero
 

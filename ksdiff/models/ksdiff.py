@@ -8,13 +8,7 @@ from torch import Tensor, nn
 
 from ksdiff.config import ModelConfig
 from ksdiff.errors import KSDiffError
-from ksdiff.inputs import FusionInputs
-from ksdiff.models.alternatives import (
-    ConcatEncoder,
-    FeatureModulation,
-    MLPKernelGenerator,
-    PlainKernels,
-)
+from ksdiff.images.inputs import FusionInputs
 from ksdiff.models.backbones import BACKBONES
 from ksdiff.models.diffusion import Denoiser, Schedule, ddim_sample
 from ksdiff.models.encoder import PLFE
@@ -22,7 +16,13 @@ from ksdiff.models.injection import InjectionHead
 from ksdiff.models.kernels import KernelGenerator, layer_shape
 from ksdiff.models.modulate import Modulated, modulate
 from ksdiff.models.unet import PanNeXtU
-from ksdiff.threads import alone_if_small
+from ksdiff.models.variants import (
+    ConcatEncoder,
+    FeatureModulation,
+    MLPKernelGenerator,
+    PlainKernels,
+)
+from ksdiff.runtime import alone_if_small
 
 ENCODERS = {"plfe": PLFE, "concat": ConcatEncoder}
 GENERATORS = {
@@ -46,8 +46,8 @@ class Kernels(NamedTuple):
 class KSDiff(nn.Module):
     """Kernel-space diffusion for pansharpening.
 
-    Inputs are :class:`~ksdiff.inputs.FusionInputs`; H and W are multiples of 8 and at least 32.
-    The output is the fused image [B, C, H, W] in the units of ``lms``.
+    Inputs are :class:`~ksdiff.images.inputs.FusionInputs`; H and W are multiples of 8 and at least
+    32. The output is the fused image [B, C, H, W] in the units of ``lms``.
     """
 
     def __init__(self, config: ModelConfig, network: Modulated | None = None) -> None:

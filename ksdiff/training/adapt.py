@@ -14,21 +14,21 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ksdiff.config import Config, DataConfig, ModelConfig
-from ksdiff.data.augment import Sample, collate, sample
-from ksdiff.data.fill import fill_invalid
-from ksdiff.data.inputs import SceneStatistics, scene_inputs
-from ksdiff.data.outputs import check_output
-from ksdiff.data.pairs import TruthPair, degraded_pair, halved_pair, without_bicubic
-from ksdiff.data.scenes import Pair, open_pair
-from ksdiff.data.wald import back_project
 from ksdiff.errors import KSDiffError
-from ksdiff.inference.registration import RegisteredPair, put_in_place
+from ksdiff.images.fill import fill_invalid
+from ksdiff.images.inputs import FusionInputs, SceneStatistics, scene_inputs
+from ksdiff.images.pair import Pair
+from ksdiff.images.placement import RegisteredPair, put_in_place
+from ksdiff.images.wald import back_project
 from ksdiff.inference.survey import sample_windows, survey
-from ksdiff.inputs import FusionInputs
+from ksdiff.io.outputs import check_output
+from ksdiff.io.rasters import open_pair
 from ksdiff.metrics import sam
 from ksdiff.models.ksdiff import KSDiff
 from ksdiff.models.weights import check_fit, load_weights, save_weights, weights_for
 from ksdiff.sensors import Sensor, sensor_for
+from ksdiff.training.augment import Sample, collate, sample
+from ksdiff.training.pairs import TruthPair, degraded_pair, halved_pair, without_bicubic
 from ksdiff.training.stages import l1_within
 
 _SIDE = 512  # PAN pixels of a window to learn from

@@ -8,10 +8,10 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from ksdiff.config import Config
-from ksdiff.data.augment import Sample, sample
-from ksdiff.data.pairs import TruthPair, load_pairs
-from ksdiff.data.pancollection import PanCollection
 from ksdiff.errors import KSDiffError
+from ksdiff.io.pancollection import PanCollection
+from ksdiff.training.augment import Sample, sample
+from ksdiff.training.pairs import CollectionPairs, TruthPair, load_pairs
 
 _DEFAULT_DATA = "../shared/data"
 
@@ -53,13 +53,14 @@ def _sources(config: Config) -> tuple[Sequence[TruthPair], Sequence[TruthPair]]:
             raise KSDiffError(
                 f"{source.path}: {source.sensor.bands} bands, but model.bands is {model.bands}"
             )
-        height, width = source[0].gt.shape[-2:]
+        pairs = CollectionPairs(source)
+        height, width = pairs[0].gt.shape[-2:]
         if min(height, width) < data.crop:
             raise KSDiffError(
                 f"{source.path}: patches of {height} x {width} pixels are smaller than the crop of "
                 f"{data.crop}; lower data.crop"
             )
-        return source, []
+        return pairs, []
     pairs = load_pairs(
         data_path(data.scenes),
         model.ratio,
@@ -80,7 +81,7 @@ def _sources(config: Config) -> tuple[Sequence[TruthPair], Sequence[TruthPair]]:
 
 
 def _weights(pairs: Sequence[TruthPair]) -> np.ndarray | None:
-    if isinstance(pairs, PanCollection):
+    if isinstance(pairs, CollectionPairs):
         return None
     areas = np.array([pair.gt.shape[-2] * pair.gt.shape[-1] for pair in pairs], dtype=float)
     return areas**0.5 / (areas**0.5).sum()

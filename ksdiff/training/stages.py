@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ksdiff.data.augment import Sample
 from ksdiff.models.ksdiff import KSDiff
-from ksdiff.training.parts import WHOLE, Part
+from ksdiff.training.augment import Sample
+from ksdiff.training.distributed import WHOLE, Part
 
 
 class StageOne(nn.Module):

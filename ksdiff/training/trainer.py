@@ -24,10 +24,10 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
 from ksdiff.config import Config, TrainingConfig
-from ksdiff.data.augment import collate
 from ksdiff.errors import KSDiffError
 from ksdiff.models.ksdiff import KSDiff
 from ksdiff.models.weights import save_weights
+from ksdiff.training.augment import collate
 from ksdiff.training.checkpoint import (
     Progress,
     latest_checkpoint,
@@ -37,9 +37,9 @@ from ksdiff.training.checkpoint import (
     read_progress,
     save_checkpoint,
 )
-from ksdiff.training.folder import claim, note_environment
+from ksdiff.training.distributed import Batches, Parts, World
 from ksdiff.training.log import RunLog, save_curves
-from ksdiff.training.parts import Batches, Parts, World
+from ksdiff.training.run_dir import claim, note_environment
 from ksdiff.training.samples import Samples
 from ksdiff.training.settings import check_settings
 from ksdiff.training.speed import StepClock, loader_speed, verdict

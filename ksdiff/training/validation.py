@@ -7,13 +7,14 @@ import torch
 from torch import Tensor
 
 from ksdiff.config import Config
-from ksdiff.data.inputs import scene_inputs
-from ksdiff.data.pancollection import PanCollection
-from ksdiff.data.scenes import list_scenes, open_pair
-from ksdiff.inputs import FusionInputs
+from ksdiff.images.inputs import FusionInputs, scene_inputs
+from ksdiff.io.pancollection import PanCollection
+from ksdiff.io.rasters import open_pair
+from ksdiff.io.scenes import list_scenes
 from ksdiff.metrics import ergas, sam
 from ksdiff.models.ksdiff import KSDiff
 from ksdiff.sensors import sensor_for
+from ksdiff.training.pairs import CollectionPairs
 from ksdiff.training.samples import data_path
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def validation_scenes(config: Config) -> list[Scene]:
     """The scenes with truth, of the model's bands and ratio; none is no error."""
     data, model = config.data, config.model
     if data.valid_h5:
-        source = PanCollection(data_path(data.valid_h5), data.sensor)
+        source = CollectionPairs(PanCollection(data_path(data.valid_h5), data.sensor))
         pairs = (source[index] for index in range(min(len(source), _MOST_PATCHES)))
         return [_scene(p.name, p.pans, p.ms, p.gt, p.gains, p.ratio, p.phase) for p in pairs]
     folder = data_path(data.validation)

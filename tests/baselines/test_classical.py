@@ -10,7 +10,7 @@ from scipy.optimize import nnls
 from ksdiff.baselines import METHODS, Pair
 from ksdiff.baselines.bdsd import nonnegative_least_squares
 from ksdiff.baselines.component import _haze, rcs_with
-from ksdiff.data.wald import degrade_ms, expand
+from ksdiff.images.wald import degrade_ms, expand
 from ksdiff.metrics import ergas
 
 GAINS = (0.34, 0.32, 0.30, 0.22)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from ksdiff.baselines import METHODS, Pair
-from ksdiff.data.scenes import open_pair
+from ksdiff.io.rasters import open_pair
 from ksdiff.metrics import reduced_indexes
 from ksdiff.sensors import get_sensor, sensor_for
 

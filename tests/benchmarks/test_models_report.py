@@ -43,7 +43,7 @@ from benchmarks.models.pixel_diffusion import PixelDiffusion
 from ksdiff.errors import KSDiffError
 from ksdiff.models.ksdiff import KSDiff
 from ksdiff.training.validation import Scene
-from tests.models.conftest import random_inputs, small_config
+from tests.support.models import random_inputs, small_config
 
 INDEXES = analysis.INDEXES
 MACHINE = {"device": "cpu", "cpu": "Abacus 2", "threads": 2, "torch": "2.13", "ksdiff": "0.1"}

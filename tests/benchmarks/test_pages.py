@@ -8,8 +8,8 @@ import torch
 
 from benchmarks import contrast
 from benchmarks.ablations import prior
-from ksdiff.data.pairs import TruthPair
-from ksdiff.data.wald import mtf_filter
+from ksdiff.images.wald import mtf_filter
+from ksdiff.training.pairs import TruthPair
 
 
 @pytest.mark.parametrize(

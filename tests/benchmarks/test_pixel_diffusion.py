@@ -17,8 +17,8 @@ from benchmarks.models.train import (
 )
 from ksdiff.config import Config, DataConfig, TrainingConfig, load_config, save_config
 from ksdiff.errors import KSDiffError
-from tests.conftest import PAN_GRID
-from tests.models.conftest import random_inputs, small_config
+from tests.support import PAN_GRID
+from tests.support.models import random_inputs, small_config
 
 
 @pytest.fixture

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from ksdiff.config import Config, InjectionConfig, KernelConfig, ModelConfig, PriorConfig
-from ksdiff.data.outputs import write_scene
+from ksdiff.io.geotiff import write_scene
 from ksdiff.models.ksdiff import KSDiff
 from ksdiff.models.weights import save_weights
-from tests.conftest import ROOT
+from tests.support import ROOT
 
 
 @pytest.fixture(scope="session")

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 import rasterio
 
-from ksdiff.data.scenes import open_pair
-from tests.cli.test_sharpen_command import failed
-from tests.data.test_pancollection import patches, shifted, write_h5
+from ksdiff.io.rasters import open_pair
+from tests.support.cli import failed
+from tests.support.pancollection import patches, shifted, write_h5
 
 
 def test_help_names_every_command(ksdiff):

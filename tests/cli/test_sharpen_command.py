@@ -11,9 +11,10 @@ import rasterio
 from rasterio.crs import CRS
 from rasterio.transform import Affine
 
-from ksdiff.data.outputs import write_raster, write_scene
-from ksdiff.data.procedural import procedural_scene
-from tests.conftest import PAN_GRID, UTM
+from ksdiff.io.geotiff import write_raster, write_scene
+from ksdiff.synthetic.scene import procedural_scene
+from tests.support import PAN_GRID, UTM
+from tests.support.cli import failed
 
 MS_GRID = PAN_GRID @ Affine.scale(4)
 
@@ -23,17 +24,6 @@ def options(folder, weights, out="fused.tif"):
         *("sharpen", "--pan", folder / "a_pan.tif", "--ms", folder / "a_ms.tif"),
         *("--out", folder / out, "--weights", weights),
     )
-
-
-def failed(result, *words) -> bool:
-    """Exit status 1 and one clean message with all these words."""
-    status, _, errors = result
-    message = " ".join(errors.split())
-    assert status == 1, result
-    assert "Traceback" not in errors
-    for word in words:
-        assert word in message, message
-    return True
 
 
 def test_a_pair_becomes_a_geotiff_and_a_picture(start, folder, weights):

@@ -9,16 +9,16 @@ import pytest
 import torch
 
 from ksdiff import Sharpener
-from ksdiff.data import polyphase
-from ksdiff.data.procedural import procedural_scene
-from ksdiff.data.scenes import ArrayPair
+from ksdiff.images import polyphase
+from ksdiff.images.pair import ArrayPair
 from ksdiff.inference import graphs
 from ksdiff.inference.graphs import Graphs, Reads
 from ksdiff.inference.transfer import download, upload
 from ksdiff.models.ksdiff import KSDiff
-from tests.conftest import ROOT
-from tests.inference.conftest import scene_tensors, window_step
-from tests.models.conftest import random_inputs, small_config
+from ksdiff.synthetic.scene import procedural_scene
+from tests.support import ROOT
+from tests.support.inference import scene_tensors, window_step
+from tests.support.models import random_inputs, small_config
 
 on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="PyTorch sees no CUDA device")
 no_fallback = pytest.mark.filterwarnings("error:computing without CUDA graphs")

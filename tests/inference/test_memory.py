@@ -6,15 +6,15 @@ import pytest
 import rasterio
 from rasterio.transform import Affine
 
-from ksdiff.data.procedural import procedural_scene
-from tests.conftest import PAN_GRID, ROOT, UTM
+from ksdiff.synthetic.scene import procedural_scene
+from tests.support import PAN_GRID, ROOT, UTM
 
 SCRIPT = """
 import re, sys
 from pathlib import Path
 import torch
 from ksdiff import Sharpener
-from tests.inference.conftest import HighPassModulation
+from tests.support.inference import HighPassModulation
 
 torch.set_num_threads(2)
 Sharpener(HighPassModulation(8)).sharpen_files(*sys.argv[1:])

@@ -3,9 +3,9 @@ import pytest
 from matplotlib import image as png
 
 from ksdiff import Sharpener
-from ksdiff.data.outputs import write_scene
-from ksdiff.data.procedural import procedural_scene
 from ksdiff.inference.preview import colour_bands
+from ksdiff.io.geotiff import write_scene
+from ksdiff.synthetic.scene import procedural_scene
 
 
 def preview(folder, scene, model, **tags) -> np.ndarray:

@@ -10,15 +10,16 @@ from rasterio.rpc import RPC
 from rasterio.transform import Affine
 
 from ksdiff import KSDiffError, Sharpener
-from ksdiff.data.alignment import Moves
-from ksdiff.data.outputs import write_scene
-from ksdiff.data.procedural import procedural_scene
-from ksdiff.data.scenes import ArrayPair, open_pair
-from ksdiff.data.wald import degrade_ms, shift
+from ksdiff.images.bands import Moves
+from ksdiff.images.pair import ArrayPair
+from ksdiff.images.wald import degrade_ms, shift
 from ksdiff.inference.sharpen import valid_output
+from ksdiff.io.geotiff import write_scene
+from ksdiff.io.rasters import open_pair
 from ksdiff.sensors import get_sensor
-from tests.conftest import PAN_GRID, UTM
-from tests.inference.conftest import HighPassModulation
+from ksdiff.synthetic.scene import procedural_scene
+from tests.support import PAN_GRID, UTM
+from tests.support.inference import HighPassModulation
 
 NAMES = ("blue", "green", "red", "nir")
 
@@ -303,7 +304,7 @@ def test_a_band_without_data_somewhere_leaves_the_others_alone(scene, quick):
 
 
 def test_an_ms_pixel_without_data_covers_the_pixels_nearest_to_it(scene):
-    from ksdiff.data.scenes import ArrayPair
+    from ksdiff.images.pair import ArrayPair
 
     ms = scene[1].astype("float32")
     ms[:, 5, 6] = np.nan
@@ -360,11 +361,11 @@ def test_a_failure_in_the_middle_leaves_no_file_and_keeps_the_old_one(files, tmp
 
 
 def test_what_does_not_read_back_is_not_given_its_name(files, tmp_path, quick, monkeypatch):
-    from ksdiff.data import outputs
+    from ksdiff.io import geotiff
 
     pan, ms, out = files
     answers = iter(range(10))
-    monkeypatch.setattr(outputs, "_checksum", lambda values: next(answers))
+    monkeypatch.setattr(geotiff, "_checksum", lambda values: next(answers))
     with pytest.raises(KSDiffError, match="does not read back"):
         Sharpener(quick).sharpen_files(pan, ms, out)
     assert not out.exists()
@@ -488,3 +489,18 @@ def test_rasters_are_read_through_a_cache_of_many_blocks(files, monkeypatch):
     )
     Sharpener(HighPassModulation(4)).sharpen_files(*files, preview=files[2].with_suffix(".png"))
     assert 2**26 <= sizes[0] <= 2**28
+
+
+def test_sharpening_undoes_a_shift(shaken):
+    pan, ms, _ = procedural_scene(seed=5, size=320, bands=4)
+    pan, ms = (torch.from_numpy(image.astype("float32")) for image in (pan, ms))
+    moved = shift(pan[None], -0.6, 0.8)[0]
+    straight = Sharpener(shaken, register=False).sharpen(pan, ms, (2, 2))
+    inner = (..., slice(16, -16), slice(16, -16))
+    errors = {
+        register: (Sharpener(shaken, register=register).sharpen(moved, ms, (2, 2)) - straight)[
+            inner
+        ].std()
+        for register in (True, False)
+    }
+    assert errors[True] < 0.3 * errors[False]

@@ -4,9 +4,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ksdiff.data.inputs import SceneStatistics
-from ksdiff.data.scenes import ArrayPair
 from ksdiff.errors import KSDiffError
+from ksdiff.images.inputs import SceneStatistics
+from ksdiff.images.pair import ArrayPair
 from ksdiff.inference.survey import sample_windows, survey
 
 

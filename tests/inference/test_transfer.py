@@ -3,9 +3,9 @@ import pytest
 import torch
 
 from ksdiff import Sharpener
-from ksdiff.data.procedural import procedural_scene
-from ksdiff.data.scenes import ArrayPair
+from ksdiff.images.pair import ArrayPair
 from ksdiff.inference.transfer import download, held_back, upload
+from ksdiff.synthetic.scene import procedural_scene
 
 CPU = torch.device("cpu")
 

@@ -3,9 +3,9 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from ksdiff.config import DiffusionConfig, InjectionConfig, ModelConfig
-from ksdiff.inputs import FusionInputs
+from ksdiff.images.inputs import FusionInputs
 from ksdiff.models.ksdiff import KSDiff, _features
-from tests.models.conftest import random_inputs, small_config
+from tests.support.models import random_inputs, small_config
 
 
 def _evaluations(model: KSDiff) -> list[int]:

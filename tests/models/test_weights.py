@@ -9,7 +9,7 @@ from ksdiff.config import Config, config_to_dict
 from ksdiff.errors import KSDiffError
 from ksdiff.models.ksdiff import KSDiff
 from ksdiff.models.weights import bundled, load_weights, save_weights, weights_for
-from tests.models.conftest import small_config
+from tests.support.models import small_config
 
 
 @pytest.fixture

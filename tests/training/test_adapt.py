@@ -8,15 +8,15 @@ import pytest
 import torch
 
 from ksdiff.config import Config, DataConfig, InjectionConfig, ModelConfig
-from ksdiff.data.augment import Sample
-from ksdiff.data.outputs import write_scene
-from ksdiff.data.procedural import procedural_scene
 from ksdiff.errors import KSDiffError
+from ksdiff.io.geotiff import write_scene
 from ksdiff.metrics import sam
 from ksdiff.models.ksdiff import KSDiff
 from ksdiff.models.weights import load_weights, save_weights
+from ksdiff.synthetic.scene import procedural_scene
 from ksdiff.training.adapt import _error, _Lessons, adapt
-from tests.models.conftest import random_inputs
+from ksdiff.training.augment import Sample
+from tests.support.models import random_inputs
 
 
 @pytest.fixture(scope="module")

@@ -15,8 +15,8 @@ import pytest
 from ksdiff.config import save_config
 from ksdiff.errors import KSDiffError
 from ksdiff.training import run
-from tests.conftest import ROOT
-from tests.training.conftest import assert_same_weights, with_training
+from tests.support import ROOT
+from tests.support.training import assert_same_weights, with_training
 
 # A run that kills itself, as no handler can prevent, the N-th time that a function is called.
 DYING = """

@@ -9,9 +9,9 @@ from ksdiff.config import Config, DataConfig, load_config
 from ksdiff.errors import KSDiffError
 from ksdiff.training import run
 from ksdiff.training.samples import Samples
-from tests.data.test_pancollection import patches, shifted, write_h5
-from tests.models.conftest import small_config
-from tests.training.conftest import with_training
+from tests.support.models import small_config
+from tests.support.pancollection import patches, shifted, write_h5
+from tests.support.training import with_training
 
 
 @pytest.fixture

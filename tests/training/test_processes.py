@@ -8,15 +8,15 @@ import pytest
 import torch
 
 from ksdiff.config import save_config
-from ksdiff.data.augment import collate
 from ksdiff.errors import KSDiffError
 from ksdiff.models.ksdiff import KSDiff
 from ksdiff.training import run
-from ksdiff.training.parts import Part, Parts, World
+from ksdiff.training.augment import collate
+from ksdiff.training.distributed import Part, Parts, World
 from ksdiff.training.samples import Samples
 from ksdiff.training.stages import StageTwo
-from tests.conftest import ROOT
-from tests.training.conftest import assert_same_weights, with_training
+from tests.support import ROOT
+from tests.support.training import assert_same_weights, with_training
 
 # In float64 a sum's order changes its 16th digit; Adam's normalised steps of 1e-3 magnify that
 # where a gradient is next to nothing.

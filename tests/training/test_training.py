@@ -9,17 +9,17 @@ import pytest
 import torch
 
 from ksdiff.config import TrainingConfig, load_config
-from ksdiff.data.augment import collate
 from ksdiff.errors import KSDiffError
 from ksdiff.models.ksdiff import KSDiff
 from ksdiff.models.weights import load_weights
 from ksdiff.training import run
+from ksdiff.training.augment import collate
 from ksdiff.training.samples import Samples
 from ksdiff.training.settings import check_settings
 from ksdiff.training.speed import StepClock, loader_speed, verdict
 from ksdiff.training.stages import StageOne, StageTwo
 from ksdiff.training.trainer import learning_rate_factor
-from tests.training.conftest import assert_same_weights, weights_of, with_training
+from tests.support.training import assert_same_weights, weights_of, with_training
 
 
 def rows_of(config) -> list[dict[str, str]]:

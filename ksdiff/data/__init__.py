@@ -1,1 +1,0 @@
-"""Scenes in, tensors out: files, Wald's protocol, normalised network inputs."""

@@ -1,0 +1,160 @@
+"""Is the prior any good: how near the sampled one comes to the true one, and what it is worth."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ksdiff.errors import KSDiffError
+from ksdiff.images.inputs import FusionInputs
+from ksdiff.io.outputs import atomic
+from ksdiff.metrics import ergas
+from ksdiff.models.ksdiff import KSDiff
+from ksdiff.models.weights import load_weights
+from ksdiff.runtime import machine_header
+from ksdiff.training.validation import Scene, validation_scenes
+
+_SIDE = 128  # PAN pixels of a window, at most
+_LEAST_SIDE = 64
+_STEPS = (1, 2, 4, 8)
+_SEED = 0
+
+
+class PriorReport(NamedTuple):
+    """Of windows of scenes, each with a prior of its own."""
+
+    scenes: int
+    windows: int
+    # ||z - z0|| / spread of z0 over the windows, by the number of sampling steps: 0 is perfect,
+    # 1 no better than one mean prior for all.
+    distance: dict[int, float]
+    # Mean ERGAS with: the prior of the truth (z0), another scene's (of a single scene, another
+    # window's), the sampled one, another scene's (shuffled), the mean of all (mean); and with
+    # another scene's kernels, made of its sampled prior and of its local tokens (kernels).
+    ergas: dict[str, float]
+
+    @property
+    def shuffling(self) -> float:
+        """What another scene's prior adds to ERGAS, relative."""
+        return self.ergas["shuffled"] / self.ergas["sampled"] - 1
+
+    def markdown(self) -> str:
+        steps = " | ".join(f"{count} steps" for count in self.distance)
+        distances = " | ".join(f"{value:.3f}" for value in self.distance.values())
+        errors = " | ".join(f"{value:.4f}" for value in self.ergas.values())
+        rule = "|---" * (len(self.distance) + 1) + "|"
+        return "\n".join(
+            (
+                f"{self.windows} windows of {self.scenes} scenes",
+                "",
+                f"| | {steps} |",
+                rule,
+                f"| distance to z0, in units of its spread | {distances} |",
+                "",
+                f"| prior | {' | '.join(self.ergas)} |",
+                "|---" * (len(self.ergas) + 1) + "|",
+                f"| ERGAS | {errors} |",
+                "",
+                f"Another {'scene' if self.scenes > 1 else 'window'}'s prior changes ERGAS by "
+                f"{100 * self.shuffling:+.2f} %.",
+                "",
+            )
+        )
+
+    def as_dict(self) -> dict:
+        return self._asdict() | {"shuffling": self.shuffling}
+
+
+def inspect_weights(name_or_path: str | Path, folder: str | Path) -> PriorReport:
+    """:func:`inspect_prior` of saved weights on the scenes with truth of a folder."""
+    model, config = load_weights(name_or_path)
+    data = dataclasses.replace(config.data, valid_h5="", validation=str(folder))
+    return inspect_prior(model, validation_scenes(dataclasses.replace(config, data=data)))
+
+
+def write_json(report: PriorReport, weights: str, path: str | Path) -> None:
+    values = {"header": machine_header(), "weights": weights} | report.as_dict()
+    with atomic(path) as temporary:
+        temporary.write_text(json.dumps(values, indent=1) + "\n")
+
+
+@torch.no_grad()
+def inspect_prior(model: KSDiff, scenes: list[Scene]) -> PriorReport:
+    """Judge the prior of ``model`` (in evaluation mode) on scenes with truth.
+
+    Raises:
+        KSDiffError: a model without a diffused prior, fewer than two windows.
+    """
+    if model.config.prior.source != "diffusion":
+        raise KSDiffError("prior: this model has none (model.prior.source)")
+    windows, gt, owners = _windows(scenes)
+    target, (condition, tokens) = model.target_prior(windows, gt), model.observed(windows)
+    spread = _length(target - target.mean(0)).mean()
+    generator = torch.Generator().manual_seed(_SEED)
+    noise = torch.randn(target.shape, generator=generator).to(target)
+    steps = [count for count in _STEPS if count <= model.config.diffusion.steps]
+    samples = {count: model.sample_prior(condition, noise, count) for count in steps}
+    sampled = model.sample_prior(condition, noise)
+    other = _other_scene(owners)
+    made_of = {
+        "truth": (target, tokens),
+        "another's truth": (target[other], tokens),
+        "sampled": (sampled, tokens),
+        "shuffled": (sampled[other], tokens),
+        "mean": (sampled.mean(0).expand_as(sampled), tokens),
+        "kernels": (sampled[other], tokens[other]),
+    }
+    errors = {}
+    for name, (prior, local) in made_of.items():
+        fused = model.fuse(windows, model.kernels(prior, local))
+        errors[name] = ergas(fused, gt, model.config.ratio).mean().item()
+    distance = {
+        count: (_length(sample - target).mean() / spread).item()
+        for count, sample in samples.items()
+    }
+    return PriorReport(len(set(owners)), len(gt), distance, errors)
+
+
+def _windows(scenes: list[Scene]) -> tuple[FusionInputs, Tensor, list[int]]:
+    """Equal windows from the corners of every scene that is large enough; whose they are."""
+    scenes = [scene for scene in scenes if min(scene.gt.shape[-2:]) >= _LEAST_SIDE]
+    halves = [min(scene.gt.shape[-2:]) // 2 // 32 * 32 for scene in scenes]
+    side = min([_SIDE, *(max(half, _LEAST_SIDE) for half in halves)])
+    images, contrasts, truths, owners = [], [], [], []
+    for owner, scene in enumerate(scenes):
+        height, width = scene.gt.shape[-2:]
+        corners = {
+            (top, left)
+            for top in (0, (height - side) // 32 * 32)
+            for left in (0, (width - side) // 32 * 32)
+        }
+        for top, left in sorted(corners):
+            window = (..., slice(top, top + side), slice(left, left + side))
+            images.append([image[window] for image in scene.inputs[:3]])
+            contrasts.append(scene.inputs.contrast)
+            truths.append(scene.gt[window])
+            owners.append(owner)
+    if len(truths) < 2:
+        raise KSDiffError(
+            f"prior: expected scenes with truth that give two windows of {_LEAST_SIDE} x "
+            f"{_LEAST_SIDE} PAN pixels, with the model's bands and ratio; found {len(truths)}"
+        )
+    inputs = FusionInputs(*map(torch.cat, zip(*images, strict=True)), torch.cat(contrasts))
+    return inputs, torch.cat(truths), owners
+
+
+def _other_scene(owners: list[int]) -> list[int]:
+    """For every window one of another scene; of the same where there is a single scene."""
+    chosen = []
+    for index, owner in enumerate(owners):
+        others = [place for place, other in enumerate(owners) if other != owner]
+        others = others or [place for place in range(len(owners)) if place != index]
+        chosen.append(others[index % len(others)])
+    return chosen
+
+
+def _length(z: Tensor) -> Tensor:
+    return z.flatten(1).norm(dim=1)

@@ -1,0 +1,167 @@
+"""Every method on every scene, timed and judged."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from ksdiff.baselines import METHODS
+from ksdiff.errors import KSDiffError
+from ksdiff.evaluation.pictures import write_picture
+from ksdiff.evaluation.report import Evaluation, Row
+from ksdiff.evaluation.scenes import Subject, subjects
+from ksdiff.inference.sharpen import Sharpener, device_named
+from ksdiff.runtime import machine_header
+
+KSDIFF = "ksdiff"
+DEFAULT_METHODS = (*METHODS, KSDIFF)
+DEFAULT_BORDER = 21
+_LEAST_INSIDE = 32  # pixels: one block of Q2n
+
+Weights = str | Path | nn.Module
+
+
+def evaluate(
+    source: str | Path,
+    methods: Sequence[str] = DEFAULT_METHODS,
+    *,
+    weights: Weights | Sequence[Weights] | None = None,
+    sensor: str | None = None,
+    border: int = DEFAULT_BORDER,
+    measured: bool = False,
+    register: bool = True,
+    contrast: str = "slope",
+    device: str = "auto",
+    seed: int = 0,
+    pictures: str | Path | None = None,
+    step: Callable[[str], None] = lambda name: None,
+) -> Evaluation:
+    """Score methods on every scene of a folder, or on every patch of a PanCollection file.
+
+    With ground truth they get reduced-resolution indexes, without it full-resolution ones. See
+    `ksdiff.evaluation.scenes.subjects` for phases and borders.
+
+    Args:
+        source: folder of NAME_pan.tif, NAME_ms.tif and maybe NAME_gt.tif and scenes.json; or an .h5
+            file.
+        methods: names from `ksdiff.baselines.METHODS`, and ``ksdiff``.
+        weights: of ``ksdiff``, see `Sharpener`. Several give a method each, named by the file.
+        device: of networks, classical methods and indexes: ``auto``, ``cpu`` or ``cuda``.
+        seed: of KSDiff's noise.
+        sensor: of all scenes, instead of what scenes.json says; an .h5 file needs it.
+        border: pixels cut before reduced-resolution indexes, the toolbox's ``d``.
+        measured: give classical methods what KSDiff takes for itself: bands brought together, PAN
+            moved onto them and the MTF gains that the images show, instead of PAN and bands as they
+            lie and the sensor's gains. Without truth, all are judged beside these images.
+        register, contrast: of ``ksdiff``, see `Sharpener`.
+        pictures: folder for a PNG per scene; made if it is not there.
+        step: called with each scene's name before it.
+
+    Raises:
+        KSDiffError: an unknown method, no scenes, pixels without data, a scene smaller than the
+            border, no weights for any of the scenes, ``measured`` without ``register``.
+    """
+    methods = _known(methods)
+    if measured and not register:
+        raise KSDiffError("measured: gives all methods what registering KSDiff finds; leave it on")
+    options = {"device": device, "seed": seed, "register": register, "contrast": contrast}
+    networks = _networks(weights, options) if KSDIFF in methods else {}
+    place = next(iter(networks.values())).device if networks else device_named(device)
+    names = [n for m in methods for n in (networks if m == KSDIFF else (m,))]
+    scenes, rows, notes = [], [], []
+    for read in subjects(source, sensor):
+        subject = read.to(place)
+        info = subject.info
+        step(info.name)
+        if subject.truth is not None and min(info.height, info.width) < 2 * border + _LEAST_INSIDE:
+            raise KSDiffError(
+                f"{info.name}: {info.height} x {info.width} pixels leave too little inside a "
+                f"border of {border}; give a smaller --border"
+            )
+        scenes.append(info)
+        given = subject.measured() if measured else subject
+        results = {}
+        for name in names:
+            try:
+                fused, seconds = _fuse(name, read, given, networks)
+            except KSDiffError as error:
+                if name not in networks:
+                    raise
+                notes.append(f"{name} left out on {info.name}: {error}")
+                continue
+            rows.append(Row(info.name, name, info.resolution, seconds, given.judge(fused, border)))
+            if pictures is not None:
+                results[name] = fused.cpu()
+        if results:
+            write_picture(Path(pictures) / f"{info.name}.png", read, results)
+    for name in networks:
+        if not any(row.method == name for row in rows):
+            raise KSDiffError(next(note for note in notes if note.startswith(f"{name} left out")))
+    settings = {
+        "data": str(source),
+        "border": border,
+        "measured": measured,
+        "register": register,
+        "contrast": contrast,
+        "weights": {name: network.weights for name, network in networks.items()},
+        "sensor": sensor,
+        "seed": seed,
+        "device": str(place),
+    }
+    return Evaluation(machine_header() | settings, scenes, rows, notes)
+
+
+def _known(methods: Sequence[str]) -> list[str]:
+    methods = list(dict.fromkeys(name.strip().lower() for name in methods if name.strip()))
+    unknown = [name for name in methods if name not in DEFAULT_METHODS]
+    if unknown or not methods:
+        asked = unknown[0] if unknown else "none"
+        raise KSDiffError(f"methods: {asked!r} is not one of {', '.join(DEFAULT_METHODS)}")
+    return methods
+
+
+class _Network:
+    """A Sharpener under the name of a method."""
+
+    def __init__(self, weights: Weights | None, options: dict[str, object]) -> None:
+        self.sharpener = Sharpener(weights, **options)
+        self.device = self.sharpener.device
+        self.weights = str(weights) if isinstance(weights, (str, Path)) else None
+
+
+def _networks(weights, options: dict[str, object]) -> dict[str, _Network]:
+    if weights is None or isinstance(weights, (str, Path, nn.Module)):
+        return {KSDIFF: _Network(weights, options)}
+    if len(weights) == 1:
+        return {KSDIFF: _Network(weights[0], options)}
+    named = {}
+    for one in weights:
+        name = Path(one).stem if isinstance(one, (str, Path)) else type(one).__name__
+        if name in named or name in METHODS:
+            raise KSDiffError(
+                f"weights: two methods would be called {name!r}; rename one of the files"
+            )
+        named[name] = _Network(one, options)
+    return named
+
+
+def _fuse(
+    name: str, read: Subject, subject: Subject, networks: dict[str, _Network]
+) -> tuple[Tensor, float]:
+    """Fused [1, C, H, W] and the seconds it took."""
+    if name in networks:
+        known = None if read.sensor.name == "unknown" else read.sensor.name
+        sharpener = networks[name].sharpener
+        sharpener.together = subject.judged_together
+        call = lambda: sharpener.sharpen(read.pan[0], read.ms[0], read.phase, known)[None]  # noqa: E731
+    else:
+        call = lambda: subject.apart(METHODS[name](subject.pair()))  # noqa: E731
+    began = time.perf_counter()
+    fused = call()
+    if subject.pan.is_cuda:
+        torch.cuda.synchronize(subject.pan.device)
+    return fused, time.perf_counter() - began

@@ -1,0 +1,1 @@
+"""Images of a scene as tensors: filters, degradation, shifts, network inputs."""

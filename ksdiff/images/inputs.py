@@ -1,0 +1,161 @@
+"""From digital numbers to normalised network inputs, free of sensor and gain, and back."""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ksdiff.images.wald import MTFFilters, expand, pan_lowpass
+
+_LEAST_SPREAD = 1e-3  # of the mean: a constant image has no contrast, but must not divide by zero
+_DETAIL_WINDOW = 5  # MS pixels: what varies within it is detail
+_CONTRAST_RANGE = (0.2, 3.0)  # of the ratio of standard deviations, where a regression is trusted
+
+
+class FusionInputs(NamedTuple):
+    """Normalised tensors of one window, or of a batch of windows.
+
+    Digital numbers differ between sensors by factors and offsets; what a network learns about
+    detail should not. Each MS band is divided by its scene mean, and PAN is standardised, so that
+    ``1 + contrast * pan`` is PAN matched to a band in mean and strength of detail (where the
+    histogram matching of the classical methods matches mean and standard deviation).
+    """
+
+    pan: Tensor  # [B, 1, H, W] (PAN - mean) / std, both of the low-passed PAN of the scene
+    pan_low: Tensor  # [B, C, H, W] PAN through each band's MTF and back, in the same units
+    lms: Tensor  # [B, C, H, W] expanded MS divided by each band's scene mean
+    contrast: Tensor  # [B, C] a band's detail (in units of its mean) per detail of ``pan_low``
+
+    def cropped(self, window: tuple) -> "FusionInputs":
+        """The part of the images that ``window`` indexes."""
+        return FusionInputs(*(image[window] for image in self[:3]), self.contrast)
+
+
+class SceneStatistics(NamedTuple):
+    """Means and standard deviations in DN, of whole scenes (B of them, mostly one).
+
+    PAN's are those of PAN averaged over MS pixels, so that both images show the same detail.
+    """
+
+    ms_mean: Tensor  # [B, C]
+    contrast: Tensor  # [B, C] see FusionInputs; at first a band's standard deviation over its mean
+    pan_mean: Tensor  # [B, 1]
+    pan_std: Tensor  # [B, 1]
+
+    @classmethod
+    def of(cls, pan: Tensor, ms: Tensor, valid: Tensor | None = None) -> "SceneStatistics":
+        """Of pan [1, H, W] and ms [C, h, w]; ``valid`` [h, w] marks the MS pixels that count."""
+        moments = SceneMoments()
+        moments.update(pan, ms, valid)
+        return moments.statistics()
+
+
+class SceneMoments:
+    """Gathers a scene's statistics window by window, in float64."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.total: Tensor | float = 0.0
+        self.squares: Tensor | float = 0.0
+
+    def update(self, pan: Tensor, ms: Tensor, valid: Tensor | None = None) -> None:
+        """Add a window: pan [1, H, W], ms [C, h, w], ``valid`` [h, w] bool or None for all."""
+        ratio = pan.shape[-1] // ms.shape[-1]
+        values = torch.cat((ms.double(), F.avg_pool2d(pan.double(), ratio))).flatten(1)
+        if valid is not None:
+            values = values[:, valid.flatten()]
+        self.count += values.shape[1]
+        self.total = self.total + values.sum(1)
+        self.squares = self.squares + values.square().sum(1)
+
+    def statistics(self) -> SceneStatistics:
+        if not self.count:
+            raise ValueError("statistics: expected at least one valid pixel, got none")
+        mean = self.total / self.count
+        std = (self.squares / self.count - mean**2).clamp_min(0).sqrt()
+        scale = torch.where(mean > 0, mean, 1.0)
+        std = torch.maximum(std, _LEAST_SPREAD * scale)
+        mean, scale, std = mean.float()[None], scale.float()[None], std.float()[None]
+        contrast = std[:, :-1] / scale[:, :-1]
+        return SceneStatistics(scale[:, :-1], contrast, mean[:, -1:], std[:, -1:])
+
+
+def fusion_inputs(
+    pan: Tensor,
+    ms: Tensor,
+    gains: tuple[float, ...] | MTFFilters,
+    ratio: int,
+    phase: tuple[float, float] | None,
+    statistics: SceneStatistics,
+    boundary: str = "reflect",
+) -> FusionInputs:
+    """Normalise pan [B, 1, H, W] and ms [B, C, h, w] (DN) with their scenes' statistics.
+
+    ``gains`` are the MS bands' MTF gains at Nyquist or the filters made of them, ``phase`` the PAN
+    pixel at the centre of the first MS pixel (None: the toolbox's), as in
+    :func:`ksdiff.images.wald.expand`.
+    """
+    mean = statistics.ms_mean[..., None, None]
+    pan = standardised(pan, statistics)
+    return FusionInputs(
+        pan=pan,
+        pan_low=pan_lowpass(pan, gains, ratio, boundary),
+        lms=expand(ms / mean, ratio, phase, boundary),
+        contrast=statistics.contrast,
+    )
+
+
+def standardised(pan: Tensor, statistics: SceneStatistics) -> Tensor:
+    """PAN [B, 1, H, W] from DN to its scene's standard deviations off the scene's mean."""
+    return (pan - statistics.pan_mean[..., None, None]) / statistics.pan_std[..., None, None]
+
+
+def scene_inputs(
+    pan: Tensor,
+    ms: Tensor,
+    gains: tuple[float, ...],
+    ratio: int,
+    phase: tuple[float, float] | None,
+    boundary: str = "reflect",
+) -> tuple[FusionInputs, SceneStatistics]:
+    """A whole scene, pan [1, 1, H, W] and ms [1, C, h, w], as network inputs; its statistics."""
+    statistics = SceneStatistics.of(pan[0], ms[0])
+    inputs = fusion_inputs(pan, ms, gains, ratio, phase, statistics, boundary)
+    contrast = detail_contrast(inputs, ratio)
+    return inputs._replace(contrast=contrast), statistics._replace(contrast=contrast)
+
+
+def detail_contrast(inputs: FusionInputs, ratio: int) -> Tensor:
+    """The contrast [1, C] that a scene's own detail shows, from windows of it (the batch).
+
+    The slope of each band on the low-passed PAN, both less their means over 5 x 5 MS pixels. Over
+    whole scenes bands and PAN vary for different reasons (fields, water, shadow), and the ratio of
+    standard deviations tells little of how much of PAN's detail a band shows; between neighbours it
+    shows as a slope. Held to 0.2 to 3 times that ratio, which stands where PAN has no detail.
+    """
+    lms, low = (
+        local_detail(image[..., ::ratio, ::ratio]).float() for image in (inputs.lms, inputs.pan_low)
+    )
+    power = low.square().sum((0, 2, 3))
+    slope = (lms * low).sum((0, 2, 3)) / power.clamp_min(torch.finfo(low.dtype).tiny)
+    rough = inputs.contrast[0]
+    least, most = (factor * rough for factor in _CONTRAST_RANGE)
+    return torch.where(power > 0, slope.clamp(least, most), rough)[None]
+
+
+def local_detail(image: Tensor) -> Tensor:
+    """What varies from pixel to pixel in an image [B, C, h, w] on the MS grid, far from the rim:
+    the image less its means over 5 x 5 pixels, [B, C, h - 4, w - 4] in float64."""
+    sums = coarse = image.double()
+    for dim in (-2, -1):  # pooling takes twice as long
+        count = sums.shape[dim] - _DETAIL_WINDOW + 1
+        sums = sum(sums.narrow(dim, start, count) for start in range(_DETAIL_WINDOW))
+    half = _DETAIL_WINDOW // 2
+    inner = (..., slice(half, -half), slice(half, -half))
+    return coarse[inner] - sums / _DETAIL_WINDOW**2
+
+
+def to_dn(fused: Tensor, statistics: SceneStatistics) -> Tensor:
+    """Fused [B, C, H, W] from units of the band means to DN."""
+    return fused * statistics.ms_mean[..., None, None]

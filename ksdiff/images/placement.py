@@ -1,0 +1,118 @@
+"""PAN onto MS: deliveries are off by a fraction of a pixel, sometimes two, and detail suffers."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ksdiff.images.bands import Alignment
+from ksdiff.images.fill import fill_invalid
+from ksdiff.images.optics import measured_gains
+from ksdiff.images.pair import Pair, Patch
+from ksdiff.images.shifts import estimate_shift
+from ksdiff.images.wald import shift
+from ksdiff.runtime import alone_if_small
+from ksdiff.sensors import Sensor
+
+_LEAST_SIDE = 192  # PAN pixels: a smaller image does not determine the shift well enough
+_LEAST_SHIFT = 0.1  # PAN pixels: the estimate's own uncertainty
+_MOST_DISAGREEMENT = 0.3  # PAN pixels, median distance of the windows' estimates from their median
+_MARGIN = 24  # PAN pixels: the longest shift and half the taps of the filter that applies it
+
+
+def measure_shift(
+    windows: Sequence[tuple[Tensor, Tensor]],
+    gains: tuple[float, ...],
+    phase: tuple[float, float],
+) -> tuple[float, float]:
+    """(dy, dx) by which PAN's content lies further down and right than the MS's, in PAN pixels.
+
+    The median over windows of a scene; (0, 0) where they are too small, do not agree, or the shift
+    is below what can be told from none.
+
+    Args:
+        windows: PAN [1, 1, H, W] and MS [1, C, H / ratio, W / ratio], without holes.
+        gains: [C] MTF gains at Nyquist.
+        phase: PAN coordinate (y, x) of the centre of MS pixel (0, 0).
+    """
+    if min(windows[0][0].shape[-2:]) < _LEAST_SIDE:
+        return 0.0, 0.0
+    with alone_if_small(windows[0][0]):
+        estimates = [estimate_shift(pan, ms, gains, phase) for pan, ms in windows]
+    dy, dx = (statistics.median(axis) for axis in zip(*estimates, strict=True))
+    spread = statistics.median(max(abs(y - dy), abs(x - dx)) for y, x in estimates)
+    if spread > _MOST_DISAGREEMENT or max(abs(dy), abs(dx)) < _LEAST_SHIFT:
+        return 0.0, 0.0
+    return dy, dx
+
+
+class Placed(NamedTuple):
+    """Windows of a scene as far as they can be put in place without reading them again."""
+
+    windows: list[tuple[Tensor, Tensor]]  # PAN as it lies; MS, its bands together
+    alignment: Alignment | None
+    shift: tuple[float, float]  # of PAN, see `measure_shift`
+    gains: tuple[float, ...]  # [C] MTF gains at Nyquist that the windows show
+
+
+def put_in_place(
+    windows: list[tuple[Tensor, Tensor]],
+    sensor: Sensor,
+    phase: tuple[float, float],
+    register: bool = True,
+) -> Placed:
+    """Bring bands together and measure PAN's shift and the MTF; without ``register`` the MTF alone.
+
+    Arguments as for `measure_shift`.
+    """
+    alignment, moved = None, (0.0, 0.0)
+    if register:
+        pan, ms = windows[0]
+        ratio = pan.shape[-1] // ms.shape[-1]
+        alignment = Alignment.measured([ms for _, ms in windows], sensor, ratio)
+        if alignment is not None:
+            windows = [(pan, alignment.together(ms)) for pan, ms in windows]
+        moved = measure_shift(windows, sensor.ms_gains, phase)
+    return Placed(windows, alignment, moved, measured_gains(windows, sensor.ms_gains, phase, moved))
+
+
+class RegisteredPair:
+    """A pair whose PAN is moved back by ``(dy, dx)``, onto its MS."""
+
+    def __init__(self, pair: Pair, dy: float, dx: float) -> None:
+        self._pair, self._step = pair, (-dy, -dx)
+        self.shape, self.bands, self.ratio = pair.shape, pair.bands, pair.ratio
+        self.phase = pair.phase
+
+    def read(
+        self, top: int = 0, left: int = 0, height: int | None = None, width: int | None = None
+    ) -> Patch:
+        """See `Pair.read`."""
+        height = self.shape[0] - top if height is None else height
+        width = self.shape[1] - left if width is None else width
+        rows, columns = (
+            (max(start - _MARGIN, 0), start, start + size, min(start + size + _MARGIN, length))
+            for start, size, length in zip((top, left), (height, width), self.shape, strict=True)
+        )
+        wide = self._pair.read(rows[0], columns[0], rows[3] - rows[0], columns[3] - columns[0])
+        inner = tuple(slice(at[1] - at[0], at[2] - at[0]) for at in (rows, columns))
+        coarse = tuple(slice(s.start // self.ratio, s.stop // self.ratio) for s in inner)
+        pan, valid = wide.pan, wide.pan_valid
+        if not valid.all():
+            mean = pan.sum() / valid.sum().clamp_min(1)
+            pan = fill_invalid(pan, valid, mean, _MARGIN)
+        pan = shift(pan, *self._step)
+        if not valid.all():
+            # The nearest pixel decides whether a moved one has data.
+            valid = shift(valid.float(), *map(round, self._step)) > 0.5
+            pan = torch.where(valid, pan, 0.0)
+        return Patch(
+            pan[..., inner[0], inner[1]],
+            wide.ms[..., coarse[0], coarse[1]],
+            valid[..., inner[0], inner[1]],
+            wide.ms_valid[..., coarse[0], coarse[1]],
+        )

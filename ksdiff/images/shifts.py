@@ -1,0 +1,147 @@
+"""How far images of one scene are apart, to a few hundredths of a PAN pixel.
+
+Deliveries are off by a fraction of a pixel or two, and the bands of some sensors off one another:
+their arrays pass over the ground one after the other. Training pairs that are learn to blur, and
+detail that is added in the wrong place is no detail.
+
+All shifts are found alike: one image is explained by others and by its own slopes (Lucas and
+Kanade 1981), over what varies between neighbouring pixels.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ksdiff.images.wald import degrade_pan_as_ms
+
+# A smoothing filter and the derivative that goes with it (Farid and Simoncelli 2004): neighbours'
+# differences alone are a fifth less than the slope, and shifts come out that much too large.
+_SMOOTH = (0.037659, 0.249153, 0.426375, 0.249153, 0.037659)
+_SLOPE = (-0.109604, -0.276691, 0.0, 0.276691, 0.109604)
+_NEAR = 5  # pixels: what varies within so many is detail
+_RIM = len(_SMOOTH) // 2 + _NEAR // 2  # pixels that have none
+_ROUNDING = 1e-5  # of an image's largest value
+_LEAST_PIXELS = 256  # that have some: fewer determine no shift
+
+_ITERATIONS = 5  # at most
+_SETTLED = 1.0  # PAN pixels: a smaller step is right to two hundredths
+_LARGEST = 6.0  # PAN pixels: what a fit that runs further has followed is not a misregistration
+_LEAST_CORRELATION = 0.8  # of two bands' detail: below, they show different things
+
+
+def estimate_shift(
+    pan: Tensor, ms: Tensor, gains: Sequence[float], phase: tuple[float, float]
+) -> tuple[float, float]:
+    """(dy, dx) in PAN pixels by which PAN's content lies further down and right than the MS's.
+
+    PAN is seen as an MS band would see it, sampled where the MS pixels lie, so that both images are
+    aliased alike; the bands are combined to what explains it best (least squares, as in GSA).
+
+    Args:
+        pan: [1, 1, H, W], any units.
+        ms: [1, C, H / ratio, W / ratio], any units.
+        gains: [C] MTF gains at Nyquist.
+        phase: PAN coordinate (y, x) of the centre of MS pixel (0, 0).
+
+    Returns:
+        The shift; (0, 0) where the images do not determine one.
+    """
+    ratio = pan.shape[-1] // ms.shape[-1]
+    gain = (sum(gains) / len(gains),)
+    bands, *slopes = _varying([ms])
+    if bands.shape[1] < _LEAST_PIXELS:
+        return 0.0, 0.0
+    dy = dx = 0.0
+    for _ in range(_ITERATIONS):
+        seen = degrade_pan_as_ms(pan, gain, ratio, "reflect", (phase[0] + dy, phase[1] + dx))
+        target, *own = (part[0] for part in _varying([seen]))
+        weights = _solved(bands, target)
+        # Half of either image's slopes: the error is then of third order in the shift.
+        both = [(mine + weights @ theirs) / 2 for mine, theirs in zip(own, slopes, strict=True)]
+        step = -ratio * _solved(torch.cat((bands, torch.stack(both))), target)[-2:]
+        dy, dx = dy + step[0].item(), dx + step[1].item()
+        if not max(abs(dy), abs(dx)) <= _LARGEST:
+            return 0.0, 0.0
+        if step.abs().max() < _SETTLED:
+            break
+    return dy, dx
+
+
+def estimate_band_shifts(
+    windows: Sequence[Tensor], pairs: Sequence[tuple[int, int]]
+) -> list[tuple[float, float]]:
+    """(dy, dx) in MS pixels by which each band lies further down and right than it should.
+
+    Two bands of neighbouring wavelengths show nearly the same; how far one lies off the other can
+    be told to a few hundredths of a pixel. Each is then taken to be off by half of it: arrays that
+    lie before and behind PAN's in the focal plane see the ground before and after it.
+
+    Args:
+        windows: of one scene, MS [1, C, h, w] in any units.
+        pairs: of bands that lie on either side of PAN, see `ksdiff.sensors.Sensor`.
+
+    Returns:
+        One shift a band; zeros for bands of no pair. A pair that shows different things takes the
+        median of the others.
+    """
+    found: dict[tuple[int, int], tuple[float, float]] = {}
+    detail, *slopes = _varying(windows)
+    for one, other in pairs if detail.shape[1] >= _LEAST_PIXELS else ():
+        energy, energy_there = (detail[band].square().sum() for band in (one, other))
+        product = detail[one] @ detail[other]
+        if product > _LEAST_CORRELATION * (energy * energy_there).sqrt():
+            scale = (energy / energy_there).sqrt()
+            both = [(slope[one] + scale * slope[other]) / 2 for slope in slopes]
+            step = -_solved(torch.stack((detail[other], *both)), detail[one])[1:]
+            found[one, other] = tuple(step.tolist())
+    off = [(0.0, 0.0)] * windows[0].shape[1]
+    if found:
+        usual = tuple(statistics.median(axis) for axis in zip(*found.values(), strict=True))
+        for one, other in pairs:
+            dy, dx = found.get((one, other), usual)
+            off[one], off[other] = (dy / 2, dx / 2), (-dy / 2, -dx / 2)
+    return off
+
+
+def _varying(images: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    """Of images [1, C, h, w]: what varies between neighbours, smoothed, and its slopes down and
+    right; each [C, N] in float64, over all images' pixels."""
+    kernels = _kernels(images[0].device)
+    parts = []
+    for image in images:
+        if min(image.shape[-2:]) <= 2 * _RIM:
+            continue
+        bands = image.float().transpose(0, 1)
+        found = F.conv2d(bands, kernels)
+        # Constant images have rounding errors, no detail.
+        level = _ROUNDING * bands.abs().amax((1, 2, 3), keepdim=True)
+        found = torch.where(found.abs().amax((1, 2, 3), keepdim=True) > level, found, 0.0)
+        parts.append(found.transpose(0, 1).flatten(2))
+    if not parts:
+        return (torch.zeros(images[0].shape[1], 0, dtype=torch.float64),) * 3
+    return tuple(torch.cat(parts, 2).double())
+
+
+@lru_cache(maxsize=8)
+@torch.inference_mode(False)
+def _kernels(device: torch.device) -> Tensor:
+    """[3, 1, 9, 9]: smoothing, slope down, slope right, each less its mean over what is near."""
+    smooth, slope = (torch.tensor(taps, dtype=torch.float64) for taps in (_SMOOTH, _SLOPE))
+    pairs = ((smooth, smooth), (slope, smooth), (smooth, slope))
+    kernels = torch.stack([torch.outer(*pair) for pair in pairs])[:, None]
+    mean = torch.full((1, 1, _NEAR, _NEAR), 1 / _NEAR**2, dtype=torch.float64)
+    kernels = F.pad(kernels, (_NEAR // 2,) * 4) - F.conv2d(kernels, mean, padding=_NEAR - 1)
+    return kernels.float().to(device)
+
+
+def _solved(rows: Tensor, target: Tensor) -> Tensor:
+    """Least squares: weights [R] of rows [R, N] that give the target [N]."""
+    normal = rows @ rows.T
+    ridge = 1e-9 * normal.diagonal().clamp_min(torch.finfo(rows.dtype).tiny ** 0.5)
+    return torch.linalg.solve(normal + ridge.diag(), rows @ target)

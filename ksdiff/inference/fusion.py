@@ -1,0 +1,82 @@
+"""The two steps of a scene whose shapes come back: its prior, and a window's way from DN to DN.
+
+Neither asks or fetches anything from the CPU once its filters are cached, so that a GPU can run
+both from graphs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ksdiff.images.bands import Alignment
+from ksdiff.images.inputs import FusionInputs, SceneStatistics, fusion_inputs, to_dn
+from ksdiff.images.wald import MTFFilters, back_project
+from ksdiff.models.ksdiff import Kernels, KSDiff
+
+
+class SceneTensors(NamedTuple):
+    """What all windows of a scene share, on the device."""
+
+    kernels: object
+    statistics: SceneStatistics
+    filters: MTFFilters
+    alignment: Alignment | None  # where the bands lie apart
+
+
+@dataclass(frozen=True)
+class PriorStep:
+    """The kernels of a scene from its sample windows and noise [1, N, C_z]."""
+
+    model: KSDiff
+    weights: tuple[int, ...]  # see `addresses`
+
+    def __call__(self, samples: FusionInputs, noise: Tensor) -> Kernels:
+        return self.model.estimate_kernels(samples, noise=noise)
+
+
+@dataclass(frozen=True)
+class WindowStep:
+    """Fused DN [C, H, W] from pan [1, 1, H, W] and ms [1, C, h, w], DN without holes."""
+
+    model: nn.Module
+    weights: tuple[int, ...]  # see `addresses`
+    ratio: int
+    phase: tuple[float, float]
+    device: str  # type
+    precision: str
+    together: bool  # leave bands that were brought together so
+
+    def __call__(self, scene: SceneTensors, pan: Tensor, ms: Tensor) -> Tensor:
+        return self.fuse(scene, self.inputs(scene, pan, ms), ms)
+
+    def inputs(self, scene: SceneTensors, pan: Tensor, ms: Tensor) -> FusionInputs:
+        """What the network sees of it."""
+        if scene.alignment is not None:
+            ms = scene.alignment.together(ms)
+        return fusion_inputs(
+            pan, ms, scene.filters, self.ratio, self.phase, scene.statistics, "reflect"
+        )
+
+    def fuse(self, scene: SceneTensors, inputs: FusionInputs, ms: Tensor) -> Tensor:
+        """The rest of the way."""
+        # Every weight is cast once at most, and what is cast while capturing must not stay.
+        with torch.autocast(
+            self.device, torch.bfloat16, self.precision == "bfloat16", cache_enabled=False
+        ):
+            fused = self.model.fuse(inputs, scene.kernels)
+        fused = to_dn(fused.float(), scene.statistics)
+        if scene.alignment is not None:
+            if self.together:
+                ms = scene.alignment.together(ms)
+            else:
+                fused = scene.alignment.apart(fused)
+        return back_project(fused, ms, scene.filters, self.ratio, self.phase)[0]
+
+
+def addresses(model: nn.Module) -> tuple[int, ...]:
+    """Where the weights lie: a step whose weights have moved is another, with graphs of its own."""
+    return tuple(x.data_ptr() for part in (model.parameters(), model.buffers()) for x in part)

@@ -1,0 +1,1 @@
+"""Files of scenes: reading rasters and PanCollection, writing GeoTIFFs."""

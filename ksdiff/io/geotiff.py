@@ -1,0 +1,196 @@
+"""Writing GeoTIFFs: window by window, checked before they get their name."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import rasterio
+from rasterio.crs import CRS
+from rasterio.transform import Affine
+from rasterio.windows import Window
+
+from ksdiff.errors import KSDiffError
+from ksdiff.io.outputs import atomic
+
+BLOCK = 256  # pixels: side of the tiles of the GeoTIFFs written here
+
+
+class RasterWriter:
+    """A GeoTIFF written window by window and checked before it gets its name.
+
+    Tiled, deflated, BigTIFF where it must be. A full disk can surface as late as in the last flush,
+    where the TIFF library reports nothing: `finish` therefore reads every window back.
+
+    Args:
+        path: where to write; normally a name from `atomic`.
+        count, height, width, dtype: of the raster.
+        transform, crs, nodata, descriptions: its georeference and tags.
+        gcps, rpcs: ground control points with their CRS, and rational polynomials, as rasterio has
+            them, where there is no transform.
+
+    Raises:
+        KSDiffError: the file cannot be created, written or read back.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        count: int,
+        height: int,
+        width: int,
+        dtype: str,
+        *,
+        transform=None,
+        crs=None,
+        nodata: float | None = None,
+        descriptions: Sequence[str | None] = (),
+        gcps: tuple | None = None,
+        rpcs=None,
+    ):
+        self._path = path
+        self._written: list[tuple[Window, int]] = []
+        profile = {
+            "driver": "GTiff",
+            "count": count,
+            "height": height,
+            "width": width,
+            "dtype": dtype,
+            "crs": crs,
+            "nodata": nodata,
+            "tiled": True,
+            "blockxsize": BLOCK,
+            "blockysize": BLOCK,
+            "compress": "deflate",
+            "predictor": 3 if np.issubdtype(dtype, np.floating) else 2,
+            "interleave": "pixel",
+            "photometric": "minisblack",
+            "alpha": "unspecified",
+            "BIGTIFF": "IF_SAFER",
+        }
+        if transform is not None:
+            profile["transform"] = transform
+        with self._errors():
+            self._dataset = rasterio.open(path, "w", **profile)
+            if gcps is not None:
+                self._dataset.gcps = gcps
+            if rpcs is not None:
+                self._dataset.rpcs = rpcs
+            for band, description in enumerate(descriptions, start=1):
+                if description:
+                    self._dataset.set_band_description(band, description)
+
+    def write(self, values: np.ndarray, top: int, left: int) -> None:
+        """Write values [C, h, w] with their corner at (top, left).
+
+        Windows that begin and end at multiples of `BLOCK` are quickest and make no gaps.
+        """
+        window = Window(left, top, values.shape[2], values.shape[1])
+        with self._errors():
+            self._dataset.write(values, window=window)
+        self._written.append((window, _checksum(values)))
+
+    def close(self) -> None:
+        self._dataset.close()
+
+    def finish(self) -> None:
+        """Close the file and read it back."""
+        with self._errors():
+            self._dataset.close()
+            with rasterio.open(self._path) as dataset:
+                for window, checksum in self._written:
+                    if _checksum(dataset.read(window=window)) != checksum:
+                        raise KSDiffError(
+                            f"{self._path}: what was written does not read back; is the disk full?"
+                        )
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (rasterio.errors.RasterioError, OSError) as error:
+            raise KSDiffError(
+                f"{self._path}: writing failed, is the disk full? ({error})"
+            ) from error
+
+
+def _checksum(values: np.ndarray) -> int:
+    return zlib.crc32(np.ascontiguousarray(values))
+
+
+def quantise(values: np.ndarray, valid: np.ndarray, dtype: str, nodata: float | None) -> np.ndarray:
+    """DN [C, H, W] in the data type of a file; ``valid`` is bool of that shape.
+
+    Rounded and clipped to the type's range. A valid pixel that would read as nodata is moved to the
+    next value that does not.
+    """
+    exact = values.astype(np.float64)
+    kind = np.dtype(dtype)
+    if np.issubdtype(kind, np.integer):
+        limits = np.iinfo(kind)
+        out = np.clip(np.rint(exact), limits.min, limits.max).astype(kind)
+        beside = None if nodata is None else nodata + 1 if nodata < limits.max else nodata - 1
+    else:
+        out = exact.astype(kind)
+        beside = None if nodata is None else np.nextafter(kind.type(nodata), kind.type(math.inf))
+    if nodata is not None:
+        if not math.isnan(nodata):
+            out[out == nodata] = beside
+        out[~valid] = nodata
+    return out
+
+
+def write_raster(path: str | Path, values: np.ndarray, **georeference) -> None:
+    """Write values [C, H, W] as a GeoTIFF, atomically. Keywords as for `RasterWriter`."""
+    with atomic(path) as temporary:
+        writer = RasterWriter(temporary, *values.shape, str(values.dtype), **georeference)
+        try:
+            writer.write(values, 0, 0)
+            writer.finish()
+        finally:
+            writer.close()
+
+
+def write_scene(
+    folder: str | Path,
+    name: str,
+    pan: np.ndarray,
+    ms: np.ndarray,
+    gt: np.ndarray | None = None,
+    *,
+    transform: Affine | None = None,
+    crs: CRS | None = None,
+    phase: float | None = None,
+    pixel: float = 0.5,
+    descriptions: tuple[str | None, ...] = (),
+    nodata: float | None = None,
+    pan_nodata: float | None = None,
+) -> None:
+    """Write NAME_pan.tif, NAME_ms.tif and, unless None, NAME_gt.tif.
+
+    Args:
+        pan, ms, gt: [1, H, W], [C, H / ratio, W / ratio], [C, H, W].
+        transform, crs: of the PAN grid; a made-up place in UTM zone 31N by default.
+        phase: PAN coordinate of the centre of MS pixel (0, 0) along both axes; by default
+            ``ratio // 2``, that of Wald's protocol.
+        pixel: PAN pixel size in metres of the made-up place.
+        descriptions: names of the MS bands.
+        nodata, pan_nodata: of MS and truth, and of PAN.
+    """
+    folder = Path(folder)
+    ratio = pan.shape[1] // ms.shape[1]
+    if transform is None:
+        transform = Affine(pixel, 0, 500_000, 0, -pixel, 5_400_000)
+        crs = CRS.from_epsg(32631)
+    phase = ratio // 2 if phase is None else phase
+    offset = phase - (ratio - 1) / 2
+    ms_transform = transform @ Affine.translation(offset, offset) @ Affine.scale(ratio)
+    write_raster(folder / f"{name}_pan.tif", pan, transform=transform, crs=crs, nodata=pan_nodata)
+    common = {"crs": crs, "nodata": nodata, "descriptions": descriptions}
+    write_raster(folder / f"{name}_ms.tif", ms, transform=ms_transform, **common)
+    if gt is not None:
+        write_raster(folder / f"{name}_gt.tif", gt, transform=transform, **common)

@@ -1,0 +1,87 @@
+"""Writing without half files: checks before the work, a temporary name during it."""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from ksdiff.errors import KSDiffError
+
+_ABANDONED = 3600  # seconds since anything was written to a temporary file
+
+
+def check_output(path: str | Path, overwrite: bool, option: str = "out") -> Path:
+    """See that ``path`` can be written, before any work is spent on it.
+
+    Raises:
+        KSDiffError: it exists and ``overwrite`` is false, it is a folder, its folder is missing, or
+            nothing can be created there.
+    """
+    path = Path(path)
+    try:
+        if path.is_dir():
+            raise KSDiffError(f"{option} {path}: is a folder; name a file in it")
+        if path.exists() and not overwrite:
+            raise KSDiffError(
+                f"{option} {path}: exists already; choose another name or pass --overwrite"
+            )
+        if not path.parent.is_dir():
+            raise KSDiffError(f"{option} {path}: there is no folder {path.parent}; create it first")
+        probe = _temporary(path)
+        os.close(os.open(probe, os.O_CREAT | os.O_WRONLY | os.O_TRUNC))
+        probe.unlink()
+    except OSError as error:
+        raise KSDiffError(f"{option} {path}: cannot be written: {error.strerror}") from None
+    return path
+
+
+@contextlib.contextmanager
+def atomic(path: str | Path) -> Iterator[Path]:
+    """A temporary name beside ``path`` that takes its place when the block ends without error.
+
+    Until then, and after any error, whatever was under ``path`` stays as it was.
+    """
+    path = Path(path)
+    _remove_abandoned(path)
+    temporary = _temporary(path)
+    try:
+        yield temporary
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise KSDiffError(f"{path}: writing failed: {error.strerror or error}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _temporary(path: Path) -> Path:
+    """Hidden, and with the ending by which writers choose their format."""
+    return path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Away with what killed processes left of earlier tries at this path.
+
+    An old file only: on a shared disk, a process that is not here may be alive on another machine.
+    """
+    for left in path.parent.glob(f".{glob.escape(path.stem)}.*.part{glob.escape(path.suffix)}"):
+        owner = left.name.removesuffix(f".part{path.suffix}").rpartition(".")[2]
+        with contextlib.suppress(OSError):
+            old = time.time() - left.stat().st_mtime > _ABANDONED
+            if old and owner.isdecimal() and not _lives(int(owner)):
+                left.unlink()
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True
+    return True

@@ -1,0 +1,116 @@
+"""The process and the machine it runs on: versions, freed memory, CPU threads."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+# Of glibc's malloc.h.
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+_KEPT = 512 * 2**20  # bytes: more than the largest tensor of a window of 1024 x 1024 pixels
+
+# Pixels, or tokens. Measured on two cores with threads that sleep while they wait: up to four
+# windows of 256 x 256, what makes a prior is done sooner on one thread than the other wakes, some
+# two hundred times, for a share of it.
+_WORTH_SHARING = 4 * 256**2
+
+
+def machine_header() -> dict[str, object]:
+    """Date, versions and machine, to stand above measured numbers."""
+    import torch
+
+    return {
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "ksdiff": _version("ksdiff"),
+        "code": code_version(),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "processor": processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+    }
+
+
+def code_version() -> str | None:
+    """``git describe`` of the checkout that the package runs from; None if it is none."""
+    package = Path(__file__).resolve().parent
+    git = ("git", "-C", str(package))
+    try:
+        # An installed package can lie inside a checkout of something else.
+        tracked = _output(*git, "ls-files", "--error-unmatch", Path(__file__).name)
+        return _output(*git, "describe", "--always", "--dirty", "--tags") if tracked else None
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _output(*command: str) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
+    return done.stdout.strip()
+
+
+def processor() -> str:
+    """The processor's model."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(
+            line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")
+        )
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "source"
+
+
+def keep_freed_memory() -> None:
+    """Let malloc keep up to half a gibibyte that was freed, for the whole process and for good.
+
+    A network allocates and frees the same tens of mebibytes again and again. Linux's malloc hands
+    such blocks back to the system each time, and gets them back as pages that have to be cleared:
+    an eighth of the time that sharpening on a CPU takes. Elsewhere, or with another malloc than
+    glibc's, nothing happens. A program that embeds KSDiff decides for itself whether to call it.
+    """
+    if sys.platform != "linux":
+        return
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):
+        libc.mallopt(_MMAP_THRESHOLD, _KEPT)
+        libc.mallopt(_TRIM_THRESHOLD, _KEPT)
+
+
+@contextlib.contextmanager
+def alone_if_small(work: Tensor) -> Iterator[None]:
+    """Many small operations on ``work`` [B, channels, ...]: on the calling thread if it is small.
+
+    For CPUs and eager execution; the number of threads is the same afterwards.
+    """
+    import torch
+
+    threads = 1 if torch.compiler.is_compiling() else torch.get_num_threads()
+    size = work.shape[0] * work.shape[2:].numel()
+    if threads == 1 or work.device.type != "cpu" or size > _WORTH_SHARING:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

@@ -1,0 +1,1 @@
+"""Drawn scenes with known truth, and scenes degraded by Wald's protocol."""
