@@ -106,7 +106,7 @@ if step build must 200 env KSDIFF_OPS_CUDA=1 \
     if [[ -x $sanitizer ]]; then
       # Every tensor in memory of its own, so that a read beyond its end is seen.
       step "$tool" must 60 env PYTORCH_NO_CUDA_MEMORY_CACHING=1 \
-        "$sanitizer" --tool "$tool" --error-exitcode 9 "$python" -m benchmarks.gpu_sanitize
+        "$sanitizer" --tool "$tool" --error-exitcode 9 "$python" -m benchmarks.gpu_sanitize cuda
     else
       skip "$tool" "no compute-sanitizer"
     fi

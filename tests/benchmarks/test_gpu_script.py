@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from benchmarks import gpu_sanitize
+from ksdiff_ops import backends
+
 SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks/gpu.sh"
 # Notes every call; says it is compute capability 9.0; fails where FAIL occurs in the call.
 STUB = """#!/bin/bash
@@ -77,3 +80,13 @@ def test_a_failing_step_is_told_and_the_others_still_run(tmp_path, stubs, failin
 def test_without_a_build_nothing_else_is_tried(tmp_path, stubs):
     assert run(tmp_path / "gpu.json", **stubs | {"FAIL": "build_ext"}).returncode == 1
     assert "test_gpu.py" not in Path(stubs["CALLS"]).read_text()
+
+
+@pytest.mark.parametrize("backend", ["cuda", "triton"])
+def test_the_sanitizer_sees_every_operator_of_a_backend(backend):
+    used = set()
+    for operator, operands in gpu_sanitize.calls(backend, "meta"):
+        used.add(operator.func.__name__.strip("_"))
+        assert all(operand.is_meta for operand in operands)
+    missing = set(backends.AUTOMATIC) - used
+    assert missing == set(backends._NOT_WRITTEN.get(backend, ()))

@@ -1,9 +1,7 @@
 import importlib.util
-import os
 
 import host_build
 import pytest
-import torch
 
 
 @pytest.fixture(scope="session")
@@ -11,11 +9,7 @@ def operators():
     """The CUDA operators, on CPU tensors, with their gradients and fakes."""
     if host_build.compiler_missing():
         pytest.skip(f"no C++ compiler {host_build.COMPILER!r}")
-    from ksdiff_ops import registration
-
-    torch.ops.load_library(host_build.operators(sanitize="KSDIFF_HOST_SANITIZE" in os.environ))
-    registration.register(host_build.LIBRARY)
-    return getattr(torch.ops, host_build.LIBRARY)
+    return host_build.load()
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,9 @@ import subprocess
 import sys
 import sysconfig
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pybind11
 import torch
@@ -32,6 +34,16 @@ SANITIZE = ("-O0", "-g1", "-fsanitize=address")
 
 def compiler_missing() -> bool:
     return shutil.which(COMPILER) is None
+
+
+@cache
+def load() -> Any:
+    """`torch.ops.<LIBRARY>`: the CUDA operators on CPU tensors, with their gradients and fakes."""
+    from ksdiff_ops import registration
+
+    torch.ops.load_library(operators(sanitize="KSDIFF_HOST_SANITIZE" in os.environ))
+    registration.register(LIBRARY)
+    return getattr(torch.ops, LIBRARY)
 
 
 def operators(sanitize: bool = False) -> Path:

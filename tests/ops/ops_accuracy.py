@@ -26,7 +26,7 @@ def with_gradients(
     generator = torch.Generator().manual_seed(7)
     upstream = torch.randn(output.shape, generator=generator, dtype=torch.float64)
     # Rounded once, so that every precision is given the same numbers.
-    upstream = change(upstream.to(torch.bfloat16)).to(output.dtype)
+    upstream = change(upstream.to(torch.bfloat16)).to(output)
     return [output.detach(), *torch.autograd.grad(output, wanted, upstream)]
 
 
