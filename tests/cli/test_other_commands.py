@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import rasterio
 
+from ksdiff import __version__
 from ksdiff.io.rasters import open_pair
 from tests.support.cli import failed
 from tests.support.pancollection import patches, shifted, write_h5
@@ -126,3 +127,16 @@ def test_training_passes_stage_and_resume_on(ksdiff, tmp_path, monkeypatch):
     status, out, _ = ksdiff("train", tmp_path / "config.yaml", "--stage", "2", "--resume")
     assert (status, calls) == (0, [(5, "2", True)])
     assert "weights.safetensors" in out
+
+
+def test_the_version_is_told_before_anything_heavy_is_imported(start):
+    process = start("--version")
+    out, errors = process.communicate(timeout=60)
+    assert (process.returncode, out, errors) == (0, f"ksdiff {__version__}\n", "")
+
+
+@pytest.mark.parametrize("command", ["sharpen", "adapt", "evaluate", "simulate", "train", "prior"])
+def test_help_ends_with_an_example(ksdiff, command):
+    status, out, _ = ksdiff(command, "--help")
+    assert status == 0
+    assert f"Example: ksdiff {command} " in out

@@ -1,0 +1,178 @@
+"""Judge methods, draw what they are judged on, and see where time goes."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from ksdiff.cli.options import (
+    Contrast,
+    ContrastOption,
+    Device,
+    DeviceOption,
+    Overwrite,
+    Register,
+    Seed,
+    Sensor,
+    Weights,
+)
+from ksdiff.errors import KSDiffError
+
+
+def evaluate(
+    data: Annotated[
+        Path,
+        typer.Option(
+            help="Folder of NAME_pan.tif, NAME_ms.tif and maybe NAME_gt.tif, or PanCollection's "
+            ".h5 file."
+        ),
+    ],
+    methods: Annotated[
+        str | None, typer.Option(help="Names with commas between; all of them by default.")
+    ] = None,
+    out: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--out", "--json", help="File to write: .json, .csv, .tex or .md. Can be repeated."
+        ),
+    ] = None,
+    pictures: Annotated[
+        Path | None, typer.Option(help="Folder for a PNG per scene: results, parts, errors.")
+    ] = None,
+    weights: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Bundled name or .safetensors file; by default the scene's bands decide. "
+            "Repeated, each becomes a method of its own."
+        ),
+    ] = None,
+    sensor: Sensor = None,
+    border: Annotated[
+        int, typer.Option(help="Pixels cut from the sides before indexes with ground truth.")
+    ] = 21,
+    measured: Annotated[
+        bool,
+        typer.Option(
+            "--measured",
+            help="Give classical methods, too, bands and PAN put in place and the measured MTF.",
+        ),
+    ] = False,
+    register: Register = True,
+    contrast: ContrastOption = Contrast.slope,
+    device: DeviceOption = Device.auto,
+    seed: Seed = 0,
+    overwrite: Overwrite = False,
+) -> None:
+    """Score methods on scenes; print tables in Markdown."""
+    from ksdiff.evaluation import DEFAULT_METHODS
+    from ksdiff.evaluation import evaluate as evaluate_scenes
+    from ksdiff.evaluation.report import output_kind
+    from ksdiff.io.outputs import check_output
+
+    for path in out or ():
+        output_kind(path)
+        check_output(path, overwrite)
+    with Console(stderr=True).status("starting") as status:
+        result = evaluate_scenes(
+            data,
+            methods.split(",") if methods is not None else DEFAULT_METHODS,
+            weights=weights or None,
+            sensor=sensor,
+            border=border,
+            measured=measured,
+            register=register,
+            contrast=contrast.value,
+            device=device.value,
+            seed=seed,
+            pictures=pictures,
+            step=lambda name: status.update(escape(name)),
+        )
+    print(result.markdown(), end="")
+    for path in out or ():
+        result.save(path)
+
+
+def simulate(
+    out: Annotated[Path, typer.Option(help="Folder for NAME_pan.tif, NAME_ms.tif, NAME_gt.tif.")],
+    pan: Annotated[Path | None, typer.Option(help="Degrade this pair instead of drawing.")] = None,
+    ms: Annotated[Path | None, typer.Option(help="Its MS raster, which becomes the truth.")] = None,
+    name: Annotated[str, typer.Option(help="NAME; numbered where there are several.")] = "scene",
+    count: Annotated[int, typer.Option(help="How many scenes to draw.", min=1)] = 1,
+    size: Annotated[int, typer.Option(help="Side of a drawn scene in PAN pixels.")] = 1024,
+    bands: Annotated[int, typer.Option(help="MS bands of a drawn scene.")] = 4,
+    ratio: Annotated[int, typer.Option(help="Of a drawn scene, 2 or 4.")] = 4,
+    sensor: Sensor = None,
+    seed: Seed = 0,
+    overwrite: Overwrite = False,
+) -> None:
+    """Make scenes with ground truth: drawn ones, or a given pair degraded by Wald's protocol."""
+    from ksdiff.synthetic.simulate import draw_scenes, simulate_files
+
+    if (pan is None) != (ms is None):
+        raise KSDiffError("pan and ms: give both, or neither to draw scenes")
+    if pan is not None:
+        names = [simulate_files(pan, ms, out, name, sensor, overwrite)]
+    else:
+        names = draw_scenes(out, name, count, size, bands, ratio, sensor, seed, overwrite)
+    for made in names:
+        print(f"{out / made}_pan.tif, {made}_ms.tif, {made}_gt.tif")
+
+
+def profile(
+    size: Annotated[int, typer.Option(help="Side of the drawn tile in PAN pixels.")] = 256,
+    bands: Annotated[int, typer.Option(help="Of the tile, where no weights are named.")] = 8,
+    weights: Weights = None,
+    device: DeviceOption = Device.auto,
+    seed: Seed = 0,
+) -> None:
+    """Tell where the time of sharpening goes, beside what this machine needs at least."""
+    from ksdiff.inference.profile import profile as measure
+
+    parts, machine = measure(weights, bands=bands, size=size, device=device.value, seed=seed)
+    total = sum(part.seconds for part in parts)
+    print(
+        f"{size} x {size} PAN pixels; this machine: {machine.flops_per_second / 1e9:.0f} GFLOP/s, "
+        f"{machine.bytes_per_second / 1e9:.0f} GB/s\n"
+    )
+    print(f"{'part':20}{'ms':>8}{'share':>8}{'GFLOP':>8}{'floor ms':>10}{'of floor':>10}")
+    for part in parts:
+        floor = part.floor(machine)
+        print(
+            f"{part.name:20}{part.seconds * 1e3:8.1f}{part.seconds / total:8.0%}"
+            f"{part.flops / 1e9:8.2f}{floor * 1e3:10.2f}{floor / part.seconds:10.0%}"
+        )
+    print(f"{'all':20}{total * 1e3:8.1f}")
+
+
+def info() -> None:
+    """Tell version, build, backends, devices and bundled weights."""
+    import torch
+
+    import ksdiff
+    import ksdiff_ops
+    from ksdiff.models.weights import bundled, load_weights
+
+    print(
+        f"ksdiff {ksdiff.__version__}, PyTorch {torch.__version__}, Python {sys.version.split()[0]}"
+    )
+    print("\nBuild")
+    for key, value in ksdiff_ops.build_info().items():
+        print(f"  {key}: {value}")
+    print("\nBackends")
+    for name, problem in ksdiff_ops.backends.available().items():
+        print(f"  {name}: {'available' if problem is None else problem}")
+    print("\nDevices")
+    print(f"  cpu: {torch.get_num_threads()} threads")
+    for index in range(torch.cuda.device_count()):
+        print(f"  cuda:{index}: {torch.cuda.get_device_name(index)}")
+    print("\nBundled weights")
+    for name in bundled():
+        model = load_weights(name)[1].model
+        print(f"  {name}: {model.bands} bands, ratio {model.ratio}")
+    if not bundled():
+        print("  none")
