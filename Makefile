@@ -24,7 +24,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.ksdiff-installed
 NATIVE := setup.py pyproject.toml MANIFEST.in $(shell find csrc build_support -type f -not -name '*.pyc')
 # The same as build-system.requires in pyproject.toml; PyTorch comes first, by itself.
-BUILD_NEEDS := 'setuptools>=77' 'pybind11>=2.13' 'ninja>=1.11'
+BUILD_NEEDS := 'setuptools>=77' 'ninja>=1.11'
 PIP := $(BIN)/python -m pip --disable-pip-version-check install
 
 help:

@@ -1,4 +1,4 @@
-"""setuptools' build backend, asking for PyTorch only where none is installed.
+"""The build backend of `ksdiff-ops`: setuptools', asking for PyTorch only where none is installed.
 
 A fixed requirement would make every isolated build download one, with gigabytes of CUDA packages,
 beside the PyTorch that the user has.

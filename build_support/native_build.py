@@ -1,8 +1,11 @@
-"""Compiles csrc/ with ninja: `_C` always, `_C_cuda` where nvcc is found.
+"""Compiles csrc/ with ninja: `_C.so` always, `_C_cuda.so` where nvcc is found.
+
+Neither library refers to Python: one wheel serves every Python.
 
 Environment:
     KSDIFF_OPS_CUDA: "auto" (the default: CUDA kernels where nvcc is found), "1", "0".
-    TORCH_CUDA_ARCH_LIST: GPU architectures, such as "8.0;9.0+PTX"; never asked from a device.
+    TORCH_CUDA_ARCH_LIST: GPU architectures, such as "8.0;9.0+PTX", or "all" for a release. By
+        default those of the GPUs of this machine; where there is none, DEFAULT_ARCHITECTURES.
     CXX, CXXFLAGS, LDFLAGS: as usual. MAX_JOBS: how many compilers at once.
 """
 
@@ -13,18 +16,19 @@ import shlex
 import shutil
 import subprocess
 import sys
-import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
 
 from setuptools import Distribution, Extension
+from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_ext import build_ext
 from torch_location import find_torch
 
 CPU_LIBRARY = "ksdiff_ops._C"
 CUDA_LIBRARY = "ksdiff_ops._C_cuda"
 TORCH_TARGET = "-DTORCH_TARGET_VERSION=0x020a000000000000"  # 2.10: the oldest that can load it
-ARCHITECTURES = ("8.0", "9.0", "10.0", "12.0")  # built by default, as far as nvcc knows them
+ARCHITECTURES = ("8.0", "9.0", "10.0", "12.0")  # of a release, as far as nvcc knows them
+DEFAULT_ARCHITECTURES = ("8.0+PTX",)  # newer GPUs translate the PTX when they first load it
 _AVX512 = [
     *("-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl"),
     *("-mfma", "-mf16c", "-mprefer-vector-width=512"),
@@ -59,6 +63,14 @@ class Nvcc:
                 flags.append(f"-gencode=arch=compute_{number},code=compute_{number}")
         return flags
 
+    def version(self) -> str:
+        """Of the toolkit, and so of the runtime linked in, such as "13.0"."""
+        told = subprocess.run([self.path, "--version"], capture_output=True, text=True, check=True)
+        found = re.search(r"release (\d+\.\d+)", told.stdout)
+        if found is None:
+            raise BuildProblem(f"{self.path} --version names no release: {told.stdout!r}")
+        return found.group(1)
+
     def library_folder(self) -> Path:
         """Where cudart_static is, next to the compiler that the path in the end leads to."""
         home = toolkit_home(self.path)
@@ -90,23 +102,50 @@ def find_nvcc() -> Path | None:
     return usual if usual.exists() else None
 
 
-def choose_architectures(nvcc: Path) -> tuple[str, ...]:
-    """TORCH_CUDA_ARCH_LIST, or all default ones that nvcc knows, the newest also as PTX."""
+def choose_architectures(nvcc: Path) -> tuple[tuple[str, ...], str]:
+    """What to compile for, and why: as asked, else for the GPUs here, else a short list."""
     asked = os.environ.get("TORCH_CUDA_ARCH_LIST", "").replace(",", " ").replace(";", " ").split()
+    if asked == ["all"]:
+        known = known_architectures(nvcc)
+        chosen = [architecture for architecture in ARCHITECTURES if architecture in known]
+        if not chosen:
+            raise BuildProblem(f"{nvcc} knows none of the architectures {' '.join(ARCHITECTURES)}")
+        return (*chosen[:-1], chosen[-1] + "+PTX"), "TORCH_CUDA_ARCH_LIST=all"
     for architecture in asked:
         if not re.fullmatch(r"\d+\.\d[af]?(\+PTX)?", architecture):
             raise BuildProblem(
-                "TORCH_CUDA_ARCH_LIST: expected numbers such as '8.0;9.0+PTX', "
+                "TORCH_CUDA_ARCH_LIST: expected 'all' or numbers such as '8.0;9.0+PTX', "
                 f"got {architecture!r}"
             )
     if asked:
-        return tuple(asked)
+        return tuple(asked), "TORCH_CUDA_ARCH_LIST"
+    present = architectures_here()
+    if present and set(present) <= known_architectures(nvcc):
+        return present, "the GPUs of this machine"
+    return DEFAULT_ARCHITECTURES, "the default; TORCH_CUDA_ARCH_LIST=all compiles for all"
+
+
+def known_architectures(nvcc: Path) -> set[str]:
+    """Those that this nvcc compiles for, such as "9.0"."""
     listed = subprocess.run([nvcc, "--list-gpu-arch"], capture_output=True, text=True, check=True)
-    known = set(listed.stdout.split())
-    chosen = [a for a in ARCHITECTURES if f"compute_{a.replace('.', '')}" in known]
-    if not chosen:
-        raise BuildProblem(f"{nvcc} knows none of the architectures {', '.join(ARCHITECTURES)}")
-    return (*chosen[:-1], chosen[-1] + "+PTX")
+    return {
+        f"{number[:-1]}.{number[-1]}" for number in re.findall(r"compute_(\d+)", listed.stdout)
+    }
+
+
+def architectures_here() -> tuple[str, ...]:
+    """Of the GPUs that the driver reports, each once; none where there is no driver."""
+    try:
+        told = subprocess.run(
+            ["nvidia-smi", "--query-gpu=compute_cap", "--format=csv,noheader"],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=30,
+        ).stdout
+    except (OSError, subprocess.SubprocessError):
+        return ()
+    return tuple(sorted(set(re.findall(r"^\d+\.\d$", told, re.MULTILINE)), key=float))
 
 
 def decide_cuda() -> tuple[Nvcc | None, str]:
@@ -121,14 +160,14 @@ def decide_cuda() -> tuple[Nvcc | None, str]:
         if asked == "1":
             raise BuildProblem("KSDIFF_OPS_CUDA=1, but no nvcc in CUDA_HOME or on PATH")
         return None, "no nvcc in CUDA_HOME or on PATH"
-    nvcc = Nvcc(path, choose_architectures(path))
-    return nvcc, f"{path}, architectures {' '.join(nvcc.architectures)}"
+    architectures, why = choose_architectures(path)
+    return Nvcc(path, architectures), f"{path}, architectures {' '.join(architectures)} ({why})"
 
 
 def native_extensions(root: Path) -> list[Extension]:
     """The libraries to build here; KSDIFF_OPS_CUDA is only looked at, nothing is compiled yet."""
     csrc = root / "csrc"
-    cpu = [csrc / "module.cpp", csrc / "schema.cpp", *sorted((csrc / "cpu").glob("*.cpp"))]
+    cpu = [csrc / "build_info.cpp", csrc / "schema.cpp", *sorted((csrc / "cpu").glob("*.cpp"))]
     extensions = [Extension(CPU_LIBRARY, [str(path.relative_to(root)) for path in cpu])]
     nvcc, _ = decide_cuda()
     cuda = sorted((csrc / "cuda").glob("*.cu"))
@@ -146,10 +185,8 @@ class NinjaBuildExt(build_ext):
         self.nvcc, self.cuda_reason = decide_cuda()
 
     def get_ext_filename(self, fullname: str) -> str:
-        if fullname.rpartition(".")[2] == CUDA_LIBRARY.rpartition(".")[2]:
-            # No Python module: it only registers kernels, so its name carries no Python version.
-            return str(Path(*fullname.split(".")).with_suffix(".so"))
-        return super().get_ext_filename(fullname)
+        # No Python modules: they only register kernels, so their names carry no Python version.
+        return str(Path(*fullname.split("."))) + ".so"
 
     def build_extensions(self) -> None:
         if sys.platform == "win32":
@@ -222,11 +259,11 @@ class NinjaBuildExt(build_ext):
         texts = {
             "KSDIFF_VERSION": self.distribution.get_version(),
             "KSDIFF_TORCH_BUILT_WITH": self.torch_version,
+            "KSDIFF_CUDA_BUILT": "true" if architectures else "false",
+            "KSDIFF_CUDA_BUILT_WITH": self.nvcc.version() if architectures else "",
             "KSDIFF_CUDA_ARCHITECTURES": " ".join(architectures),
         }
-        flags = [f'-D{name}="{text}"' for name, text in texts.items()]
-        flags.append(f"-DKSDIFF_CUDA_BUILT={int(self.cuda_is_built)}")
-        return flags
+        return [f'-D{name}="{text}"' for name, text in texts.items()]
 
     def cxx_flags(self) -> list[str]:
         flags = ["-std=c++20", "-O3", "-fPIC", "-fvisibility=hidden", "-Wall", TORCH_TARGET]
@@ -245,7 +282,7 @@ class NinjaBuildExt(build_ext):
     def link_flags(self) -> list[str]:
         library = str(self.torch_root / "lib")
         if sys.platform == "darwin":
-            return ["-bundle", "-undefined", "dynamic_lookup"]
+            return ["-shared", "-undefined", "dynamic_lookup"]
         # The stream's symbol lives in libtorch_cuda, which only libtorch refers to.
         return ["-shared", f"-L{library}", "-Wl,--no-as-needed", "-ltorch", "-ltorch_cpu"]
 
@@ -253,11 +290,8 @@ class NinjaBuildExt(build_ext):
         if source.suffix == ".cu":
             return [f"build {target}: nvcc {source}"]
         extra = []
-        if source.stem == "module":
-            import pybind11
-
-            python = sysconfig.get_path("include")
-            extra = [*self.definitions(), f"-I{python}", f"-I{pybind11.get_include()}"]
+        if source.stem == "build_info":
+            extra = self.definitions()
         elif source.stem.startswith("rows_"):
             extra = ["-ffp-contract=fast"]
             if self.instruction_sets():
@@ -302,6 +336,13 @@ class NinjaBuildExt(build_ext):
             lines.append(f"build {output}: link {' '.join(objects)}")
             lines.append(f"  extra = {ninja_quote(extra)}")
         return "\n".join(lines) + "\n"
+
+
+class AnyPythonWheel(bdist_wheel):
+    """Tags the wheel for its platform and any Python 3."""
+
+    def get_tag(self) -> tuple[str, str, str]:
+        return "py3", "none", super().get_tag()[2]
 
 
 def ninja_quote(words: list[str]) -> str:

@@ -2,6 +2,7 @@
 
 import inspect
 import os
+import shutil
 import subprocess
 import sys
 
@@ -65,14 +66,71 @@ def test_a_missing_backend_says_how_to_get_it_and_nothing_slow_takes_its_place(m
     assert ksdiff_ops.dynamic_conv(X, WEIGHT, backend="reference").shape == X.shape
 
 
-def test_where_nothing_is_built_that_is_said_and_how_to_build_it(monkeypatch):
+@pytest.fixture
+def unloaded(monkeypatch, tmp_path):
+    """The module `native` before it has loaded anything, looking for libraries in a folder."""
     for name in ("module", "problem", "cuda_loaded", "cuda_problem"):
         monkeypatch.setattr(native, name, None)
-    monkeypatch.setattr(native.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(native, "_HERE", tmp_path)
+    return tmp_path
+
+
+def test_where_nothing_is_built_that_is_said_and_how_to_build_it(unloaded):
     native._load()
     assert native.module is None
     for problem in (native.problem, native.cuda_problem):
-        assert "ksdiff_ops._C is not built for this Python; build it with `pip" in problem
+        assert f"{unloaded / '_C.so'} is not built; build it with `pip" in problem
+    assert not native.build_info()["cpu_kernels"]
+
+
+def test_a_library_that_does_not_load_is_an_error_that_says_why(unloaded):
+    (unloaded / "_C.so").write_text("not a library")
+    native._load()
+    assert "_C.so does not load: " in native.problem
+
+
+@pytest.mark.parametrize(
+    ("runtime", "driver", "problem"),
+    [
+        ("13.0", 12080, "driver supports CUDA 12.8 and the kernels were built with CUDA 13.0"),
+        ("13.2", 13000, None),
+        ("12.8", 13000, None),
+        ("13.0", None, None),  # no driver at all: PyTorch says that
+        ("", 12080, None),  # built without CUDA
+    ],
+)
+def test_a_driver_too_old_for_the_kernels_is_noticed(runtime, driver, problem):
+    found = native._driver_problem(runtime, driver)
+    assert found is None if problem is None else problem in found
+
+
+def test_with_a_driver_too_old_the_cuda_kernels_are_not_loaded(unloaded, monkeypatch):
+    for name in ("_C.so", "_C_cuda.so"):
+        (unloaded / name).touch()
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr(native, "_load_library", lambda path: path)
+    monkeypatch.setattr(native, "_built", lambda: {"cuda_built_with": "13.0"})
+    monkeypatch.setattr(native, "_driver_version", lambda: 12080)
+    native._load()
+    assert not native.cuda_loaded
+    assert "driver supports CUDA 12.8" in native.cuda_problem
+    monkeypatch.setattr(native, "_driver_version", lambda: 13010)
+    native._load()
+    assert native.cuda_loaded
+
+
+def test_no_library_refers_to_python():
+    """So one wheel serves every Python, and free-threaded ones keep their threads."""
+    reader = shutil.which("nm")
+    if reader is None or native.module is None:
+        pytest.skip("no nm, or nothing is built")
+    for library in native._HERE.glob("_C*.so"):
+        listed = subprocess.run(
+            [reader, "-D", "--undefined-only", library], capture_output=True, text=True, check=True
+        ).stdout
+        names = [line.split()[-1] for line in listed.splitlines()]
+        assert any("torch" in name for name in names)
+        assert not [name for name in names if name.lstrip("_").startswith("Py")]
 
 
 def test_a_missing_cuda_backend_says_how_to_get_it(monkeypatch):
@@ -95,8 +153,9 @@ def test_build_info_tells_what_was_built_and_loaded():
     assert info["cpu_problem"] is None
     assert info["cpu_instruction_set"] in ("generic", "avx2", "avx512")
     assert info["torch_running"] == torch.__version__
+    assert info["cuda_built"] == bool(info["cuda_architectures"])
     assert info["cuda_kernels"] == (info["cuda_problem"] is None)
-    for key in ("version", "compiler", "torch_built_with", "cuda_built", "cuda_architectures"):
+    for key in ("version", "compiler", "torch_built_with", "cuda_built_with", "cuda_architectures"):
         assert key in info
 
 
