@@ -128,9 +128,7 @@ def choose_architectures(nvcc: Path) -> tuple[tuple[str, ...], str]:
 def known_architectures(nvcc: Path) -> set[str]:
     """Those that this nvcc compiles for, such as "9.0"."""
     listed = subprocess.run([nvcc, "--list-gpu-arch"], capture_output=True, text=True, check=True)
-    return {
-        f"{number[:-1]}.{number[-1]}" for number in re.findall(r"compute_(\d+)", listed.stdout)
-    }
+    return {f"{number[:-1]}.{number[-1]}" for number in re.findall(r"compute_(\d+)", listed.stdout)}
 
 
 def architectures_here() -> tuple[str, ...]:

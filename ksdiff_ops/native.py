@@ -21,7 +21,8 @@ cuda_problem: str | None = None  # why the CUDA kernels are missing
 
 def _load() -> None:
     global module, problem, cuda_loaded, cuda_problem
-    library = _HERE / "_C.so"
+    # A library built before the build information was a C function carries a Python version.
+    library = next(_HERE.glob("_C.*so"), _HERE / "_C.so")
     try:
         module = _load_library(library)
     except OSError as error:
@@ -34,7 +35,7 @@ def _load() -> None:
     elif not library.exists():
         cuda_problem = "ksdiff_ops was built without CUDA kernels"
     else:
-        cuda_problem = _driver_problem(_built()["cuda_built_with"], _driver_version())
+        cuda_problem = _driver_problem(_built().get("cuda_built_with", ""), _driver_version())
         if cuda_problem is None:
             try:
                 _load_library(library)
@@ -49,7 +50,7 @@ def _load_library(path: Path) -> ctypes.CDLL:
 
 
 def _built() -> dict[str, str]:
-    if module is None:
+    if module is None or not hasattr(module, "ksdiff_ops_build_info"):
         return {}
     tell = module.ksdiff_ops_build_info
     tell.restype = ctypes.c_char_p

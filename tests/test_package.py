@@ -114,9 +114,7 @@ def test_the_metadata_of_the_operators_ask_for_pytorch_alone(copy, tmp_path):
         ("editable", None, None),  # the tree itself
     ],
 )
-def test_ksdiff_depends_on_the_operators_of_its_own_version(
-    copy, tmp_path, hook, origin, expected
-):
+def test_ksdiff_depends_on_the_operators_of_its_own_version(copy, tmp_path, hook, origin, expected):
     environment = {} if origin is None else {"KSDIFF_OPS_FROM": origin}
     text = metadata(copy, tmp_path, hook, **environment)
     assert "\nName: ksdiff\n" in text
