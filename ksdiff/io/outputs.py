@@ -18,34 +18,45 @@ def check_output(path: str | Path, overwrite: bool, option: str = "out") -> Path
     """See that ``path`` can be written, before any work is spent on it.
 
     Raises:
-        KSDiffError: it exists and ``overwrite`` is false, it is a folder, its folder is missing, or
-            nothing can be created there.
+        KSDiffError: it exists and ``overwrite`` is false, it is a folder, a device, a FIFO or a
+            socket, its folder is missing, or nothing can be created there.
     """
-    path = Path(path)
+    given = Path(path)
     try:
+        path = _target(given)
+        if path.is_symlink():
+            raise KSDiffError(f"{option} {given}: is a symbolic link that leads to itself")
         if path.is_dir():
-            raise KSDiffError(f"{option} {path}: is a folder; name a file in it")
+            raise KSDiffError(f"{option} {given}: is a folder; name a file in it")
+        if path.exists() and not path.is_file():
+            raise KSDiffError(
+                f"{option} {given}: is not a regular file but a device, a FIFO or a socket; "
+                "name a file"
+            )
         if path.exists() and not overwrite:
             raise KSDiffError(
-                f"{option} {path}: exists already; choose another name or pass --overwrite"
+                f"{option} {given}: exists already; choose another name or pass --overwrite"
             )
         if not path.parent.is_dir():
-            raise KSDiffError(f"{option} {path}: there is no folder {path.parent}; create it first")
+            raise KSDiffError(
+                f"{option} {given}: there is no folder {path.parent}; create it first"
+            )
         probe = _temporary(path)
         os.close(os.open(probe, os.O_CREAT | os.O_WRONLY | os.O_TRUNC))
         probe.unlink()
     except OSError as error:
-        raise KSDiffError(f"{option} {path}: cannot be written: {error.strerror}") from None
-    return path
+        raise KSDiffError(f"{option} {given}: cannot be written: {error.strerror}") from None
+    return given
 
 
 @contextlib.contextmanager
 def atomic(path: str | Path) -> Iterator[Path]:
     """A temporary name beside ``path`` that takes its place when the block ends without error.
 
-    Until then, and after any error, whatever was under ``path`` stays as it was.
+    Until then, and after any error, whatever was under ``path`` stays as it was. Where ``path`` is
+    a symbolic link, this is about the file that it leads to; the link stays.
     """
-    path = Path(path)
+    path = _target(path)
     _remove_abandoned(path)
     temporary = _temporary(path)
     try:
@@ -57,6 +68,11 @@ def atomic(path: str | Path) -> Iterator[Path]:
         raise KSDiffError(f"{path}: writing failed: {error.strerror or error}") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _target(path: str | Path) -> Path:
+    """Where symbolic links lead."""
+    return Path(os.path.realpath(path))
 
 
 def _temporary(path: Path) -> Path:
