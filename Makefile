@@ -77,10 +77,9 @@ lint: $(STAMP)
 # Waiting threads that spin would take the cores from the code that is measured.
 bench: export OMP_WAIT_POLICY ?= PASSIVE
 bench: $(STAMP)
-	$(BIN)/python -m pytest benchmarks --device $(DEVICE) \
-	  --benchmark-json benchmarks/results/$(DEVICE).json $(ARGS)
-	$(BIN)/python -m benchmarks.report benchmarks/results/*.json
+	$(BIN)/python -m benchmarks.ops --device $(DEVICE) $(ARGS)
+	$(BIN)/python -m benchmarks.docs
 
 clean:
-	rm -rf $(VENV) build dist demo *.egg-info .pytest_cache .ruff_cache .hypothesis .benchmarks
+	rm -rf $(VENV) build dist demo *.egg-info .pytest_cache .ruff_cache .hypothesis
 	rm -f ksdiff_ops/*.so ksdiff_ops/*.new

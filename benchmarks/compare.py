@@ -1,7 +1,8 @@
-"""Tells what moved between two results: `python -m benchmarks.compare BEFORE.json AFTER.json`
+"""Shows what moved between two results: `python -m benchmarks.compare BEFORE AFTER`
 
-A time has moved if its median changed by more than the noise: what the two runs' 20th and 80th
-percentiles span, and what the PyTorch forms, whose code is the same in both, moved by themselves.
+Each is a result file or a folder of them. A time has moved if its median changed by more than 3 %,
+by more than the percentiles of both runs span, and by more than the PyTorch forms moved, whose
+code is the same in both runs.
 """
 
 import argparse
@@ -11,102 +12,106 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks import results
-from benchmarks.ops.cases import OURS
-from benchmarks.ops.tables import row
-from benchmarks.text import duration, table
+from benchmarks.markdown import duration, table
+from ksdiff.errors import KSDiffError
 
-_LEAST = 0.03  # no change below three per cent is told
+_LEAST = 0.03
+_LABELS = ("op", "section", "name", "mode", "shape", "layer", "size", "bands", "batch", "out")
+_LABELS += ("kernel", "groups", "dtype", "direction", "form")
 
 
 class Change(NamedTuple):
     name: str
-    form: str
+    control: bool  # a PyTorch form
     before: float
     after: float
     spread: float  # relative, of both runs together
 
     @property
     def ratio(self) -> float:
-        """Time after over time before."""
         return self.after / self.before
 
 
 class Comparison(NamedTuple):
-    changes: list[Change]  # of ours
+    changes: list[Change]  # of all but the PyTorch forms
     drift: float  # median ratio of the PyTorch forms
-    noise: float  # relative, what a PyTorch form moves against that drift in most cases
+    noise: float  # relative deviation from it that 80 % of them stay within
     only_before: list[str]
     only_after: list[str]
 
     def moved(self) -> list[Change]:
-        return [change for change in self.changes if self.significant(change)]
+        return [
+            change
+            for change in self.changes
+            if abs(change.ratio / self.drift - 1) > max(_LEAST, self.noise, change.spread)
+        ]
 
-    def significant(self, change: Change) -> bool:
-        bound = max(_LEAST, self.noise, change.spread)
-        return abs(change.ratio / self.drift - 1) > bound
 
-
-def compare(before: dict, after: dict) -> Comparison:
+def compare(before: list[dict], after: list[dict]) -> Comparison:
     old, new = (
-        {
-            results.case_name(e): e["extra_info"]
-            for e in run["benchmarks"]
-            if "forms" in e["extra_info"]
-        }
-        for run in (before, after)
+        {results.identity(row): row for row in rows if "p50" in row} for rows in (before, after)
     )
     changes = [
-        Change(_title(old[case]), form, *_medians(old[case], new[case], form))
-        for case in old.keys() & new.keys()
-        for form in old[case]["forms"]
-        if all("p50" in run[case]["forms"].get(form, {}) for run in (old, new))
+        Change(
+            _label(old[key]),
+            not old[key].get("form", "ksdiff_ops").startswith("ksdiff_ops"),
+            old[key]["p50"],
+            new[key]["p50"],
+            sum(_spread(rows[key]) for rows in (old, new)),
+        )
+        for key in old.keys() & new.keys()
     ]
     changes.sort(key=lambda change: change.ratio)
-    controls = [change.ratio for change in changes if not change.form.startswith(OURS)]
+    controls = [change.ratio for change in changes if change.control]
     drift = statistics.median(controls) if controls else 1.0
     scatter = sorted(abs(ratio / drift - 1) for ratio in controls)
     return Comparison(
-        [change for change in changes if change.form.startswith(OURS)],
+        [change for change in changes if not change.control],
         drift,
         scatter[int(0.8 * (len(scatter) - 1))] if scatter else 0.0,
-        sorted(_title(old[case]) for case in old.keys() - new.keys()),
-        sorted(_title(new[case]) for case in new.keys() - old.keys()),
+        sorted(_label(old[key]) for key in old.keys() - new.keys()),
+        sorted(_label(new[key]) for key in new.keys() - old.keys()),
     )
 
 
-def _medians(old: dict, new: dict, form: str) -> tuple[float, float, float]:
-    one, other = old["forms"][form], new["forms"][form]
-    spread = sum((run["p80"] - run["p20"]) / (2 * run["p50"]) for run in (one, other))
-    return one["p50"], other["p50"], spread
+def _spread(row: dict) -> float:
+    percentiles = [row[name] for name in results.PERCENTILES if name in row]
+    return (max(percentiles) - min(percentiles)) / (2 * row["p50"])
 
 
-def _title(facts: dict) -> str:
-    return f"{facts['op']} {row(facts).label()} {facts['dtype']} {facts['direction']}"
+def _label(row: dict) -> str:
+    values = (row[key] for key in _LABELS if key in row)
+    return " ".join("×".join(map(str, v)) if isinstance(v, list) else str(v) for v in values)
 
 
 def report(found: Comparison) -> str:
     lines = [
-        f"{len(found.changes)} timings in both; the PyTorch forms take {found.drift:.2f} times as "
-        f"long as before, most of them within {found.noise:.0%} of that: changes are told against "
-        "it, and beyond it.\n"
+        f"{len(found.changes)} times in both; PyTorch forms: {found.drift:.2f}×, 80 % within "
+        f"{found.noise:.0%} of that.\n"
     ]
-    moved = found.moved()
-    if moved:
-        rows = [
-            [
-                *(change.name, change.form, duration(change.before), duration(change.after)),
-                f"{change.ratio / found.drift:.2f}×",
-                "faster" if change.ratio < found.drift else "SLOWER",
-            ]
-            for change in moved
+    rows = [
+        [
+            *(change.name, duration(change.before), duration(change.after)),
+            f"{change.ratio / found.drift:.2f}×",
+            "faster" if change.ratio < found.drift else "SLOWER",
         ]
-        lines.append(table(["case", "form", "before", "after", "time", ""], rows))
-    else:
-        lines.append("Nothing moved.\n")
+        for change in found.moved()
+    ]
+    lines.append(table(["moved", "before", "after", "time", ""], rows) if rows else "None moved.\n")
     for names, where in ((found.only_before, "first"), (found.only_after, "second")):
         if names:
             lines.append(f"Only in the {where}: {'; '.join(names)}.\n")
     return "\n".join(lines)
+
+
+def _read(path: Path) -> results.Result:
+    if not path.is_dir():
+        return results.read(path)
+    sections = results.read_folder(path)
+    if not sections:
+        raise KSDiffError(f"results {path}: the folder holds no result files")
+    rows = [{**row, "section": name} for name, one in sections.items() for row in one.rows]
+    return results.Result(next(iter(sections.values())).header, rows)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -118,23 +123,18 @@ def main(arguments: list[str] | None = None) -> None:
     )
     given = parser.parse_args(arguments)
     try:
-        runs = [results.load(path) for path in (given.before, given.after)]
-        for path, run in zip((given.before, given.after), runs, strict=True):
-            if run is None:
-                raise results.ResultError(f"{path}: no result of `pytest benchmarks`")
-        before, after = runs
-        machines = before["machine_info"], after["machine_info"]
-        found = results.differences(*machines, results.MACHINE)
-        if found and not given.other_machine:
-            raise results.ResultError(
-                f"the machines differ ({'; '.join(found)}): what moved would be the machine; "
-                "--other-machine compares them regardless"
+        before, after = _read(given.before), _read(given.after)
+        headers = before.header, after.header
+        machines = results.differences(*headers, results.MACHINE)
+        if machines and not given.other_machine:
+            raise KSDiffError(
+                f"the machines differ ({'; '.join(machines)}); --other-machine compares regardless"
             )
-    except results.ResultError as error:
+    except KSDiffError as error:
         sys.exit(f"benchmarks.compare: {error}")
-    for difference in found + results.differences(*machines, results.VERSIONS):
+    for difference in machines + results.differences(*headers, results.VERSIONS):
         print(f"Differs: {difference}")
-    print(report(compare(before, after)))
+    print(report(compare(before.rows, after.rows)))
 
 
 if __name__ == "__main__":

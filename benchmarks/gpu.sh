@@ -4,7 +4,7 @@
 #   bash benchmarks/gpu.sh [RESULT.json]        (default: benchmarks/results/gpu.json)
 #
 # Needs nvcc (CUDA_HOME or PATH) and a Python (PYTHON=..., default python3) with a CUDA build of
-# PyTorch >= 2.10, setuptools, pybind11, ninja, pytest, pytest-benchmark and hypothesis. Triton is
+# PyTorch >= 2.10, setuptools, pybind11, ninja, pytest, rich and hypothesis. Triton is
 # tested where it is installed; where rasterio is, CUDA graphs of whole scenes are tested and the
 # model's tile is measured; compute-sanitizer is run where it is found (PATH or CUDA_HOME). The
 # kernels are built in place, for the GPU that is there or for TORCH_CUDA_ARCH_LIST; nothing is
@@ -30,7 +30,7 @@ command -v "$python" >/dev/null || refuse "no Python '$python'; name one with PY
   refuse "PyTorch sees no CUDA device here, and everything this script does needs one"
 [[ -n "${CUDA_HOME:-}" && -x "${CUDA_HOME:-}/bin/nvcc" ]] || command -v nvcc >/dev/null ||
   [[ -x /usr/local/cuda/bin/nvcc ]] || refuse "no nvcc in CUDA_HOME or on PATH"
-for module in setuptools pybind11 ninja pytest pytest_benchmark hypothesis; do
+for module in setuptools pybind11 ninja pytest rich hypothesis; do
   "$python" -c "import $module" 2>/dev/null || refuse "$python lacks the package $module"
 done
 
@@ -76,11 +76,10 @@ skip() {
 
 # Tests need no conftest above their own folder, which would ask for packages that only scenes need.
 tests=("$python" -m pytest -q -p no:cacheprovider --confcutdir tests/ops)
-bench() { # NAME TARGET SECONDS PYTEST-ARGUMENTS...
-  local name="$1" target="$2" share="$3"
-  shift 3
-  step "$name" may "$share" "$python" -m pytest -q -p no:cacheprovider "$target" --device cuda \
-    --benchmark-json "$parts/$name.json" --benchmark-columns median "$@"
+bench() { # NAME SECONDS MODULE ARGUMENTS...
+  local name="$1" share="$2"
+  shift 2
+  step "$name" may "$share" "$python" -m "$@" --device cuda
 }
 
 "$python" -c 'import rasterio' 2>/dev/null && rasters=1 || rasters=0
@@ -112,10 +111,10 @@ if step build must 200 env KSDIFF_OPS_CUDA=1 \
     fi
   done
   # The most telling cases first, then the rest: without what has to be compiled, which takes long.
-  bench operators benchmarks/ops 150 -m quick --seconds 130
-  bench operators-rest benchmarks/ops 150 -m "not quick" --eager --seconds 130
+  bench operators 150 benchmarks.ops --json "$parts/operators.json" --quick --seconds 130
+  bench operators-rest 150 benchmarks.ops --json "$parts/operators.json" --eager --seconds 130
   if ((rasters)); then
-    bench tile benchmarks/models/test_tile.py 60
+    bench tile 60 benchmarks.models latency --only ksdiff-s --out "$parts/tile"
   else
     skip tile "no rasterio"
   fi

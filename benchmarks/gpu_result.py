@@ -1,7 +1,7 @@
 """Puts what gpu.sh's steps left behind into one JSON: `python -m benchmarks.gpu_result DIR JSON`.
 
-The file has the form of pytest-benchmark's, `machine_info` and `benchmarks`, and beside them
-`build`, `steps` and `tests`. Where CUDA C++ is the backend, Triton's times stand beside its own.
+The file has `header` and `rows` like every result, and `build`, `steps` and `tests` besides. Where
+CUDA C++ is the backend, Triton's times stand beside its own.
 """
 
 import json
@@ -10,18 +10,18 @@ import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
-_MEASUREMENTS = ("operators", "operators-rest", "tile")
+_MEASUREMENTS = ("operators.json", "tile/latency.json")
 _LOG_LINES = 40
 
 
 def main(parts: Path, target: Path) -> None:
     steps = _steps(parts)
     result = {
-        "machine_info": _machine(),
+        "header": _machine(),
         "build": _build(),
         "steps": steps,
         "tests": {path.stem: _tests(path) for path in sorted(parts.glob("*.xml"))},
-        "benchmarks": [entry for name in _MEASUREMENTS for entry in _benchmarks(parts, name)],
+        "rows": [row for name in _MEASUREMENTS for row in _rows(parts / name)],
     }
     target.write_text(json.dumps(result, indent=1) + "\n")
     for step in steps:
@@ -31,10 +31,10 @@ def main(parts: Path, target: Path) -> None:
 def _machine() -> dict[str, object]:
     import torch
 
-    from benchmarks.machine import describe
+    from benchmarks import results
 
     properties = torch.cuda.get_device_properties(0)
-    return describe("cuda") | {
+    return results.header("cuda") | {
         "gpu_capability": f"{properties.major}.{properties.minor}",
         "gpu_memory_gib": round(properties.total_memory / 2**30, 1),
         "multiprocessors": properties.multi_processor_count,
@@ -73,12 +73,9 @@ def _tests(report: Path) -> dict[str, object]:
     return counts | {"problems": problems}
 
 
-def _benchmarks(parts: Path, name: str) -> list[dict[str, object]]:
-    path = parts / f"{name}.json"
-    # A step that was stopped before its first result leaves nothing, or an empty file.
-    if not path.exists() or not path.read_text().strip():
-        return []
-    return json.loads(path.read_text())["benchmarks"]
+def _rows(path: Path) -> list[dict[str, object]]:
+    # A step that was stopped before its first result leaves nothing.
+    return json.loads(path.read_text())["rows"] if path.exists() else []
 
 
 def _output(*command: str) -> str:

@@ -1,108 +1,139 @@
-"""Result files of `pytest benchmarks --benchmark-json`: read, checked, and put together."""
+"""The one format of results, ``{"header": {...}, "rows": [...]}``, and the header of a machine.
+
+A row holds facts that identify a measurement and what was measured (`MEASURES`). The sections of
+a larger benchmark are files of one folder, ``FOLDER/SECTION.json``.
+"""
 
 import json
+import os
+import subprocess
 from collections.abc import Iterable
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import NamedTuple
 
-# Two results may stand in one table only if all of these are the same.
-MACHINE = ("device", "cpu", "gpu", "cores", "threads", "omp_wait_policy", "system")
+import torch
+
+from benchmarks.measure import limits
+from ksdiff.errors import KSDiffError
+from ksdiff.runtime import machine_header
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks/results"
+# What must agree before times stand in one table; scores and counts need equal versions only.
 VERSIONS = ("python", "torch", "cuda", "triton", "ksdiff", "operators")
-_LIMITS = ("copy_gb_per_s", "fma_gflop_per_s", "load_before")
+MACHINE = ("device", "processor", "gpu", "cores", "threads", "omp_wait_policy")
+LIMITS = ("copy_gb_per_s", "fma_gflop_per_s")
+PERCENTILES = ("p20", "p25", "p50", "p75", "p80")
+MEASURES = {
+    *(*PERCENTILES, "rounds", "peak_bytes", "least_bytes", "flops", "parameters", "left_out"),
+    *("backend", "timing", "pixels_seen"),
+}
 
 
-class ResultError(Exception):
-    """A result file cannot be read, or does not go together with another."""
+class Result(NamedTuple):
+    header: dict
+    rows: list[dict]
 
 
-def load(path: Path) -> dict | None:
-    """A result, or None if it is JSON of another kind.
+def header(device: str) -> dict[str, object]:
+    """Machine, load and versions of a benchmark, without the machine's name or any path."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    facts = machine_header() | {
+        "device": device,
+        "cores": len(affinity(0)) if affinity else os.cpu_count(),
+        "omp_wait_policy": os.environ.get("OMP_WAIT_POLICY", "default"),
+        "triton": _version("triton"),
+        "operators": _last_change("csrc", "ksdiff_ops"),
+        "load_before": round(os.getloadavg()[0], 2),
+    }
+    facts["gpu"] = torch.cuda.get_device_name() if device == "cuda" else None
+    return facts | ({"cuda": torch.version.cuda} if device == "cuda" else {}) | limits(device)
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _last_change(*folders: str) -> str:
+    """The last commit that touched the folders, with "-dirty" if their files changed since."""
+    commit = _git("log", "-1", "--format=%h", "--abbrev=12", "--", *folders)
+    changed = commit and _git("--no-optional-locks", "status", "--porcelain", "-uno", *folders)
+    return f"{commit}-dirty" if changed else commit or "unknown"
+
+
+def _git(*arguments: str) -> str:
+    command = ["git", *arguments]
+    try:
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return done.stdout.strip()
+
+
+def read(path: Path) -> Result:
+    """A result file.
 
     Raises:
-        ResultError: the file is missing, is no JSON, or lacks the facts of its machine.
+        KSDiffError: the file is missing, damaged or of another format.
     """
     try:
-        result = json.loads(path.read_text())
+        content = json.loads(path.read_text())
+        return Result(content["header"], content["rows"])
     except OSError as error:
-        raise ResultError(f"{path}: {error.strerror or error}") from error
-    except ValueError as error:
-        raise ResultError(f"{path}: no JSON ({error}); a run that was cut short?") from error
-    if not isinstance(result, dict) or "benchmarks" not in result:
-        return None
-    missing = {"device", "cpu", "torch", *_LIMITS[:2]} - set(result.get("machine_info", {}))
-    if missing:
-        raise ResultError(
-            f"{path}: machine_info lacks {', '.join(sorted(missing))}; "
-            "expected a file of `pytest benchmarks --benchmark-json`: measure again"
-        )
-    return result
+        raise KSDiffError(f"results {path}: {error.strerror or error}") from error
+    except (ValueError, KeyError, TypeError):
+        raise KSDiffError(
+            f"results {path}: expected JSON with header and rows; measure again or name another "
+            "file"
+        ) from None
 
 
-def key(machine: dict, facts: tuple[str, ...] = MACHINE + VERSIONS) -> tuple:
-    return tuple(str(machine.get(fact)) for fact in facts)
+def write(path: Path, head: dict, rows: Iterable[dict]) -> None:
+    """Write a result file, one row a line; it appears at once."""
+    lines = ",\n".join(json.dumps(row) for row in rows)
+    partial = path.with_suffix(".part")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial.write_text(f'{{"header": {json.dumps(head, indent=1)},\n"rows": [\n{lines}\n]}}\n')
+    partial.replace(path)
+
+
+def read_folder(folder: Path, untimed: tuple[str, ...] = ()) -> dict[str, Result]:
+    """The sections of a folder by name.
+
+    Args:
+        untimed: how the names of sections begin that hold no times; they may come from another
+            machine.
+
+    Raises:
+        KSDiffError: sections of different machines or versions.
+    """
+    found = {path.stem: read(path) for path in sorted(folder.glob("*.json"))}
+    for facts, names in (
+        (VERSIONS, list(found)),
+        (MACHINE, [name for name in found if not name.startswith(untimed)]),
+    ):
+        for name in names[1:]:
+            differing = differences(found[names[0]].header, found[name].header, facts)
+            if differing:
+                raise KSDiffError(
+                    f"results {folder}: {names[0]} and {name} differ in {'; '.join(differing)}; "
+                    "measure both again, or into another folder with --out"
+                )
+    return found
 
 
 def differences(one: dict, other: dict, facts: tuple[str, ...]) -> list[str]:
-    """What differs between two machine headers, in words."""
     return [
         f"{fact}: {one.get(fact)} / {other.get(fact)}"
         for fact in facts
-        if str(one.get(fact)) != str(other.get(fact))
+        if one.get(fact) != other.get(fact)
     ]
 
 
-def case_name(entry: dict) -> str:
-    """What tells a measurement from every other one, whichever file of tests it came from."""
-    facts = {k: v for k, v in entry["extra_info"].items() if k not in _MEASURED}
-    return json.dumps(facts, sort_keys=True)
-
-
-_MEASURED = {"forms", "backend", "least_bytes", "flops", "device", "parameters"}
-
-
-def groups(named: dict[str, dict]) -> dict[str, dict]:
-    """Results by the name of their first file; those of one machine and version put together."""
-    found: dict[tuple, dict[str, dict]] = {}
-    for name, result in named.items():
-        found.setdefault(key(result["machine_info"]), {})[name] = result
-    return {next(iter(pieces)): merge(pieces) for pieces in found.values()}
-
-
-def merge(pieces: dict[str, dict]) -> dict:
-    """One result out of several of the same machine and versions.
-
-    The limits are the best that any piece saw, the load is the highest.
-
-    Raises:
-        ResultError: they differ in machine or version, or measured the same thing twice.
-    """
-    (first_name, first), *rest = pieces.items()
-    owners = {case_name(entry): first_name for entry in first["benchmarks"]}
-    machine = dict(first["machine_info"])
-    entries = list(first["benchmarks"])
-    for name, result in rest:
-        other = result["machine_info"]
-        found = differences(machine, other, MACHINE + VERSIONS)
-        if found:
-            raise ResultError(f"{first_name} and {name} do not go together: {'; '.join(found)}")
-        for limit in _LIMITS:
-            machine[limit] = max(machine.get(limit, 0), other.get(limit, 0))
-        for entry in result["benchmarks"]:
-            case = case_name(entry)
-            if case in owners:
-                raise ResultError(
-                    f"{owners[case]} and {name} both hold {entry['name']}; leave out one of them"
-                )
-            owners[case] = name
-        entries += result["benchmarks"]
-    return first | {"machine_info": machine, "benchmarks": entries}
-
-
-def write(path: Path, result: dict) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(result, indent=1) + "\n")
-
-
-def load_all(paths: Iterable[Path]) -> dict[str, dict]:
-    """Results by file stem; JSON of other kinds, and results without entries, are left out."""
-    loaded = {path.stem: load(path) for path in paths}
-    return {name: result for name, result in loaded.items() if result and result["benchmarks"]}
+def identity(row: dict) -> str:
+    """The facts that tell a row from every other one."""
+    return json.dumps({k: v for k, v in row.items() if k not in MEASURES}, sort_keys=True)

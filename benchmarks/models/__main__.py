@@ -1,85 +1,118 @@
 """Measures KSDiff against its baselines: `python -m benchmarks.models [SECTION...] [--device cuda]`
 
-Without sections: all of them, about twenty minutes on two CPU cores. Each puts its rows into
-benchmarks/results/models-DEVICE.json; `python -m benchmarks.models.report` makes tables and plots.
+Without sections: all of them, about twenty minutes on two CPU cores. Each is a file of
+benchmarks/results/models-DEVICE; `python -m benchmarks.docs` makes tables and plots of them.
 """
 
 import argparse
+import functools
 import sys
 import time
 from pathlib import Path
 
 import torch
 
-from benchmarks.machine import describe
-from benchmarks.models import results
-from benchmarks.models.as_it_comes import as_it_comes
-from benchmarks.models.quality import SECTIONS as QUALITY
+from benchmarks import results
+from benchmarks.models import sections
+from benchmarks.models.contenders import WEIGHTS, networks
+from benchmarks.models.quality import quality
 from benchmarks.models.scenes import scene
-from benchmarks.models.speed import SECTIONS
+from benchmarks.models.tables import UNTIMED
 from ksdiff.errors import KSDiffError
 from ksdiff.runtime import keep_freed_memory
 
-_BUDGET = 40.0
+_TIMED = (
+    *(sections.malloc, sections.cost, sections.latency, sections.long, sections.growth),
+    *(sections.batch, scene, sections.memory),
+)
+# Sections of scores, by band count: networks of one are trained again without the other.
+_SCORES = {f"quality-{bands}": functools.partial(quality, bands) for bands in WEIGHTS}
+SECTIONS = {section.__name__: section for section in _TIMED}
 
 
-def main() -> int:
+def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    sections = SECTIONS | {"as_it_comes": as_it_comes, "scene": scene} | QUALITY
-    parser.add_argument("sections", nargs="*", metavar="SECTION", help=", ".join(sections))
+    names = [*SECTIONS, *_SCORES]
+    parser.add_argument("sections", nargs="*", metavar="SECTION", help=", ".join(names))
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument(
         "--budget",
         type=float,
-        default=_BUDGET,
-        help="seconds a section repeats its calls in; what is long runs once (default %(default)s)",
+        default=40.0,
+        help="seconds for the calls of a section; long calls run once (default %(default)s)",
     )
-    parser.add_argument("--json", type=Path, help="result file, if not the usual one")
-    arguments = parser.parse_args()
-    unknown = [name for name in arguments.sections if name not in sections]
+    parser.add_argument(
+        "--only", action="append", metavar="NETWORK", help="time this alone; may be repeated"
+    )
+    parser.add_argument("--out", type=Path, help="another folder for the results")
+    given = parser.parse_args(arguments)
+    unknown = [name for name in given.sections if name not in names]
     if unknown:
-        parser.error(f"section {unknown[0]!r}: expected one of {', '.join(sections)}")
-    if arguments.device == "cuda" and not torch.cuda.is_available():
+        parser.error(f"section {unknown[0]!r}: expected one of {', '.join(names)}")
+    if given.device == "cuda" and not torch.cuda.is_available():
         print(
             "skipped: PyTorch sees no CUDA device; where there is one: "
             "python -m benchmarks.models --device cuda"
         )
         return 0
-    keep_freed_memory()  # as the command line does: all contenders gain by it
-    path = arguments.json or results.default_path(arguments.device)
-    names = arguments.sections or list(sections)
+    folder = given.out or results.RESULTS / f"models-{given.device}"
+    # In the order of `names`: malloc is measured before the process keeps freed memory.
+    chosen = [name for name in names if name in (given.sections or names)]
+    return max(_measured(name, folder, given) for name in chosen)
+
+
+def _measured(name: str, folder: Path, given: argparse.Namespace) -> int:
+    began = time.perf_counter()
     try:
-        results.start(path, names, describe(arguments.device))
-    except KSDiffError as problem:
-        print(problem)
-        return 1
-    failed = 0
-    for name in names:
-        machine = describe(arguments.device)
-        began = time.perf_counter()
-        try:
-            with torch.no_grad():
-                rows = sections[name](arguments.device, arguments.budget)
-            results.write(path, name, machine, rows)
-        except (KSDiffError, RuntimeError) as problem:
-            if not (isinstance(problem, KSDiffError) or _out_of_memory(problem)):
-                raise
-            print(
-                f"{name}: skipped: {problem}; once that is mended: "
-                f"python -m benchmarks.models {name} --device {arguments.device}"
-            )
-            failed = 1
-            continue
+        with torch.no_grad():
+            head = results.header(given.device)
+            _check(folder, name, head)
+            if name in _SCORES:
+                rows = _SCORES[name](given.device)
+            else:
+                if name != "malloc":
+                    keep_freed_memory()  # as the command line does: all contenders gain by it
+                rows = SECTIONS[name](_networks(given), given.device, given.budget)
+        results.write(folder / f"{name}.json", head, rows)
+    except (KSDiffError, RuntimeError) as problem:
+        if not (isinstance(problem, KSDiffError) or _out_of_memory(problem)):
+            raise
         print(
-            f"{name}: {len(rows)} rows in {path}, {time.perf_counter() - began:.0f} s", flush=True
+            f"{name}: skipped: {problem}; when that is fixed: "
+            f"python -m benchmarks.models {name} --device {given.device}"
         )
-    return failed
+        return 1
+    seconds = time.perf_counter() - began
+    print(f"{name}: {len(rows)} rows in {folder}, {seconds:.0f} s", flush=True)
+    return 0
+
+
+def _networks(given: argparse.Namespace) -> sections.Networks:
+    found = networks(given.device)
+    only = given.only or list(found)
+    for name in only:
+        if name not in found:
+            raise KSDiffError(f"--only {name!r}: expected some of {', '.join(found)}")
+    return {name: found[name] for name in only}
+
+
+def _check(folder: Path, name: str, head: dict) -> None:
+    """Raise KSDiffError if the section could not stand beside the folder's others."""
+    facts = results.VERSIONS + (() if name.startswith(UNTIMED) else results.MACHINE)
+    for path in sorted(folder.glob("*.json")):
+        if path.stem != name and (not path.stem.startswith(UNTIMED) or facts == results.VERSIONS):
+            differing = results.differences(results.read(path).header, head, facts)
+            if differing:
+                raise KSDiffError(
+                    f"{path} was measured with another {'; '.join(differing)}; measure all into "
+                    "another folder with --out, or delete the file"
+                )
 
 
 def _out_of_memory(problem: RuntimeError) -> bool:
-    """PyTorch has a type for that on a GPU, on a CPU only words."""
+    """PyTorch has a type for it on a GPU, only a message on a CPU."""
     return isinstance(problem, torch.OutOfMemoryError) or "allocate memory" in str(problem)
 
 

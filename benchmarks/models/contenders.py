@@ -1,6 +1,7 @@
 """Who is compared: every way from FusionInputs to a fused image, in every mode of running it."""
 
 import contextlib
+import copy
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
@@ -8,30 +9,19 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
-from benchmarks.models.names import (
-    BF16,
-    BIG,
-    BOTH,
-    COMPILED,
-    EAGER,
-    FEATURES,
-    KSDIFF,
-    LARGE,
-    NO_PRIOR,
-    SMALL,
-    UNFOLD,
-)
-from benchmarks.models.one_pass import OnePass, on_unfold
-from benchmarks.models.pixel_diffusion import SAMPLERS, PixelDiffusion
-from benchmarks.models.train import CONFIGS, load_baseline_config
+from benchmarks.ops.forms import adaptive_unfold
 from ksdiff.config import load_config
 from ksdiff.images.inputs import FusionInputs
 from ksdiff.models.backbones import BACKBONES, LAGConv
-from ksdiff.models.ksdiff import Kernels, KSDiff
+from ksdiff.models.ksdiff import Kernels, KSDiff, matched_pan
 from ksdiff.models.weights import load_weights
 from ksdiff.runtime import alone_if_small
 
-BANDS = 8  # of the headline
+KSDIFF, NO_PRIOR, BIG = "ksdiff-s", "ksdiff-s without prior", "ksdiff-b"
+FEATURES, UNFOLD = "feature modulation (DiffIR)", "lagnet on unfold"
+SMALL, LARGE = "pixel U-Net, matched", "pixel U-Net, 15.5 M"
+EAGER, BF16, COMPILED, BOTH = "eager", "bf16", "compiled", "compiled bf16"
+BANDS = 8  # of the main table
 WEIGHTS = {8: "ksdiff-s-8band", 4: "ksdiff-s-4band"}
 # Families that each mode is tried with; on a CPU a compilation takes up to minutes.
 _TRIED = {
@@ -39,16 +29,13 @@ _TRIED = {
     BOTH: (KSDIFF, BIG, "dicnn", "fusionnet", SMALL),
 }
 MODES = (EAGER, BF16, *_TRIED)
-# As in the issue of what published pixel-space diffusions use: 32-64-128-256, two blocks a level.
+# The usual size of published pixel-space diffusions.
 _LARGE = {"widths": (32, 64, 128, 256), "layers": 2, "patch": 1, "attention": True}
 
 
 @dataclasses.dataclass(frozen=True)
 class Contender:
-    """``run`` fuses normalised inputs; ``evaluations`` of a network at PAN's size are in it.
-
-    ``run(inputs, seed=0)``: the seed is that of its noise, if it needs any.
-    """
+    """``run(inputs, seed=0)`` fuses normalised inputs with ``evaluations`` of the network."""
 
     name: str
     family: str  # contenders of one family share their weights
@@ -58,20 +45,52 @@ class Contender:
     run: Callable[..., Tensor]
 
 
+class OnePass(nn.Module):
+    """A published backbone on KSDiff's inputs."""
+
+    def __init__(self, backbone: nn.Module) -> None:
+        super().__init__()
+        self.network = backbone
+
+    def forward(self, inputs: FusionInputs) -> Tensor:
+        """Fused [B, C, H, W] in the units of ``lms``."""
+        return self.network(matched_pan(inputs), inputs.lms)
+
+
+class UnfoldLAGConv(LAGConv):
+    """LAGConv in its published form: every pixel's neighbourhood copied, weighed, multiplied."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        bias = self.harmonic(x.mean((2, 3), keepdim=True))
+        return adaptive_unfold(x, self.attention(x), self.weight) + bias
+
+
+def on_unfold(lagnet: OnePass) -> OnePass:
+    """The same LAGNet with the same weights, without `ksdiff_ops`."""
+    twin = copy.deepcopy(lagnet)
+    for layer in twin.modules():
+        if isinstance(layer, LAGConv):
+            layer.__class__ = UnfoldLAGConv
+    return twin
+
+
 def networks(device: str, bands: int = BANDS) -> dict[str, nn.Module]:
-    """A network of every family, with weights that do not matter to time."""
+    """A network of every family; weights do not matter to time."""
     model = load_weights(WEIGHTS[bands])[0]
     kernels = dataclasses.replace(model.config.kernels, generator="features")
     found = {
         KSDIFF: model,
         FEATURES: KSDiff(dataclasses.replace(model.config, kernels=kernels)),
-        **{name: OnePass(bands, name) for name in BACKBONES},
+        **{name: OnePass(backbone(bands)) for name, backbone in BACKBONES.items()},
     }
     found[UNFOLD] = on_unfold(found["lagnet"])
-    matched = load_baseline_config(CONFIGS / f"pixel-s-{bands}band.yaml").network
-    found[SMALL] = PixelDiffusion(bands, **matched)
-    found[LARGE] = PixelDiffusion(bands, **_LARGE)
-    if device == "cuda":  # the large model is meant for one
+    try:
+        from benchmarks.models.pixel_diffusion import PixelDiffusion
+    except ImportError:
+        print("pixel U-Nets: skipped: they need the package diffusers")
+    else:
+        found |= {SMALL: PixelDiffusion(bands), LARGE: PixelDiffusion(bands, **_LARGE)}
+    if device == "cuda":  # the large model is meant for GPUs
         found[BIG] = KSDiff(load_config(f"{BIG}-{bands}band").model)
     return {name: ready(network, device) for name, network in found.items()}
 
@@ -86,7 +105,7 @@ def ready(network: nn.Module, device: str) -> nn.Module:
 
 
 def contenders(found: Mapping[str, nn.Module], device: str, mode: str = EAGER) -> list[Contender]:
-    """All ways through the networks of `networks`, or some of them, that ``mode`` is tried with.
+    """All ways through ``found`` (of `networks`, by family) that ``mode`` is tried with.
 
     ``compiled``: torch.compile with fixed shapes, with CUDA graphs on a GPU. ``bf16``: autocast.
     """
@@ -96,10 +115,10 @@ def contenders(found: Mapping[str, nn.Module], device: str, mode: str = EAGER) -
             continue
         if isinstance(network, KSDiff):
             ways = _ksdiff(family, network, mode, device)
-        elif isinstance(network, PixelDiffusion):
-            ways = _samplers(family, network, _in_mode(network, mode, device))
-        else:
+        elif isinstance(network, OnePass):
             ways = {family: (1, _without_noise(_in_mode(network, mode, device)))}
+        else:
+            ways = _samplers(family, network, _in_mode(network, mode, device))
         result += [
             Contender(name, family, mode, network, evaluations, run)
             for name, (evaluations, run) in ways.items()
@@ -129,13 +148,13 @@ def _without_noise(function: Callable) -> Callable[..., Tensor]:
     return lambda inputs, seed=0: function(inputs)
 
 
-def _samplers(family: str, network: PixelDiffusion, evaluate: Callable) -> _Ways:
+def _samplers(family: str, network: nn.Module, evaluate: Callable) -> _Ways:
     def run(inputs: FusionInputs, seed: int = 0, *, sampler: str) -> Tensor:
         return network.sample(inputs, sampler, torch.Generator().manual_seed(seed), evaluate)
 
     return {
         f"{family}, {name}": (sampler.evaluations, functools.partial(run, sampler=name))
-        for name, sampler in SAMPLERS.items()
+        for name, sampler in network.samplers.items()
     }
 
 
@@ -162,9 +181,9 @@ def _ksdiff(family: str, model: KSDiff, mode: str, device: str) -> _Ways:
 
 
 def _prior_in_mode(prior: Callable, mode: str, device: str) -> Callable:
-    """Launches cost the prior most of its time on a GPU. On a CPU its operations are so small that
-    casts cost more than bf16 saves (16 ms against 12), and waking a second thread more than it
-    gains: compiled for two, which sleep between calls here, it takes twice as long as eager, for
+    """On a GPU launches dominate the prior's time. On a CPU its operations are so small that casts
+    cost more than bf16 saves (16 ms against 12), and waking a second thread more than it gains:
+    compiled for two threads, which sleep between calls here, it takes twice as long as eager, for
     one a fifth less."""
     if device == "cuda":
         return _in_mode(prior, mode, device)
@@ -173,13 +192,13 @@ def _prior_in_mode(prior: Callable, mode: str, device: str) -> Callable:
     compiled = _in_mode(prior, COMPILED, device)
 
     def run(inputs: FusionInputs, noise: Tensor) -> Kernels:
-        with alone_if_small(inputs.pan):  # code is compiled for as many threads as there are then
+        with alone_if_small(inputs.pan):  # the number of threads is compiled into the code
             return compiled(inputs, noise)
 
     return run
 
 
-def parts(model: KSDiff, inputs: FusionInputs) -> dict[str, Callable[[], object]]:
+def stages(model: KSDiff, inputs: FusionInputs) -> dict[str, Callable[[], object]]:
     """The stages of KSDiff's path, each on tensors that are ready."""
     noise = _noise(model, inputs, 0)
     condition, tokens = model.observed(inputs)

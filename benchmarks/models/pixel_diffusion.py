@@ -1,12 +1,18 @@
 """The controlled baseline: diffusion in pixel space, on the same inputs as KSDiff.
 
 A conditional U-Net (`diffusers.UNet2DModel`) predicts the clean residual x0 of HRMS - lms from its
-noisy state, PAN and lms. What the published ones do (PanDiff, DDIF, SSDiff), in its plainest form,
-with what is known to help samplers of few steps: x0 prediction, a cosine schedule that ends in pure
-noise, trailing time steps (Lin et al. 2024).
+noisy state, PAN and lms: the plainest form of published models (PanDiff, DDIF, SSDiff), with what
+is known to help samplers of few steps: x0 prediction, a cosine schedule that ends in pure noise,
+trailing time steps (Lin et al. 2024).
+
+    python -m benchmarks.models.pixel_diffusion CONFIG.yaml [--resume]
+
+trains it with KSDiff's trainer, data and loss; CONFIG is one of benchmarks/models/configs/pixel-*.
 """
 
+import argparse
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -17,12 +23,19 @@ from diffusers import (
     DPMSolverMultistepScheduler,
     UNet2DModel,
 )
+from safetensors.torch import load_model
 from torch import Tensor, nn
 
+from ksdiff.config import Config, load_config
 from ksdiff.images.inputs import FusionInputs
+from ksdiff.training.augment import Sample, collate
+from ksdiff.training.distributed import WHOLE, Part
+from ksdiff.training.samples import Samples
 from ksdiff.training.stages import l1_within
+from ksdiff.training.trainer import Recipe, run
 
 TRAIN_STEPS = 1000
+_CALIBRATION = 64  # samples
 _NOISE = {
     "num_train_timesteps": TRAIN_STEPS,
     "beta_schedule": "squaredcos_cap_v2",
@@ -67,6 +80,8 @@ class PixelDiffusion(nn.Module):
     H and W are multiples of ``patch * 2 ** (len(widths) - 1)``.
     """
 
+    samplers = SAMPLERS
+
     def __init__(
         self,
         bands: int,
@@ -106,17 +121,6 @@ class PixelDiffusion(nn.Module):
         residual = (gt - inputs.lms) / inputs.contrast[..., None, None]
         self.scale.copy_(residual.square().mean().sqrt())
 
-    def loss(self, inputs: FusionInputs, gt: Tensor, margin: int, noise: torch.Generator) -> Tensor:
-        """L1(G, H) at random times: KSDiff's own loss, on the one-step estimate of the truth."""
-        unit = self._unit(inputs)
-        x0 = (gt - inputs.lms) / unit
-        t = torch.randint(TRAIN_STEPS, (len(gt),), generator=noise).to(gt.device)
-        alpha_bar = self.alpha_bar[t][:, None, None, None]
-        epsilon = torch.randn(gt.shape, generator=noise).to(gt)
-        noisy = alpha_bar.sqrt() * x0 + (1 - alpha_bar).sqrt() * epsilon
-        fused = inputs.lms + unit * self(noisy, t, condition(inputs))
-        return l1_within(fused, gt, margin)
-
     def sample(
         self,
         inputs: FusionInputs,
@@ -131,15 +135,16 @@ class PixelDiffusion(nn.Module):
         network = network or self
         scheduler = SAMPLERS[sampler].scheduler()
         scheduler.set_timesteps(SAMPLERS[sampler].evaluations)
-        given = condition(inputs)
+        given, unit = condition(inputs), self.unit(inputs)
         x = torch.randn(inputs.lms.shape, generator=noise).to(inputs.lms)
         extra = {} if isinstance(scheduler, DDIMScheduler) else {"generator": noise}
         for t in scheduler.timesteps.tolist():
             x0 = network(x, torch.full((len(x),), t, device=x.device), given)
             x = scheduler.step(x0, t, x, return_dict=False, **extra)[0]
-        return inputs.lms + self._unit(inputs) * x
+        return inputs.lms + unit * x
 
-    def _unit(self, inputs: FusionInputs) -> Tensor:
+    def unit(self, inputs: FusionInputs) -> Tensor:
+        """[B, C, 1, 1]: one unit of x0 in the units of ``lms``."""
         return self.scale * inputs.contrast[..., None, None]
 
 
@@ -147,3 +152,60 @@ def condition(inputs: FusionInputs) -> Tensor:
     """[B, C + 2, H, W]: centred lms, PAN and PAN's detail, what KSDiff's network sees."""
     detail = inputs.pan - inputs.pan_low.mean(1, keepdim=True)
     return torch.cat((inputs.lms - 1, inputs.pan, detail), 1)
+
+
+class PixelLoss(nn.Module):
+    """L1(G, H) at random times: KSDiff's own loss, on the one-step estimate of the truth."""
+
+    def __init__(self, model: PixelDiffusion, margin: int) -> None:
+        super().__init__()
+        self.model, self.margin = model, margin
+
+    def parameters_to_train(self) -> list[nn.Parameter]:
+        return list(self.parameters())
+
+    def forward(
+        self, sample: Sample, generator: torch.Generator, part: Part = WHOLE
+    ) -> dict[str, Tensor]:
+        model, inputs, gt = self.model, sample.inputs, sample.gt
+        unit = model.unit(inputs)
+        x0 = (gt - inputs.lms) / unit
+        count = part.count * len(gt)
+        t = part.rows(torch.randint(TRAIN_STEPS, (count,), generator=generator)).to(gt.device)
+        epsilon = part.rows(torch.randn(count, *gt.shape[1:], generator=generator)).to(gt)
+        alpha_bar = model.alpha_bar[t][:, None, None, None]
+        noisy = alpha_bar.sqrt() * x0 + (1 - alpha_bar).sqrt() * epsilon
+        fused = inputs.lms + unit * model(noisy, t, condition(inputs))
+        return {"loss": l1_within(fused, gt, self.margin)}
+
+
+def build(config: Config) -> PixelDiffusion:
+    """The network to train, its residuals of unit variance on the first samples."""
+    network = PixelDiffusion(config.model.bands)
+    samples = Samples(config, _CALIBRATION)
+    few = collate([samples[index] for index in range(_CALIBRATION)])
+    network.calibrate(few.inputs, few.gt)
+    return network
+
+
+RECIPE = Recipe(build, lambda model, config, stage: PixelLoss(model, config.data.margin))
+
+
+def load(weights: Path, config: Config) -> PixelDiffusion:
+    network = PixelDiffusion(config.model.bands)
+    load_model(network, weights)
+    return network.eval()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("config", type=Path)
+    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint")
+    given = parser.parse_args()
+    print(run(load_config(given.config), "1", given.resume, RECIPE))
+
+
+if __name__ == "__main__":
+    main()

@@ -4,29 +4,33 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from benchmarks.models.analysis import Results, machine_text, pareto, slope
-from benchmarks.models.names import KSDIFF, LARGE, NO_PRIOR, SMALL
+from benchmarks.markdown import origin
+from benchmarks.models.contenders import KSDIFF, LARGE, NO_PRIOR, SMALL
+from benchmarks.models.tables import Results, pareto, slope
 
 _CURVES = {"DDIM": ("tab:blue", "o"), "DPM-Solver++": ("tab:cyan", "s"), "DDPM": ("tab:green", "D")}
 
 
-def save_quality(path: Path, found: Results) -> None:
-    """ERGAS over time for every band count, that with the most scenes first; fronts drawn."""
+def save(folder: Path, docs: Path) -> None:
+    """Write NAME-quality.png and NAME-growth.png for a folder of results."""
+    found = Results(folder)
     counts = [bands for bands in found.scored if found.points(bands)]
-    if not counts:
-        return
-    figure = Figure(figsize=(7 * len(counts), 5), layout="constrained")
-    for axis, bands in zip(figure.subplots(1, len(counts), squeeze=False)[0], counts, strict=True):
+    quality = Figure(figsize=(7 * len(counts), 5), layout="constrained")
+    for axis, bands in zip(quality.subplots(1, len(counts), squeeze=False)[0], counts, strict=True):
         _quality(axis, found, bands)
-    figure.suptitle(machine_text(found), fontsize=9)
-    _save(figure, path)
+    growth = Figure(figsize=(7, 4.5), layout="constrained")
+    _growth(growth.subplots(), found)
+    for figure, kind in ((quality, "quality"), (growth, "growth")):
+        figure.suptitle(origin(found.header), fontsize=9)
+        path = docs / f"{folder.name}-{kind}.png"
+        figure.savefig(path, dpi=90, metadata={"Software": None})
 
 
 def _quality(axis, found: Results, bands: int) -> None:
     points = found.points(bands)
     for kind, (colour, marker) in _CURVES.items():
         curve = sorted(
-            (*point, found.evaluations[name])
+            (*point, found.cost[name]["evaluations"])
             for name, point in points.items()
             if name.startswith(f"{SMALL}, {kind}-")
         )
@@ -58,18 +62,16 @@ def _quality(axis, found: Results, bands: int) -> None:
     axis.legend(fontsize=8)
 
 
-def save_growth(path: Path, found: Results) -> None:
+def _growth(axis, found: Results) -> None:
     """Time over size, log-log; the whole pipeline beside the networks in one piece."""
-    figure = Figure(figsize=(7, 4.5), layout="constrained")
-    axis = figure.subplots()
-    rows = [row for row in found.rows("growth")]
+    rows = found.rows("growth")
     rows += [
         row | {"name": "ksdiff.Sharpener, whole"}
         for row in found.rows("scene")
         if row["name"] == "whole"
     ]
     for name in dict.fromkeys(row["name"] for row in rows):
-        own = sorted((row["size"], row["median"]) for row in rows if row["name"] == name)
+        own = sorted((row["size"], row["p50"]) for row in rows if row["name"] == name)
         exponent = slope([size**2 for size, _ in own], [seconds for _, seconds in own])
         axis.loglog(*zip(*own, strict=True), "o-", label=f"{name} (pixels^{exponent:.2f})")
     sizes = sorted({row["size"] for row in rows})
@@ -79,9 +81,3 @@ def save_growth(path: Path, found: Results) -> None:
     axis.set_ylabel("seconds")
     axis.set_title("one image, eager, float32")
     axis.legend(fontsize=8)
-    figure.suptitle(machine_text(found), fontsize=9)
-    _save(figure, path)
-
-
-def _save(figure: Figure, path: Path) -> None:
-    figure.savefig(path, dpi=90, metadata={"Software": None})

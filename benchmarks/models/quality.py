@@ -1,15 +1,23 @@
 """Scores of every method and sampler on the validation scenes, from the very same inputs."""
 
-import functools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from benchmarks.models.contenders import WEIGHTS, Contender, contenders, ready
-from benchmarks.models.names import BF16, EAGER, FEATURES, KSDIFF, PIPELINE, QUALITY, SMALL
-from benchmarks.models.train import CONFIGS, load_baseline, load_baseline_config
+from benchmarks.models.contenders import (
+    BF16,
+    EAGER,
+    FEATURES,
+    KSDIFF,
+    SMALL,
+    WEIGHTS,
+    Contender,
+    OnePass,
+    contenders,
+    ready,
+)
 from ksdiff.config import Config, load_config
 from ksdiff.errors import KSDiffError
 from ksdiff.images.inputs import FusionInputs
@@ -23,28 +31,26 @@ from ksdiff.models.weights import load_weights
 from ksdiff.training.samples import data_path
 from ksdiff.training.validation import Scene, validation_scenes
 
+PIPELINE = "ksdiff-s through ksdiff.Sharpener"
+INDEXES = ("SAM", "ERGAS", "Q2n")
 SEEDS = (0, 1, 2)
 FEW = 10  # evaluations up to which all seeds are sampled, and bfloat16 is tried
-_MOST = 2**24  # evaluations times pixels of a scene that can be waited for
-_INDEXES = ("SAM", "ERGAS", "Q2n")
+CONFIGS = Path(__file__).parent / "configs"
+_MOST = 2**24  # evaluations times pixels of a scene that take bearable time
 _BORDER, _DATA_RANGE = 21, 2047.0
 
 
-def quality(bands: int, device: str, budget: float) -> list[dict]:
+def quality(bands: int, device: str) -> list[dict]:
     """SAM, ERGAS and Q2n of all scenes with truth; a row is one scene, method, mode and seed.
 
-    Of what is trained: weights are looked for where the configs say, and what has none is named
-    with the command that makes them. PAN is taken as it lies, except in the rows of
-    `ksdiff.Sharpener`, which registers it and makes the result agree with the MS image.
+    Trained weights are looked for where the configs say; for missing ones the command that makes
+    them is printed. PAN is taken as it lies, except in the rows of `ksdiff.Sharpener`, which
+    registers it and projects the result back onto the MS image.
 
     Raises:
         KSDiffError: there are no scenes of so many bands.
     """
     return list(_rows(bands, device))
-
-
-# A section each: one is measured again when its networks are trained again, not both.
-SECTIONS = {f"{QUALITY}{bands}": functools.partial(quality, bands) for bands in WEIGHTS}
 
 
 def _rows(bands: int, device: str) -> Iterator[dict]:
@@ -56,9 +62,13 @@ def _rows(bands: int, device: str) -> Iterator[dict]:
             "val/ with KSDIFF_DATA=DIR"
         )
     found, steps = {KSDIFF: model}, {KSDIFF: _steps(config)}
-    for name, load in _baselines(bands).items():
+    for name, stem in {
+        FEATURES: "features-s",
+        **{n: n for n in BACKBONES},
+        SMALL: "pixel-s",
+    }.items():
         try:
-            found[name], steps[name] = load()
+            found[name], steps[name] = _baseline(CONFIGS / f"{stem}-{bands}band.yaml")
         except KSDiffError as problem:
             print(f"quality: {bands} bands: {name}: skipped: {problem}")
     found = {name: ready(network, device) for name, network in found.items()}
@@ -77,33 +87,21 @@ def _steps(config: Config) -> int:
     return config.training.steps_stage1 + config.training.steps_stage2
 
 
-def _baselines(bands: int) -> dict[str, Callable[[], tuple[nn.Module, int]]]:
-    """What loads a baseline's network and the number of its training steps."""
+def _baseline(path: Path) -> tuple[nn.Module, int]:
+    """A baseline's trained network and the number of its training steps."""
+    config = load_config(path)
+    pixel = path.stem.startswith("pixel")
+    weights = Path(config.training.run_dir) / "weights.safetensors"
+    if not weights.is_file():
+        command = "python -m benchmarks.models.pixel_diffusion" if pixel else "ksdiff train"
+        raise KSDiffError(f"{weights} is not there; {command} {path} makes it")
+    if pixel:
+        from benchmarks.models.pixel_diffusion import load
 
-    def trained_here(stem: str) -> tuple[nn.Module, int]:
-        path = CONFIGS / f"{stem}-{bands}band.yaml"
-        command = f"python -m benchmarks.models.train {path}"
-        network, config = load_baseline(_weights(load_baseline_config(path).run_dir, command))
-        return network, config.steps
-
-    def features() -> tuple[nn.Module, int]:
-        path = CONFIGS / "ksdiff" / f"features-s-{bands}band.yaml"
-        run_dir = load_config(path).training.run_dir
-        network, config = load_weights(_weights(run_dir, f"ksdiff train {path}"))
-        return network, _steps(config)
-
-    return {
-        FEATURES: features,
-        **{name: lambda name=name: trained_here(name) for name in BACKBONES},
-        SMALL: lambda: trained_here("pixel-s"),
-    }
-
-
-def _weights(run_dir: str, command: str) -> Path:
-    path = Path(run_dir) / "weights.safetensors"
-    if not path.is_file():
-        raise KSDiffError(f"{path} is not there; {command} makes it")
-    return path
+        return load(weights, config), _steps(config)
+    model, config = load_weights(weights)
+    one_pass = config.model.network in BACKBONES
+    return OnePass(model.network.module) if one_pass else model, _steps(config)
 
 
 _Fusion = tuple[str, str, int, Callable[[FusionInputs, int], Tensor]]
@@ -130,7 +128,7 @@ def _latent(model: KSDiff, steps: int) -> Callable[[FusionInputs, int], Tensor]:
 
 
 def _seeds(contender: Contender, pixels: int) -> tuple[int, ...]:
-    """All where few evaluations suffice, one for more, none where it cannot be waited for."""
+    """All for few evaluations, one for more, none where that takes too long."""
     if contender.evaluations * pixels > _MOST:
         return ()
     if contender.mode == BF16:
@@ -143,21 +141,17 @@ def _through_sharpener(
 ) -> Iterator[dict]:
     """The whole pipeline: registration, one prior, windows, back-projection."""
     by_name = {scene.name: scene for scene in scenes}
+    entry = {"bands": config.model.bands, "mode": EAGER, "trained_steps": _steps(config)}
     for files in list_scenes(data_path(config.data.validation)):
         if files.name not in by_name:
             continue
-        scene = by_name[files.name]
         with open_pair(files.pan, files.ms) as pair:
-            patch = pair.read()
-            for seed in SEEDS:
-                sharpener = Sharpener(model, sensor=files.sensor, device=device, seed=seed)
-                fused = sharpener.sharpen(patch.pan[0], patch.ms[0], phase=pair.phase)
-                row = _row(scene, PIPELINE, seed, fused[None], config.model.ratio)
-                yield row | {
-                    "bands": pair.bands,
-                    "mode": EAGER,
-                    "trained_steps": _steps(config),
-                }
+            patch, phase = pair.read(), pair.phase
+        for seed in SEEDS:
+            sharpener = Sharpener(model, sensor=files.sensor, device=device, seed=seed)
+            fused = sharpener.sharpen(patch.pan[0], patch.ms[0], phase=phase)[None]
+            scene = by_name[files.name]
+            yield _row(scene, PIPELINE, seed, fused, config.model.ratio) | entry
 
 
 def _row(scene: Scene, name: str, seed: int, fused: Tensor, ratio: int) -> dict:
@@ -168,5 +162,5 @@ def _row(scene: Scene, name: str, seed: int, fused: Tensor, ratio: int) -> dict:
         "size": list(scene.gt.shape[-2:]),
         "name": name,
         "seed": seed,
-        **{index: indexes[index] for index in _INDEXES},
+        **{index: indexes[index] for index in INDEXES},
     }

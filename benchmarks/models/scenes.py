@@ -6,18 +6,15 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from benchmarks.machine import synchronised_time
-from benchmarks.memory import peak_bytes
-from benchmarks.models.contenders import BANDS, WEIGHTS
-from benchmarks.models.measure import seconds_of, summary
-from benchmarks.models.names import EAGER
-from benchmarks.models.speed import RATIO, SENSORS, Tile
+from benchmarks.measure import peak_bytes, seconds_of, summary, synchronised_time
+from benchmarks.models.contenders import BANDS, EAGER, WEIGHTS
+from benchmarks.models.sections import RATIO, SENSORS, Networks, Tile
 from ksdiff.images.inputs import FusionInputs
 from ksdiff.inference.sharpen import Sharpener
 from ksdiff.models.weights import load_weights
 
 SCENES = (256, 512, 1024, 2048)
-_ON_GPU = (10_000,)  # besides
+_ON_GPU = (*SCENES, 10_000)
 
 
 class Clocked(nn.Module):
@@ -46,16 +43,16 @@ class Clocked(nn.Module):
         return result
 
 
-def scene(device: str, budget: float) -> list[dict]:
-    """Whole scenes through `ksdiff.Sharpener`, and what prior and network take of that.
+def scene(found: Networks, device: str, budget: float) -> list[dict]:
+    """Whole scenes through `ksdiff.Sharpener`, and the shares of prior and network.
 
-    All sizes in turn until the budget is spent, at least once, each after a call that does not
-    count; then the peak memory of each, beyond inputs and result.
+    All sizes in turn until the budget is spent, at least once, each after an untimed call; then
+    the peak memory of each beyond inputs and result.
     """
     model = Clocked(load_weights(WEIGHTS[BANDS])[0])
     sharpener = Sharpener(model, sensor=SENSORS[BANDS], device=device)
     tile = Tile(max(SCENES), 1, "cpu")
-    sizes = (*SCENES, *_ON_GPU) if device == "cuda" else SCENES
+    sizes = _ON_GPU if device == "cuda" else SCENES
     calls = {
         size: functools.partial(
             sharpener.sharpen, _filled(tile.pan[0], size), _filled(tile.ms[0], size // RATIO)

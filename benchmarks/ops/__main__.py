@@ -1,85 +1,28 @@
-"""Times an operator at your own shape against the same in PyTorch.
+"""Times the operators against the same in PyTorch.
 
 python -m benchmarks.ops --op dynamic_conv --shape 8,64,256,256 --kernel 5 --dtype bf16
+    a shape of your own
+python -m benchmarks.ops
+    the suite, into benchmarks/results/ops-DEVICE.json; what that file holds is not repeated
 """
 
 import argparse
-import json
 import sys
+import time
 from pathlib import Path
 
 import torch
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.machine import describe
+from benchmarks import results
+from benchmarks.markdown import duration
 from benchmarks.ops import cases
 from benchmarks.ops.measure import measure
-from benchmarks.ops.tables import Row, megabytes, row
-from benchmarks.text import duration
+from benchmarks.ops.tables import Case, cases_of, megabytes
+from ksdiff.errors import KSDiffError
 
-OPERATORS = (
-    *("dynamic_conv", "lowrank_dynamic_conv", "tucker_kernel"),
-    *("batched_conv2d", "adaptive_conv2d"),
-)
 _DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16", "fp64": "float64"}
-
-
-def main(arguments: list[str] | None = None) -> None:
-    parser = _parser()
-    given = parser.parse_args(arguments)
-    device = given.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    if device == "cuda" and not torch.cuda.is_available():
-        parser.error("--device cuda: PyTorch sees no CUDA device; --device cpu measures here")
-    try:
-        case = build(given)
-    except ValueError as error:
-        parser.error(str(error))
-    console = Console()
-    directions = cases.DIRECTIONS if given.direction == "both" else (given.direction,)
-    machine = describe(device)
-    rows = []
-    for direction in directions:
-        with console.status(direction) as status:
-
-            def tell(step: str, direction: str = direction, status=status) -> None:
-                status.update(f"{direction}: {step}")
-
-            found = measure(case, direction, device, tell, compile_forms=not given.eager)
-        rows.append(row(found.facts))
-        console.print(rich_table(rows[-1], machine))
-    if given.json:
-        found = {"machine_info": machine, "cases": [one.facts for one in rows]}
-        given.json.write_text(json.dumps(found, indent=1) + "\n")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.ops",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--op", required=True, choices=OPERATORS)
-    parser.add_argument(
-        "--shape",
-        required=True,
-        help="of the image: B,C,H,W; of tucker_kernel: B,Cout,Cin,k,k",
-    )
-    parser.add_argument("--kernel", type=int, help="side of the kernel, odd (default: 3)")
-    parser.add_argument("--dtype", default="fp32", choices=(*_DTYPES, *_DTYPES.values()))
-    parser.add_argument("--groups", type=int, help="default: 1")
-    parser.add_argument("--rank", type=int, help="of lowrank_dynamic_conv (default: 4)")
-    parser.add_argument("--ranks", help="of tucker_kernel: r1,r2,r3,r4 (default: 4,4,2,2)")
-    parser.add_argument("--out-channels", type=int, help="default: as many as the image has")
-    parser.add_argument("--direction", default="both", choices=(*cases.DIRECTIONS, "both"))
-    parser.add_argument(
-        "--device", choices=("cpu", "cuda"), help="default: cuda where there is one"
-    )
-    parser.add_argument("--eager", action="store_true", help="leave out forms that need compiling")
-    parser.add_argument("--json", type=Path, help="write the numbers here, too")
-    return parser
-
-
 # Which options each operator has beside --shape and --dtype.
 _OPTIONS = {
     "dynamic_conv": ("kernel", "groups"),
@@ -90,15 +33,103 @@ _OPTIONS = {
 }
 
 
+def main(arguments: list[str] | None = None) -> None:
+    parser = _parser()
+    given = parser.parse_args(arguments)
+    device = given.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if device == "cuda" and not torch.cuda.is_available():
+        parser.error("--device cuda: PyTorch sees no CUDA device; --device cpu measures here")
+    try:
+        if given.op is None:
+            run_suite(given, device)
+        else:
+            run_one(given, device)
+    except ValueError as error:
+        parser.error(str(error))
+    except KSDiffError as error:
+        sys.exit(f"benchmarks.ops: {error}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.ops",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--device", choices=("cpu", "cuda"), help="default: cuda where available")
+    parser.add_argument("--eager", action="store_true", help="leave out forms that need compiling")
+    parser.add_argument("--json", type=Path, help="result file to write")
+    one = parser.add_argument_group("a shape of your own")
+    one.add_argument("--op", choices=_OPTIONS)
+    one.add_argument("--shape", help="of the image: B,C,H,W; of tucker_kernel: B,Cout,Cin,k,k")
+    one.add_argument("--kernel", type=int, help="side of the kernel, odd (default: 3)")
+    one.add_argument("--dtype", default="fp32", choices=(*_DTYPES, *_DTYPES.values()))
+    one.add_argument("--groups", type=int, help="default: 1")
+    one.add_argument("--rank", type=int, help="of lowrank_dynamic_conv (default: 4)")
+    one.add_argument("--ranks", help="of tucker_kernel: r1,r2,r3,r4 (default: 4,4,2,2)")
+    one.add_argument("--out-channels", type=int, help="default: as many as the image has")
+    one.add_argument("--direction", default="both", choices=(*cases.DIRECTIONS, "both"))
+    suite = parser.add_argument_group("the suite")
+    suite.add_argument("--quick", action="store_true", help="only the most telling cases")
+    suite.add_argument("--again", action="store_true", help="measure all, also what the file holds")
+    suite.add_argument("--seconds", type=float, help="start no case later than this")
+    return parser
+
+
+def run_suite(given: argparse.Namespace, device: str) -> None:
+    path = given.json or results.RESULTS / f"ops-{device}.json"
+    head, rows = results.header(device), []
+    if path.exists() and not given.again:
+        earlier = results.read(path)
+        differing = results.differences(earlier.header, head, results.MACHINE + results.VERSIONS)
+        if differing:
+            raise KSDiffError(
+                f"{path}: measured with another {'; '.join(differing)}; --again replaces it, "
+                "--json names another file"
+            )
+        rows = earlier.rows
+        head |= {name: max(head[name], earlier.header[name]) for name in results.LIMITS}
+    done = {results.identity({**row, "form": None}) for row in rows}
+    began = time.monotonic()
+    for case, direction, quick in cases.suite(device):
+        late = given.seconds is not None and time.monotonic() - began > given.seconds
+        if late:
+            print(f"stopped after {given.seconds:g} s; the same command measures the rest")
+            return
+        known = results.identity({**case.row(direction), "form": None}) in done
+        if known or (given.quick and not quick):
+            continue
+        found = measure(case, direction, device, compile_forms=not given.eager)
+        rows += found
+        results.write(path, head, rows)
+        print(cases_of(found)[0].line(), flush=True)
+
+
+def run_one(given: argparse.Namespace, device: str) -> None:
+    case = build(given)
+    console = Console()
+    head, rows = results.header(device), []
+    for direction in cases.DIRECTIONS if given.direction == "both" else (given.direction,):
+        with console.status(direction) as status:
+
+            def tell(step: str, direction: str = direction, status=status) -> None:
+                status.update(f"{direction}: {step}")
+
+            found = measure(case, direction, device, tell, not given.eager)
+        rows += found
+        console.print(rich_table(cases_of(found)[0], head))
+    if given.json:
+        results.write(given.json, head, rows)
+
+
 def build(given: argparse.Namespace) -> cases.Case:
     """The case that the options describe.
 
     Raises:
         ValueError: an option does not fit; the message names it.
     """
-    allowed = _OPTIONS[given.op]
     for name in ("kernel", "groups", "rank", "ranks", "out_channels"):
-        if getattr(given, name) is not None and name not in allowed:
+        if getattr(given, name) is not None and name not in _OPTIONS[given.op]:
             raise ValueError(f"--{name.replace('_', '-')}: {given.op} has none")
     dtype = _DTYPES.get(given.dtype, given.dtype)
     if given.op == "tucker_kernel":
@@ -108,10 +139,15 @@ def build(given: argparse.Namespace) -> cases.Case:
         ranks = _sizes("--ranks", given.ranks or "4,4,2,2", "r1,r2,r3,r4")
         return cases.tucker_kernel(b, (cout, cin, k), ranks, dtype)
     shape = _sizes("--shape", given.shape, "B,C,H,W")
-    kernel = 3 if given.kernel is None else given.kernel
-    groups = 1 if given.groups is None else given.groups
-    cout = shape[1] if given.out_channels is None else given.out_channels
-    rank = 4 if given.rank is None else given.rank
+    kernel, groups, rank, cout = (
+        default if value is None else value
+        for value, default in (
+            (given.kernel, 3),
+            (given.groups, 1),
+            (given.rank, 4),
+            (given.out_channels, shape[1]),
+        )
+    )
     if kernel < 1 or kernel % 2 == 0:
         raise ValueError(f"--kernel: expected an odd size of at least 1, got {kernel}")
     if rank < 1:
@@ -129,8 +165,8 @@ def build(given: argparse.Namespace) -> cases.Case:
     return cases.adaptive_conv2d(shape, cout, kernel, dtype)
 
 
-def _sizes(option: str, given: str, names: str) -> tuple[int, ...]:
-    parts = given.split(",")
+def _sizes(option: str, given: str | None, names: str) -> tuple[int, ...]:
+    parts = (given or "").split(",")
     if len(parts) != len(names.split(",")) or not all(p.strip().isdecimal() for p in parts):
         raise ValueError(f"{option}: expected {names} as positive whole numbers, got {given!r}")
     sizes = tuple(map(int, parts))
@@ -139,27 +175,26 @@ def _sizes(option: str, given: str, names: str) -> tuple[int, ...]:
     return sizes
 
 
-def rich_table(one: Row, machine: dict) -> Table:
-    """All forms of a case, ours first; the caption sets it against the machine's limits."""
-    facts = one.facts
-    share = one.floor(machine) / one.ours["p50"]
+def rich_table(case: Case, machine: dict) -> Table:
+    """All forms of a case, ours first; the caption compares it with the machine's limits."""
     table = Table(
-        title=f"{facts['op']} {one.label()} {facts['dtype']} {facts['direction']}, "
-        f"{machine.get('gpu') or machine['cpu']}, {machine['threads']} threads",
-        caption=f"{one.bandwidth:.1f} GB/s of {machine['copy_gb_per_s']} a copy reaches, "
-        f"{one.rate:.1f} GFLOP/s of {machine['fma_gflop_per_s']}; {share:.0%} of the floor; "
-        f"backend {facts['backend']}",
+        title=f"{case.label()}, {machine['gpu'] or machine['processor']}, "
+        f"{machine['threads']} threads",
+        caption=f"{case.bandwidth:.1f} GB/s of {machine['copy_gb_per_s']} that a copy reaches, "
+        f"{case.rate:.1f} GFLOP/s of {machine['fma_gflop_per_s']}; "
+        f"{case.floor(machine) / case.ours['p50']:.0%} of the floor; "
+        f"backend {case.ours['backend']}",
     )
     table.add_column("form")
-    for name in ("median", "20 %", "80 %", "peak MB", "against ksdiff_ops"):
+    for name in ("median", "20 %", "80 %", "peak MB", "/ ksdiff_ops"):
         table.add_column(name, justify="right")
-    for name, form in facts["forms"].items():
+    for name, form in case.forms.items():
         if "left_out" in form:
             table.add_row(name, f"left out: {form['left_out']}")
             continue
         times = (duration(form[key]) for key in ("p50", "p20", "p80"))
-        ratio = f"{form['p50'] / one.ours['p50']:.2f}×"
-        table.add_row(name, *times, megabytes(form.get("peak_bytes")), ratio)
+        ratio = f"{form['p50'] / case.ours['p50']:.2f}×"
+        table.add_row(name, *times, megabytes(form["peak_bytes"]), ratio)
     return table
 
 

@@ -1,8 +1,9 @@
-"""What is measured: an operator at a size, the forms that compute it, its bytes and operations."""
+"""What is measured: an operator at a size, its forms, bytes and operations; and the suite."""
 
+import itertools
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -33,7 +34,7 @@ class Form:
 
 @dataclass(frozen=True)
 class Case:
-    """An operator at a size. ``facts`` tell the case from others, in words for people.
+    """An operator at a size. ``facts`` tell the case from others of the operator.
 
     ``flops`` counts a multiply-add as two operations, forward only; ``patch_elements`` is the image
     once per tap. The first of ``forms`` is ours.
@@ -47,7 +48,6 @@ class Case:
     flops: int
     forms: tuple[Form, ...]
     patch_elements: int = 0
-    unit: dict[str, object] = field(default_factory=dict)  # facts alike in all cases of a table
 
     def draw(self, device: str, seed: int = 0) -> list[Tensor]:
         """The inputs, standard normal; they require gradients."""
@@ -58,36 +58,31 @@ class Case:
             for shape in self.shapes
         ]
 
+    def row(self, direction: str) -> dict[str, object]:
+        """The facts that all rows of this case share."""
+        return {"op": self.op, **self.facts, "dtype": self.dtype, "direction": direction}
+
     @property
-    def id(self) -> str:
-        words = {"kernel": "k", "groups": "G", "batch": "B"}
-        parts = (f"{words.get(name, '')}{text(value)}" for name, value in self.facts.items())
-        return "-".join([*parts, self.dtype])
+    def element_size(self) -> int:
+        return DTYPES[self.dtype].itemsize
 
     def least_bytes(self, direction: str) -> int:
-        """What must move: inputs in, output out; backwards the output's gradient and the inputs
+        """What must move: inputs in, output out; backward the output's gradient and the inputs
         in, one gradient per input out.
         """
-        size = torch.empty((), dtype=DTYPES[self.dtype]).element_size()
-        inputs = size * sum(math.prod(shape) for shape in self.shapes)
-        output = size * math.prod(self.output)
+        inputs = self.element_size * sum(math.prod(shape) for shape in self.shapes)
+        output = self.element_size * math.prod(self.output)
         forward = inputs + output
         return forward if direction == "forward" else forward + output + 2 * inputs
 
     def operations(self, direction: str) -> int:
-        """Forward as counted; backward is taken for two times as many."""
+        """Forward as counted; backward counts twice as many."""
         return self.flops if direction == "forward" else 3 * self.flops
 
     def scratch_bytes(self, form: Form, direction: str) -> int:
-        """About what a form takes: its copies of all patches, or a few images."""
-        size = torch.empty((), dtype=DTYPES[self.dtype]).element_size()
+        """About what a form allocates: its copies of all patches, and a few images."""
         copies = form.patch_copies[direction != "forward"]
-        few = 4 * self.least_bytes(direction)
-        return few + size * copies * self.patch_elements
-
-
-def text(value: object) -> str:
-    return "×".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+        return 4 * self.least_bytes(direction) + self.element_size * copies * self.patch_elements
 
 
 def dynamic_conv(shape: tuple[int, ...], kernel: int, groups: int, dtype: str) -> Case:
@@ -96,7 +91,7 @@ def dynamic_conv(shape: tuple[int, ...], kernel: int, groups: int, dtype: str) -
     patches = b * c * kernel**2 * h * w
     return Case(
         "dynamic_conv",
-        {"kernel": kernel, "groups": group_name(groups, c)},
+        {"shape": list(shape), "kernel": kernel, "groups": group_name(groups, c)},
         dtype,
         (shape, (b, groups, kernel, kernel, h, w)),
         shape,
@@ -108,7 +103,6 @@ def dynamic_conv(shape: tuple[int, ...], kernel: int, groups: int, dtype: str) -
             Form("compiled shift", forms.shift_conv, compiled=True),
         ),
         patches,
-        {"shape": list(shape)},
     )
 
 
@@ -123,7 +117,7 @@ def lowrank_dynamic_conv(
     mixed_results = c * rank * (taps + 1)
     return Case(
         "lowrank_dynamic_conv",
-        {"kernel": kernel, "groups": group_name(groups, c)},
+        {"shape": list(shape), "rank": rank, "kernel": kernel, "groups": group_name(groups, c)},
         dtype,
         (shape, (b, groups, rank, h, w), (b, groups, rank, kernel, kernel)),
         shape,
@@ -136,7 +130,6 @@ def lowrank_dynamic_conv(
             Form("eager convolve and mix", forms.lowrank_mix),
         ),
         patches,
-        {"shape": list(shape), "rank": rank},
     )
 
 
@@ -151,7 +144,7 @@ def tucker_kernel(
     kernel = (batch, *modes)
     return Case(
         "tucker_kernel",
-        {"layer": list(layer), "batch": batch},
+        {"ranks": list(ranks), "layer": list(layer), "batch": batch},
         dtype,
         (
             (batch, r1, r2, r3, r4),
@@ -166,7 +159,6 @@ def tucker_kernel(
             Form("eager steps", forms.tucker_steps),
             Form("compiled steps", forms.tucker_steps, compiled=True),
         ),
-        unit={"ranks": list(ranks)},
     )
 
 
@@ -216,3 +208,48 @@ def adaptive_conv2d(shape: tuple[int, ...], cout: int, kernel: int, dtype: str) 
 
 def group_name(groups: int, channels: int) -> str:
     return "C" if groups == channels and channels > 1 else str(groups)
+
+
+# What the suite measures; the largest is for GPUs. PAN-sized images, LAGNet's and KSDiff's layers.
+_PER_PIXEL = {"cpu": (1, 32, 256, 256), "cuda": (8, 64, 256, 256)}
+_SIDES = {"cpu": (32, 64, 128, 512), "cuda": (64, 128, 512, 1024)}  # _PER_PIXEL has 256
+_ADAPTIVE = {
+    "cpu": ((1, 32, 256, 256), (1, 9, 256, 256), (8, 32, 64, 64)),
+    "cuda": ((8, 32, 256, 256), (1, 32, 256, 256), (32, 32, 64, 64)),
+}
+# (C_out, C_in / groups, k): pointwise and depthwise of PanNeXt-U, and a plain 3 x 3 layer.
+_LAYERS = ((192, 96, 1), (96, 1, 7), (64, 64, 3))
+# (C_in, C_out, groups, k, side of the image)
+_CONVOLUTIONS = ((48, 48, 48, 7, 128), (48, 96, 1, 1, 128), (64, 64, 1, 3, 64))
+_QUICK = {(5, 1, "float32"), (5, None, "float32"), (5, 1, "bfloat16")}
+
+
+def suite(device: str) -> Iterator[tuple[Case, str, bool]]:
+    """(case, direction, whether it is one of the most telling) of all that is measured."""
+    for case, quick in _suite(device):
+        for direction in DIRECTIONS:
+            yield case, direction, quick
+    for side in _SIDES[device]:
+        shape = (1, 32, side, side)
+        yield dynamic_conv(shape, 5, 1, "float32"), "forward", False
+        yield lowrank_dynamic_conv(shape, 5, 1, "float32"), "forward", False
+        yield adaptive_conv2d(shape, 32, 3, "float32"), "forward", False
+
+
+def _suite(device: str) -> Iterator[tuple[Case, bool]]:
+    shape = _PER_PIXEL[device]
+    axes = (dynamic_conv, lowrank_dynamic_conv), ("float32", "bfloat16"), (3, 5, 7), (1, 4, None)
+    for op, dtype, kernel, groups in itertools.product(*axes):
+        yield op(shape, kernel, groups or shape[1], dtype), (kernel, groups, dtype) in _QUICK
+    for layer, batch in itertools.product(_LAYERS, (1, 8, 32)):
+        yield tucker_kernel(batch, layer, (4, 4, 2, 2)), layer == _LAYERS[0]
+    batches = ((1, "float32"), (8, "float32"), (8, "bfloat16"))
+    for (cin, cout, groups, kernel, side), (batch, dtype) in itertools.product(
+        _CONVOLUTIONS, batches
+    ):
+        shape = (batch, cin, side, side)
+        quick = (batch, dtype) == batches[1]
+        yield batched_conv2d(shape, cout, kernel, groups, dtype), quick
+    for number, dtype in ((0, "float32"), (0, "bfloat16"), (1, "float32"), (2, "float32")):
+        quick = (number, dtype) == (0, "float32")
+        yield adaptive_conv2d(_ADAPTIVE[device][number], 32, 3, dtype), quick

@@ -1,9 +1,8 @@
-"""Measures a case: every form checked, timed in turn with the others, and its memory taken."""
+"""Measures a case: every form checked, timed in turn with the others, and its peak memory."""
 
 import functools
 import os
-import statistics
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -11,22 +10,14 @@ from torch._inductor.utils import fresh_cache
 
 import ksdiff_ops
 from benchmarks.gpu_timing import graph_sampler, rotations
-from benchmarks.machine import synchronised_time
-from benchmarks.memory import available_bytes, peak_bytes
+from benchmarks.measure import available_bytes, peak_bytes, race, sampler
 from benchmarks.ops.cases import OURS, Case, Form
-from benchmarks.timing import race, sampler
 
-# Relative error in the L2 norm at most; the forms that sum in half precision are the reason.
+# Relative error in the L2 norm at most; half precision allows for forms that sum in it.
 _BOUNDS = {torch.float64: 1e-10, torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 6e-2}
-_LONG = 0.1  # seconds; the first run of such a form tells how long the next will be
 _ROOM = 0.8  # of the memory that is available
 
-
-class Measurement:
-    """What came of a case: ``facts`` for the JSON, ``samples`` of ours in seconds."""
-
-    def __init__(self, facts: dict[str, object], samples: list[float]) -> None:
-        self.facts, self.samples = facts, samples
+_Call = Callable[[list[Tensor]], list[Tensor]]  # inputs to result and gradients
 
 
 def measure(
@@ -35,11 +26,11 @@ def measure(
     device: str,
     progress: Callable[[str], None] = lambda step: None,
     compile_forms: bool = True,
-) -> Measurement:
-    """Time all forms of a case side by side.
+) -> list[dict[str, object]]:
+    """Time all forms of a case side by side; one row for each.
 
-    A competitor that needs more memory than there is, or that does not compile, is left out with
-    the reason. Ours must work.
+    A competitor that needs more memory than there is, or that does not compile, has a row with the
+    reason. Ours must work.
 
     Raises:
         AssertionError: a form computes something else.
@@ -47,62 +38,46 @@ def measure(
     first = case.draw(device)
     need = sum(tensor.nbytes for tensor in first)
     inputs = [first, *(case.draw(device, seed) for seed in range(1, rotations(need, device)))]
-    expected = _expected(case, direction, inputs[0])
-    results: dict[str, dict[str, object]] = {}
+    expected = _expected(case, direction, first)
+    counts = {"least_bytes": case.least_bytes(direction), "flops": case.operations(direction)}
+    rows: dict[str, dict[str, object]] = {}
     samplers, calls = {}, {}
     for form in _candidates(case, device):
         if form.compiled and not compile_forms:
             continue
         progress(f"{form.name}: first run")
+        rows[form.name] = case.row(direction) | {"form": form.name, **counts}
         reason = _too_large(case, form, direction, device)
         if reason is None:
             try:
-                call, found, seconds = _first_run(form, direction, inputs[0])
+                call, found = _first_run(form, direction, first)
             except Exception as error:
                 if form.name.startswith(OURS):
                     raise
                 reason = f"{'does not compile' if form.compiled else 'fails'}: {_brief(error)}"
         if reason is not None:
-            results[form.name] = {"left_out": reason}
+            rows[form.name]["left_out"] = reason
             continue
         _check_same(form, found, expected, direction)
         del found
-        calls[form.name] = functools.partial(call, inputs[0])
-        results[form.name] = {}
+        calls[form.name] = functools.partial(call, first)
         if device == "cuda":
             on_each = [functools.partial(call, own) for own in inputs]
-            samplers[form.name], results[form.name]["timing"] = graph_sampler(on_each)
+            samplers[form.name], rows[form.name]["timing"] = graph_sampler(on_each)
         else:
-            known = not form.compiled and seconds > _LONG
-            samplers[form.name] = sampler(calls[form.name], seconds if known else None)
+            samplers[form.name] = sampler(calls[form.name])
     del expected
     progress("timing")
-    samples = race(samplers)
+    for name, times in race(samplers).items():
+        rows[name] |= times
     for name, call in calls.items():
         progress(f"{name}: memory")
-        times = summary(samples[name])
-        results[name] |= times | {"peak_bytes": peak_bytes(call, device, times["p50"])}
-    facts = {
-        **{"op": case.op, **case.unit, **case.facts, "dtype": case.dtype, "direction": direction},
-        **{"device": device, "backend": ksdiff_ops.backends.choose(case.op, device)},
-        "least_bytes": case.least_bytes(direction),
-        "flops": case.operations(direction),
-        "forms": results,
-    }
-    return Measurement(facts, samples[OURS])
+        rows[name]["peak_bytes"] = peak_bytes(call, device, rows[name]["p50"])
+    rows[OURS]["backend"] = ksdiff_ops.backends.choose(case.op, device)
+    return list(rows.values())
 
 
-def summary(samples: list[float]) -> dict[str, float]:
-    """Median, 20th and 80th percentile in seconds, and their number."""
-    if len(samples) == 1:
-        low = high = samples[0]
-    else:
-        cuts = statistics.quantiles(samples, n=5, method="inclusive")
-        low, high = cuts[0], cuts[-1]
-    return {"p20": low, "p50": statistics.median(samples), "p80": high, "rounds": len(samples)}
-
-
-def _candidates(case: Case, device: str) -> Iterable[Form]:
+def _candidates(case: Case, device: str) -> Iterator[Form]:
     """The case's forms; on a GPU, ours on the Triton backend, too, where another is chosen."""
     yield case.forms[0]
     chosen = ksdiff_ops.backends.choose(case.op, device)
@@ -125,28 +100,24 @@ def _on_triton(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
     return run
 
 
-def _first_run(
-    form: Form, direction: str, inputs: list[Tensor]
-) -> tuple[Callable[[list[Tensor]], list[Tensor]], list[Tensor], float]:
-    """The form's call, what it gives, and how long it took to.
+def _first_run(form: Form, direction: str, inputs: list[Tensor]) -> tuple[_Call, list[Tensor]]:
+    """The form's call and what it gives.
 
     A compilation that fails is tried again with an empty cache: one that was killed while it wrote
     to the cache leaves a library there that cannot be loaded.
     """
     call = _ready(form, direction)
-    start = synchronised_time()
     try:
-        found = call(inputs)
+        return call, call(inputs)
     except Exception:
         if not form.compiled:
             raise
         with fresh_cache():
             call = _ready(form, direction)
-            found = call(inputs)
-    return call, found, synchronised_time() - start
+            return call, call(inputs)
 
 
-def _ready(form: Form, direction: str) -> Callable[[list[Tensor]], list[Tensor]]:
+def _ready(form: Form, direction: str) -> _Call:
     function = form.function
     if form.compiled:
         torch._dynamo.reset()  # else it gives up compiling after a few shapes
@@ -167,7 +138,7 @@ _gradients: dict[tuple, Tensor] = {}
 
 
 def _output_gradient(y: Tensor) -> Tensor:
-    """A gradient for the output, drawn once for the case in hand."""
+    """A gradient for the output, drawn once for the case at hand."""
     key = (tuple(y.shape), y.dtype, y.device)
     if key not in _gradients:
         _gradients.clear()

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ksdiff.config import Config
 from ksdiff.models.ksdiff import KSDiff
 from ksdiff.training.augment import Sample
 from ksdiff.training.distributed import WHOLE, Part
@@ -77,6 +78,13 @@ class StageTwo(nn.Module):
             "fusion": fusion.detach(),
             "prior_error": F.l1_loss(prior, target).detach(),
         }
+
+
+def stage_losses(model: KSDiff, config: Config, stage: int) -> nn.Module:
+    margin, training = config.data.margin, config.training
+    if stage == 1:
+        return StageOne(model, margin)
+    return StageTwo(model, margin, training.fusion_weight, training.joint)
 
 
 def l1_within(fused: Tensor, gt: Tensor, margin: int) -> Tensor:

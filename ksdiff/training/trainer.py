@@ -2,9 +2,10 @@
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from lightning_fabric import Fabric
@@ -20,6 +21,7 @@ from rich.progress import (
 )
 from rich.table import Column
 from safetensors.torch import load_file
+from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
@@ -43,14 +45,24 @@ from ksdiff.training.run_dir import claim, note_environment
 from ksdiff.training.samples import Samples
 from ksdiff.training.settings import check_settings
 from ksdiff.training.speed import StepClock, loader_speed, verdict
-from ksdiff.training.stages import StageOne, StageTwo
+from ksdiff.training.stages import stage_losses
 from ksdiff.training.validation import picture, validate, validation_scenes
 
 _LOG_EVERY = 50
 _STAGES = {"1": (1,), "2": (2,), "all": (1, 2)}
 
 
-def run(config: Config, stage: str = "all", resume: bool = False) -> Path:
+class Recipe(NamedTuple):
+    """What is trained, and how its losses come about; by default KSDiff by the paper."""
+
+    model: Callable[[Config], nn.Module] = lambda config: KSDiff(config.model)
+    # (model, config, stage) -> a module like those in `ksdiff.training.stages`
+    losses: Callable[[nn.Module, Config, int], nn.Module] = stage_losses
+
+
+def run(
+    config: Config, stage: str = "all", resume: bool = False, recipe: Recipe | None = None
+) -> Path:
     """Train and return the weights file of the last stage that ran.
 
     Started by torchrun, its processes train together (DDP); the batch of the config is cut between
@@ -61,6 +73,8 @@ def run(config: Config, stage: str = "all", resume: bool = False) -> Path:
         stage: "1", "2" (after stage 1 in the same run folder) or "all".
         resume: go on from the newest checkpoint in the run folder; the result is the one that an
             uninterrupted run would have given.
+        recipe: what is trained instead of KSDiff. Only KSDiff can be validated, so that
+            ``data.validation`` and ``data.valid_h5`` must be empty for others.
 
     Raises:
         KSDiffError: no data, settings that do not fit each other, a run folder that holds another
@@ -68,13 +82,15 @@ def run(config: Config, stage: str = "all", resume: bool = False) -> Path:
     """
     if stage not in _STAGES:
         raise KSDiffError(f"stage: expected one of {', '.join(_STAGES)}, got {stage!r}")
-    return _Run(config, _STAGES[stage], resume).train()
+    return _Run(config, _STAGES[stage], resume, recipe or Recipe()).train()
 
 
 class _Run:
-    def __init__(self, config: Config, stages: tuple[int, ...], resume: bool) -> None:
+    def __init__(
+        self, config: Config, stages: tuple[int, ...], resume: bool, recipe: Recipe
+    ) -> None:
         check_settings(config)
-        self.config, self.stages = config, stages
+        self.config, self.stages, self.recipe = config, stages, recipe
         self.folder = Path(config.training.run_dir)
         self.checkpoints = self.folder / "checkpoints"
         self.fabric = _fabric(config.training)
@@ -84,7 +100,7 @@ class _Run:
             claim(self.folder, config, stages, resume)
         self.fabric.barrier()
         self.fabric.seed_everything(config.training.seed, verbose=False)
-        self.model = self.fabric.strategy.precision.convert_module(KSDiff(config.model))
+        self.model = self.fabric.strategy.precision.convert_module(recipe.model(config))
         self.average = AveragedModel(
             self.model, multi_avg_fn=get_ema_multi_avg_fn(config.training.ema)
         )
@@ -232,15 +248,12 @@ class _Run:
         return dict(zip(values, mean.tolist(), strict=True))
 
     def _prepare(self, stage: int):
-        training, margin = self.config.training, self.config.data.margin
-        if stage == 1:
-            losses, peak = StageOne(self.model, margin), training.learning_rate
-        else:
-            if self.done.stage == 1:
-                # Stage 2 goes on from the averaged weights: they give the better prior.
-                self.model.load_state_dict(self.average.module.state_dict())
-            losses = StageTwo(self.model, margin, training.fusion_weight, training.joint)
-            peak = training.learning_rate_stage2
+        training = self.config.training
+        if stage == 2 and self.done.stage == 1:
+            # Stage 2 goes on from the averaged weights: they give the better prior.
+            self.model.load_state_dict(self.average.module.state_dict())
+        losses = self.recipe.losses(self.model, self.config, stage)
+        peak = training.learning_rate if stage == 1 else training.learning_rate_stage2
         trained = losses.parameters_to_train()
         # What is not trained takes no part in the exchange of gradients either.
         self.model.requires_grad_(False)

@@ -61,15 +61,16 @@ def test_it_builds_tests_and_measures_the_most_telling_first(tmp_path, stubs):
         "build_ext",
         "test_gpu.py",
         "test_graphs.py",
-        "-m quick",
-        "-m not quick --eager",
+        "benchmarks.ops --json",
+        "--eager --seconds",
+        "benchmarks.models latency",
         "benchmarks.gpu_result",
     )
     places = [calls.index(step) for step in steps]
     assert places == sorted(places)
 
 
-@pytest.mark.parametrize("failing, step", [("test_gpu.py", "gpu-tests"), ("-m quick", "operators")])
+@pytest.mark.parametrize("failing, step", [("test_gpu.py", "gpu-tests"), ("--quick", "operators")])
 def test_a_failing_step_is_told_and_the_others_still_run(tmp_path, stubs, failing, step):
     done = run(tmp_path / "gpu.json", **stubs | {"FAIL": failing})
     assert done.returncode == 1

@@ -1,1 +1,0 @@
-"""What adapting to a scene gains on sensors that the weights have not seen."""

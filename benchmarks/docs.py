@@ -1,0 +1,81 @@
+"""Writes the tables of committed results into README.md and docs: `python -m benchmarks.docs`
+
+A page holds a table between `<!-- NAME:begin -->` and `<!-- NAME:end -->`, wherever it wants it;
+`NAME@RESULT` takes it from another file or folder of benchmarks/results than the usual one. All
+other text is written by hand.
+"""
+
+import argparse
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from benchmarks import quality
+from benchmarks.models import plots as model_plots
+from benchmarks.models import tables as models
+from benchmarks.ops import plots as op_plots
+from benchmarks.ops import tables as ops
+from benchmarks.results import RESULTS, ROOT, read
+from benchmarks.studies import ablation, adaptation, contrast, prior, strength
+from ksdiff.errors import KSDiffError
+
+# By name: what makes the text of a path in RESULTS, and the usual path.
+BLOCKS: dict[str, tuple[Callable[[Path], str], str]] = {
+    **{name: (make, "models-cpu") for name, make in models.BLOCKS.items()},
+    **{name: (make, ".") for name, make in quality.BLOCKS.items()},
+    "operators": (lambda path: ops.operators(read(path)), "ops-cpu.json"),
+    "ablation": (ablation.text, "ablation.json"),
+    "adaptation": (adaptation.text, "adaptation.json"),
+    "contrast": (contrast.scores_table, "contrast.json"),
+    "contrast-spread": (contrast.spread_table, "contrast.json"),
+    "prior": (prior.text, "."),
+    "strength": (strength.text, "strength.json"),
+}
+_BLOCK = re.compile(
+    r"(<!-- ([\w-]+)(?:@([\w./-]+))?:begin -->\n).*?(<!-- \2(?:@[\w./-]+)?:end -->)", re.S
+)
+
+
+def pages() -> list[Path]:
+    return [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def filled(page: str, name: str = "page") -> str:
+    """The text of a page with its blocks made anew.
+
+    Raises:
+        KSDiffError: a block of an unknown name.
+    """
+
+    def block(match: re.Match) -> str:
+        begin, kind, given, end = match.groups()
+        if kind not in BLOCKS:
+            raise KSDiffError(
+                f"{name}: block {kind!r}: expected one of {', '.join(sorted(BLOCKS))}"
+            )
+        make, usual = BLOCKS[kind]
+        return f"{begin}{make(RESULTS / (given or usual))}{end}"
+
+    return _BLOCK.sub(block, page)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.parse_args()
+    for path in pages():
+        old = path.read_text()
+        new = filled(old, str(path.relative_to(ROOT)))
+        if new != old:
+            path.write_text(new)
+            print(path.relative_to(ROOT))
+    docs = ROOT / "docs"
+    for path in sorted([*RESULTS.glob("ops-*.json"), *RESULTS.glob("gpu*.json")]):
+        op_plots.save(read(path), docs, path.stem)
+    for path in sorted(RESULTS.glob("models-*")):
+        model_plots.save(path, docs)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,29 @@
+"""Tables, durations and origins as the pages show them."""
+
+
+def table(head: list[str], rows: list[list[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+def duration(seconds: float) -> str:
+    """Three significant digits and a unit: 1.23 s, 45.6 ms, 789 µs."""
+    for unit, scale in (("s", 1.0), ("ms", 1e-3)):
+        if seconds >= scale:
+            return f"{seconds / scale:.3g} {unit}"
+    return f"{seconds * 1e6:.3g} µs"
+
+
+def origin(header: dict) -> str:
+    """Machine, versions and date of a result."""
+    threads = header["threads"]
+    return (
+        f"{header.get('gpu') or header['processor']}, {threads} thread{'s' * (threads > 1)}; "
+        f"KSDiff {header['ksdiff']}, PyTorch {header['torch']}, {header['date'][:10]}."
+    )
+
+
+def indexes(values: dict[str, float], names: tuple[str, ...], digits: str = "233") -> str:
+    """Quality indexes in the order of ``names``, each with its number of digits."""
+    pairs = zip(names, digits, strict=True)
+    return " / ".join(f"{values[name]:.{count}f}" for name, count in pairs)

@@ -1,0 +1,202 @@
+"""One timer and one memory meter for all benchmarks, and the limits of the machine."""
+
+import ctypes
+import gc
+import random
+import statistics
+import threading
+import time
+from collections.abc import Callable, Hashable, Mapping
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+
+Name = TypeVar("Name", bound=Hashable)
+Call = Callable[[], object]
+Sampler = Callable[[], float]  # seconds of one call
+
+_SAMPLE = 2e-3  # seconds that a sample lasts at least; shorter calls are repeated
+_WARMED = 0.5  # seconds; longer calls need no untimed call before each sample
+_LONG = 0.2  # seconds; longer calls need no warm-up for a memory measurement
+_FEW = 3  # samples of a call that exceeds its budget
+_COPY_BYTES = 2**28  # beyond every cache
+_M_MMAP_THRESHOLD = -3  # of glibc's malloc.h
+_TINY, _USUAL = 2**16, 2**25  # bytes; glibc moves its threshold up to the latter by itself
+_STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+
+
+def synchronised_time() -> float:
+    """Seconds, read when all work that was queued on the GPU, if one is in use, is done."""
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def seconds_of(call: Call) -> float:
+    start = synchronised_time()
+    call()
+    return synchronised_time() - start
+
+
+def sampler(call: Call) -> Sampler:
+    """Times one call per sample. The first sample also warms up and sets the repetitions."""
+    estimate: list[float] = []
+
+    def sample() -> float:
+        if not estimate:
+            first = seconds_of(call)
+            estimate.append(first if first > _WARMED else seconds_of(call))
+            if first > _WARMED:
+                return first
+        repeats = max(1, round(_SAMPLE / estimate[0]))
+        if estimate[0] < _WARMED:
+            call()  # other calls have evicted its tensors from the caches
+        return seconds_of(lambda: [call() for _ in range(repeats)]) / repeats
+
+    return sample
+
+
+def race(
+    samplers: Mapping[Name, Sampler], budget: float = 0.4, rounds: tuple[int, int] = (5, 60)
+) -> dict[Name, dict[str, float]]:
+    """Time calls in turn, in an order that changes every round; any disturbance hits all of them.
+
+    Args:
+        samplers: what draws one sample of each call, in seconds.
+        budget: seconds for each call. A call that takes longer has one to three samples; calls
+            with few samples have them spread evenly over the whole time.
+        rounds: fewest and most samples.
+
+    Returns:
+        Of each call the percentiles of `summary`.
+    """
+    samples: dict[Name, list[float]] = {name: [] for name in samplers}
+    shares = {}
+    for name, sample in samplers.items():
+        start = synchronised_time()
+        first = sample()
+        cost = max(synchronised_time() - start, 1e-9)
+        if cost >= budget:
+            samples[name].append(first)
+        fewest = rounds[0] if cost < budget else min(_FEW, rounds[0])
+        shares[name] = min(max(round(budget / cost), fewest), rounds[1]) - len(samples[name])
+    total, order = max(shares.values()), random.Random(0)
+    for number in range(total):
+        for name in order.sample(list(samplers), len(samplers)):
+            if (number + 1) * shares[name] // total > number * shares[name] // total:
+                samples[name].append(samplers[name]())
+    return {name: summary(values) for name, values in samples.items()}
+
+
+def timed(calls: Mapping[Name, Call], seconds: float) -> dict[Name, dict[str, float]]:
+    """`race` of plain calls with ``seconds`` for all of them together, at least one sample each."""
+    samplers = {name: sampler(call) for name, call in calls.items()}
+    return race(samplers, seconds / len(calls), (1, 25))
+
+
+def summary(samples: list[float]) -> dict[str, float]:
+    """Median, 20th and 80th percentile in seconds, and the number of samples."""
+    cuts = statistics.quantiles(samples, n=5, method="inclusive") if samples[1:] else samples
+    median = statistics.median(samples)
+    return {"p20": cuts[0], "p50": median, "p80": cuts[-1], "rounds": len(samples)}
+
+
+def peak_bytes(call: Call, device: str, seconds: float = 0.0) -> int | None:
+    """Peak memory of a call beyond what was there before, its result and scratch included.
+
+    On CUDA: what PyTorch's allocator held. On the CPU: growth of the resident memory, to about
+    0.1 MB. The call runs in a new thread, whose heap starts empty, and larger blocks are mapped
+    anew, so that reused memory is counted. None where the system is not Linux with glibc. A call
+    of more than 0.2 ``seconds`` runs once, a shorter one twice.
+    """
+    if device == "cuda":
+        call()
+        gc.collect()
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        call()
+        torch.cuda.synchronize()
+        return torch.cuda.max_memory_allocated() - before
+    found: list[int | None] = []
+    threads, gradients = torch.get_num_threads(), torch.is_grad_enabled()
+
+    def run() -> None:
+        torch.set_num_threads(threads)  # these settings are per thread
+        torch.set_grad_enabled(gradients)
+        found.append(_resident_growth(call, warm_up=seconds < _LONG))
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    return found[0] if found else None
+
+
+def _resident_growth(call: Call, warm_up: bool) -> int | None:
+    libc = ctypes.CDLL(None)
+    if not (hasattr(libc, "mallopt") and hasattr(libc, "malloc_trim") and _RESET.exists()):
+        return None
+    libc.mallopt(_M_MMAP_THRESHOLD, _TINY)
+    try:
+        if warm_up:
+            call()
+        gc.collect()
+        libc.malloc_trim(0)
+        _RESET.write_text("5")  # resets the peak
+        before = _kilobytes(_STATUS, "VmRSS")
+        result = call()
+        peak = _kilobytes(_STATUS, "VmHWM") - before
+        del result
+    except OSError:
+        return None
+    finally:
+        libc.mallopt(_M_MMAP_THRESHOLD, _USUAL)
+    return max(peak, 0) * 1024
+
+
+def available_bytes(device: str) -> int | None:
+    """Free memory; None where the system does not tell."""
+    if device == "cuda":
+        return torch.cuda.mem_get_info()[0]
+    try:
+        return _kilobytes(Path("/proc/meminfo"), "MemAvailable") * 1024
+    except OSError:
+        return None
+
+
+def _kilobytes(file: Path, field: str) -> int:
+    for line in file.read_text().splitlines():
+        if line.startswith(field):
+            return int(line.split()[1])
+    raise OSError(f"{file} has no {field}")
+
+
+def limits(device: str) -> dict[str, float]:
+    """Bandwidth of a copy (bytes read plus written) and rate of float32 multiply-adds (2 FLOP).
+
+    The rate is the better of a matrix product and a pointwise convolution that stay in the caches,
+    on CUDA without TF32: the limit of kernels that use no tensor cores.
+    """
+    source = torch.zeros(_COPY_BYTES // 4, device=device)
+    target = torch.empty_like(source)
+    size = 4096 if device == "cuda" else 512
+    left, right = (torch.randn(size, size, device=device) for _ in range(2))
+    product = torch.empty_like(left)
+    image, kernels = right.view(1, size, 32, -1), left.view(size, size, 1, 1)
+
+    def least(call: Call, rounds: int) -> float:
+        return min(seconds_of(call) for _ in range(rounds))
+
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    precise = matmul.allow_tf32, cudnn.allow_tf32
+    matmul.allow_tf32 = cudnn.allow_tf32 = False
+    seconds = min(
+        least(lambda: torch.mm(left, right, out=product), 40),
+        least(lambda: torch.conv2d(image, kernels), 40),
+    )
+    matmul.allow_tf32, cudnn.allow_tf32 = precise
+    return {
+        "copy_gb_per_s": round(2 * _COPY_BYTES / least(lambda: target.copy_(source), 10) / 1e9, 1),
+        "fma_gflop_per_s": round(2 * size**3 / seconds / 1e9, 1),
+    }

@@ -1,0 +1,237 @@
+"""Sections of time and size: cost, latency, malloc, long samplers, growth, batches, memory."""
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+
+import torch
+from torch import nn
+from torch._dynamo.exc import TorchDynamoException
+
+from benchmarks.measure import peak_bytes, seconds_of, timed
+from benchmarks.models.contenders import (
+    BANDS,
+    BF16,
+    EAGER,
+    FEATURES,
+    KSDIFF,
+    LARGE,
+    MODES,
+    NO_PRIOR,
+    SMALL,
+    UNFOLD,
+    Contender,
+    contenders,
+    networks,
+    stages,
+)
+from ksdiff.images.inputs import FusionInputs, SceneStatistics, fusion_inputs
+from ksdiff.inference.profile import count_flops
+from ksdiff.sensors import sensor_for
+from ksdiff.synthetic.scene import procedural_scene
+
+RATIO = 4
+SIZE = 256  # of the main table: PAN pixels a side
+SIZES, BATCHES = (64, 128, 256, 512, 1024), (1, 2, 4, 8, 16, 32)
+_SMALL_SIZE = 64  # where batches of 32 and a thousand evaluations take bearable time
+_MODERATE, _MANY = 25, 100  # evaluations that take bearable time at SIZE
+SENSORS = {8: "wv3", 4: "qb"}
+_ONE_PASS = (KSDIFF, NO_PRIOR, "fusionnet", f"{SMALL}, DDIM-1")
+# Four bands are timed for the plot of quality against time: only what is scored there.
+_SCORED = (KSDIFF, FEATURES, "fusionnet", SMALL)
+_SCOUTS = 3  # calls that find the mode in which a sampler's network is fastest
+# More networks of one class than torch.compile compiles by default; beyond them it must fail
+# instead of running eagerly in silence.
+torch._dynamo.config.recompile_limit = 64
+torch._dynamo.config.fail_on_recompile_limit_hit = True
+
+Networks = Mapping[str, nn.Module]
+_Calls = dict[tuple[str, str], Callable[[], object]]  # by name and mode
+
+
+class Tile:
+    """Procedural images on a device, as digital numbers and as normalised inputs."""
+
+    def __init__(self, size: int, batch: int, device: str, bands: int = BANDS) -> None:
+        pan, ms, _ = procedural_scene(seed=0, size=size, bands=bands, ratio=RATIO)
+        self.pan, self.ms = (
+            torch.from_numpy(image.astype("float32")).expand(batch, -1, -1, -1).to(device)
+            for image in (pan, ms)
+        )
+        self.gains = sensor_for(SENSORS[bands], bands, RATIO).ms_gains
+        self.statistics = SceneStatistics.of(self.pan[0], self.ms[0])
+        self.inputs = self.prepare()
+
+    def prepare(self) -> FusionInputs:
+        phase = (RATIO // 2,) * 2
+        inputs = fusion_inputs(self.pan, self.ms, self.gains, RATIO, phase, self.statistics)
+        return inputs._replace(contrast=inputs.contrast.expand(len(self.pan), -1))
+
+
+def cost(found: Networks, device: str, budget: float) -> list[dict]:
+    """Parameters that inference needs, and operations of one evaluation at 256 x 256."""
+    inputs = Tile(SIZE, 1, device).inputs
+    everyone = contenders(found, device)
+    of_one = {
+        c.name if c.family == KSDIFF else c.family: count_flops(lambda run=c.run: run(inputs))
+        for c in everyone
+        if c.evaluations == 1
+    }
+    return [
+        {
+            "name": c.name,
+            "family": c.family,
+            "evaluations": c.evaluations,
+            "parameters": _parameters(c.module),
+            "flops": of_one.get(c.name, of_one.get(c.family)),
+            "size": SIZE,
+        }
+        for c in everyone
+    ]
+
+
+def _parameters(module: nn.Module) -> int:
+    """Those that inference needs: KSDiff's encoder of the truth serves training only."""
+    spared = getattr(module, "target_encoder", nn.Module())
+    everything, training_only = (
+        sum(parameter.numel() for parameter in part.parameters()) for part in (module, spared)
+    )
+    return everything - training_only
+
+
+def latency(found: Networks, device: str, budget: float) -> list[dict]:
+    """One image of 256 x 256: everybody in every mode, in turn; and KSDiff's stages.
+
+    Samplers of more than one evaluation run in the modes in which their network is fastest, as
+    far as they take bearable time. At four bands: what is scored there, without compiling.
+    """
+    rows = _latency(found, MODES, device, BANDS, 2 / 3 * budget)
+    few = {n: net for n, net in networks(device, 4).items() if n in _SCORED and n in found}
+    return rows + _latency(few, (EAGER, BF16), device, 4, 1 / 3 * budget)
+
+
+def _latency(
+    found: Networks, modes: Iterable[str], device: str, bands: int, budget: float
+) -> list[dict]:
+    tile = Tile(SIZE, 1, device, bands)
+    everyone, scouted = [], {}
+    for mode in modes:
+        ways = contenders(found, device, mode)
+        times = _scout(ways, tile.inputs, mode)
+        everyone += ways if times else []
+        scouted |= times
+    promising = {family: _promising(family, scouted) for family in found}
+    chosen = [
+        c
+        for c in everyone
+        if c.evaluations == 1 or (c.mode in promising[c.family] and _affordable(c))
+    ]
+    calls = _calls(chosen, tile.inputs)
+    if bands == BANDS and KSDIFF in found:
+        for name, call in stages(found[KSDIFF], tile.inputs).items():
+            calls[f"{KSDIFF}: {name}", EAGER] = call
+        calls["input preparation, of all", EAGER] = tile.prepare
+    return _rows(calls, budget, SIZE, 1, bands)
+
+
+def _scout(ways: list[Contender], inputs: FusionInputs, mode: str) -> dict[tuple[str, str], float]:
+    """Compile, if the mode asks for it; seconds of one evaluation by family and mode."""
+    times = {}
+    try:
+        for c in ways:
+            if c.evaluations == 1:
+                began = time.perf_counter()
+                c.run(inputs)
+                print(f"{c.name}, {mode}: ready in {time.perf_counter() - began:.1f} s", flush=True)
+                took = [seconds_of(lambda run=c.run: run(inputs)) for _ in range(_SCOUTS)]
+                times.setdefault((c.family, mode), min(took))
+    except TorchDynamoException as problem:
+        reason = str(problem).strip().splitlines()[0]
+        print(
+            f"{mode}: skipped: {reason}; with a C++ compiler that torch.compile finds (CXX names "
+            "it): python -m benchmarks.models latency"
+        )
+        return {}
+    return times
+
+
+def _promising(family: str, scouted: dict[tuple[str, str], float]) -> set[str]:
+    """The fastest mode, and the fastest in float32, in case scores show that bfloat16 hurts.
+
+    The large U-Net has no scores: only its fastest mode counts.
+    """
+    times = {mode: seconds for (other, mode), seconds in scouted.items() if other == family}
+    exact = times if family == LARGE else {m: s for m, s in times.items() if BF16 not in m}
+    return {min(times, key=times.get), min(exact, key=exact.get)}
+
+
+def _affordable(contender: Contender) -> bool:
+    """At 256 x 256; DPM-Solver's evaluations of the large U-Net cost as much as DDIM's."""
+    if contender.family == LARGE:
+        return contender.evaluations <= _MODERATE and "DPM" not in contender.name
+    return contender.evaluations <= _MANY
+
+
+def malloc(found: Networks, device: str, budget: float) -> list[dict]:
+    """One image of 256 x 256, eager and in bfloat16, in a process that leaves freed memory to
+    malloc, as PyTorch does by default (see `ksdiff.runtime`)."""
+    few = {name: found[name] for name in (KSDIFF, "fusionnet", "lagnet", UNFOLD) if name in found}
+    chosen = [c for mode in (EAGER, BF16) for c in contenders(few, device, mode) if c.name in few]
+    return _rows(_calls(chosen, Tile(SIZE, 1, device).inputs), budget, SIZE, 1)
+
+
+def long(found: Networks, device: str, budget: float) -> list[dict]:
+    """A thousand evaluations and 25, at sizes at which they take bearable time."""
+    everyone = contenders(found, device)
+
+    def at(size: int, *names: str) -> list[dict]:
+        chosen = [c for c in everyone if c.name in names]
+        return _rows(_calls(chosen, Tile(size, 1, device).inputs), budget / 4, size, 1)
+
+    both = [f"{net}, {sampler}" for net in (SMALL, LARGE) for sampler in ("DDPM-1000", "DDIM-25")]
+    return at(_SMALL_SIZE, KSDIFF, NO_PRIOR, *both) + at(SIZE, KSDIFF, f"{SMALL}, DDPM-1000")
+
+
+def growth(found: Networks, device: str, budget: float) -> list[dict]:
+    """One image of growing size in one piece, its prior estimated from all of it."""
+    chosen = [c for c in contenders(found, device) if c.name in _ONE_PASS]
+    rows = []
+    for size in SIZES:
+        rows += _rows(_calls(chosen, Tile(size, 1, device).inputs), budget / len(SIZES), size, 1)
+    return rows
+
+
+def batch(found: Networks, device: str, budget: float) -> list[dict]:
+    """Batches of images, each with its own prior: 64 x 64, on a GPU 256 x 256."""
+    chosen = [c for c in contenders(found, device) if c.name in _ONE_PASS]
+    size, counts = (SIZE, (*BATCHES, 64)) if device == "cuda" else (_SMALL_SIZE, BATCHES)
+    rows = []
+    for count in counts:
+        calls = _calls(chosen, Tile(size, count, device).inputs)
+        rows += _rows(calls, budget / len(counts), size, count)
+    return rows
+
+
+def memory(found: Networks, device: str, budget: float) -> list[dict]:
+    """Peak memory of one 1024 x 1024 image beyond network and inputs."""
+    size = SIZES[-1]
+    inputs = Tile(size, 1, device).inputs
+    shown = (*_ONE_PASS, FEATURES, "dicnn", "lagnet", UNFOLD, f"{LARGE}, DDIM-1")
+    return [
+        {
+            **{"name": c.name, "size": size, "batch": 1},
+            "peak_bytes": peak_bytes(lambda run=c.run: run(inputs), device),
+        }
+        for c in contenders(found, device)
+        if c.name in shown
+    ]
+
+
+def _calls(chosen: list[Contender], inputs: FusionInputs) -> _Calls:
+    return {(c.name, c.mode): lambda run=c.run: run(inputs) for c in chosen}
+
+
+def _rows(calls: _Calls, budget: float, size: int, batch: int, bands: int = BANDS) -> list[dict]:
+    return [
+        {"name": name, "mode": mode, "size": size, "batch": batch, "bands": bands, **times}
+        for (name, mode), times in timed(calls, budget).items()
+    ]

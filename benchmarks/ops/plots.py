@@ -1,0 +1,163 @@
+"""Three plots of the operators' results: speed-up, share of the floor, time against size."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from benchmarks.ops.cases import OURS
+from benchmarks.ops.tables import Case, by_operator
+from benchmarks.results import Result
+
+# Okabe and Ito's colours, which colour-blind people can tell apart.
+BLUE, ORANGE, GREEN, PINK, BLACK = "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#000000"
+COLOURS = (BLUE, ORANGE, GREEN, PINK, "#56B4E9", "#D55E00")
+MARKERS = ("o", "s", "^", "D", "v", "P")
+DIRECTIONS = (("forward", BLUE, "o"), ("forward+backward", ORANGE, "s"))
+
+
+def save(result: Result, folder: Path, name: str) -> None:
+    """Write NAME-speed-up.png, NAME-floor.png and NAME-sizes.png, as far as there is data."""
+    machine = result.header
+    where = f"{machine['gpu'] or machine['processor']}, {machine['threads']} threads"
+    found = by_operator(result)
+    if not found:
+        return
+    speed = _points(
+        found,
+        lambda case: case.speed_up,
+        "time of the best PyTorch form / time of ksdiff_ops (right of the line: ours is faster)",
+        _speed_axis,
+    )
+    floor = _points(
+        found,
+        lambda case: 100 * case.floor(machine) / case.ours["p50"],
+        "floor / time of ksdiff_ops, %",
+        lambda axis: axis.set_xlim(0, max(105, axis.get_xlim()[1])) and axis.axvline(100, c=BLACK),
+    )
+    for kind, figure, caption in (
+        ("speed-up", speed, "Speed-up over the best PyTorch form of the same run"),
+        ("floor", floor, "Share of the floor that memory or arithmetic sets"),
+        ("sizes", _sizes(found, machine), "Time against the image's size"),
+    ):
+        if figure is not None:
+            figure.suptitle(f"{caption}\n{where}, PyTorch {machine['torch']}", fontsize=11)
+            path = folder / f"{name}-{kind}.png"
+            figure.savefig(path, dpi=110, metadata={"Software": None})
+
+
+def _points(
+    found: dict[str, list[Case]],
+    value: Callable[[Case], float | None],
+    label: str,
+    decorate: Callable,
+) -> Figure:
+    """A panel per operator in two columns, cases down; per-pixel operators at one size."""
+    panels = {op: [case for case in own if _usual(case, own)] for op, own in found.items()}
+    names = {op: list(dict.fromkeys(map(_name, own))) for op, own in panels.items()}
+    columns: list[list[str]] = [[], []]
+    for op in sorted(panels, key=lambda op: -len(names[op])):
+        min(columns, key=lambda column: sum(len(names[o]) + 4 for o in column)).append(op)
+    columns = [column for column in columns if column]
+    height = max(sum(len(names[op]) + 4 for op in column) for column in columns)
+    figure = Figure(figsize=(5.8 * len(columns), 1.2 + 0.23 * height), layout="constrained")
+    sides = figure.subfigures(1, len(columns), squeeze=False)[0]
+    handles = {}
+    for side, column in zip(sides, columns, strict=True):
+        ratios = [len(names[op]) + 4 for op in column]
+        axes = side.subplots(len(column), 1, squeeze=False, height_ratios=ratios)[:, 0]
+        for axis, op in zip(axes, column, strict=True):
+            for direction, colour, marker in DIRECTIONS:
+                points = [
+                    (value(case), names[op].index(_name(case)))
+                    for case in panels[op]
+                    if case.facts["direction"] == direction and value(case) is not None
+                ]
+                if points:
+                    handles[direction] = axis.scatter(
+                        *zip(*points, strict=True), c=colour, marker=marker, s=34, zorder=3
+                    )
+            axis.set_yticks(range(len(names[op])), names[op], fontsize=8)
+            axis.set_ylim(len(names[op]) - 0.4, -0.6)
+            axis.grid(color="0.9")
+            axis.set_axisbelow(True)
+            axis.set_title(op, fontsize=10, loc="left")
+            axis.tick_params(axis="x", labelsize=8)
+            decorate(axis)
+    figure.legend(handles.values(), handles, loc="upper right", fontsize=8, frameon=False)
+    figure.supxlabel(label, fontsize=9)
+    return figure
+
+
+def _usual(case: Case, own: list[Case]) -> bool:
+    """Whether a per-pixel case has the shape that most cases of its operator have."""
+    if case.facts["op"] not in ("dynamic_conv", "lowrank_dynamic_conv"):
+        return True
+    shapes = [other.facts["shape"] for other in own]
+    return case.facts["shape"] == max(shapes, key=shapes.count)
+
+
+def _name(case: Case) -> str:
+    dtype = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16", "float64": "fp64"}
+    per_pixel = case.facts["op"] in ("dynamic_conv", "lowrank_dynamic_conv")
+    size = "k{kernel} G{groups}".format(**case.facts) if per_pixel else case.size()
+    return f"{size}  {dtype[case.facts['dtype']]}"
+
+
+def _speed_axis(axis) -> None:
+    shown = [point[0] for points in axis.collections for point in points.get_offsets()]
+    low, high = min([0.8, *shown]) / 1.15, max([4, *shown]) * 1.3
+    axis.set_xscale("log", base=2)
+    axis.set_xlim(low, high)
+    axis.axvline(1, color=BLACK, linewidth=1)
+    ticks = [2.0**power for power in range(-6, 12) if low <= 2.0**power <= high]
+    axis.set_xticks(ticks, [f"{tick:g}×" for tick in ticks])
+    axis.minorticks_off()
+
+
+def _sizes(found: dict[str, list[Case]], machine: dict) -> Figure | None:
+    series = {op: _series(own) for op, own in found.items()}
+    series = {op: own for op, own in series.items() if len(own) > 2}
+    if not series:
+        return None
+    figure = Figure(figsize=(4.2 * len(series), 4.6), layout="constrained")
+    axes = figure.subplots(1, len(series), squeeze=False)[0]
+    for axis, (op, own) in zip(axes, series.items(), strict=True):
+        sides = [case.facts["shape"][-1] for case in own]
+        names = dict.fromkeys(name for case in own for name in case.forms)
+        for name, colour, marker in zip(names, COLOURS, MARKERS, strict=False):
+            points = [
+                (side, case.forms[name]["p50"] * 1e3)
+                for side, case in zip(sides, own, strict=True)
+                if "p50" in case.forms.get(name, {})
+            ]
+            if points:
+                width = 2.2 if name == OURS else 1.2
+                x, y = zip(*points, strict=True)
+                axis.plot(x, y, color=colour, marker=marker, markersize=5, lw=width, label=name)
+        floors = [case.floor(machine) * 1e3 for case in own]
+        axis.plot(sides, floors, color=BLACK, linestyle="--", linewidth=1, label="floor")
+        axis.set_xscale("log", base=2)
+        axis.set_yscale("log")
+        axis.set_xticks(sides, [f"{side}²" for side in sides])
+        axis.set_xlabel("pixels")
+        facts = own[0].facts
+        detail = f"{facts['shape'][1]} channels, k = {facts['kernel']}, float32, forward"
+        axis.set_title(f"{op}\n{detail}", fontsize=9)
+        axis.grid(color="0.9")
+        axis.legend(fontsize=7.5)
+    figure.axes[0].set_ylabel("milliseconds")
+    return figure
+
+
+def _series(own: list[Case]) -> list[Case]:
+    """The longest series of cases that differ only in the image's size; float32, forward."""
+    kinds: dict[tuple, list[Case]] = {}
+    for case in own:
+        facts = case.facts
+        if (facts["direction"], facts["dtype"]) == ("forward", "float32") and "shape" in facts:
+            b, c, h, w = facts["shape"]
+            if h == w:
+                kind = (b, c, *(facts.get(key) for key in ("out", "kernel", "groups")))
+                kinds.setdefault(kind, []).append(case)
+    return max(kinds.values(), key=len, default=[])

@@ -1,0 +1,117 @@
+"""Tables of quality indexes, from files that `ksdiff evaluate --json` writes.
+
+`quality.json`, `quality-measured.json` (`--measured`), `quality-unmoved.json` (`--methods ksdiff
+--no-register --contrast deviations`); and `adaptation.json` by `python -m
+benchmarks.studies.adaptation`.
+"""
+
+from pathlib import Path
+
+from benchmarks.markdown import indexes, origin, table
+from benchmarks.results import read
+from ksdiff.baselines import METHODS
+from ksdiff.evaluation.run import KSDIFF
+
+INDEXES = {"reduced": ("SAM", "ERGAS", "Q2n"), "full": ("D_lambda_K", "D_s", "HQNR")}
+DIGITS = {"reduced": "223", "full": "333"}
+ADAPTED, UNMOVED = f"{KSDIFF} --adapt", f"{KSDIFF} --no-register --contrast deviations"
+_HIGHER_IS_BETTER = {"Q2n", "HQNR"}
+_SUMMARY = ("exp", "gsa", "bdsd-pc", "mtf-glp-hpm", KSDIFF, ADAPTED)
+
+
+def reduced(folder: Path) -> str:
+    return _table(_all(folder), "reduced") + _origin(folder / "quality.json")
+
+
+def full(folder: Path) -> str:
+    return _table(_all(folder), "full") + _origin(folder / "quality.json")
+
+
+def summary(folder: Path) -> str:
+    rows = [row for row in _all(folder) if row["method"] in _SUMMARY]
+    order = {method: number for number, method in enumerate(_SUMMARY)}
+    rows.sort(key=lambda row: order[row["method"]])
+    return _table(rows, "reduced") + _origin(folder / "quality.json")
+
+
+def measured(folder: Path, resolution: str) -> str:
+    path = folder / "quality-measured.json"
+    return _table(read(path).rows, resolution) + _origin(path)
+
+
+def margins(folder: Path) -> str:
+    """How far below the best classical method's the errors lie, scene by scene."""
+    values: dict[str, dict[str, dict[str, float]]] = {}
+    for row in _all(folder):
+        if row["resolution"] == "reduced":
+            values.setdefault(row["scene"], {})[row["method"]] = row["indexes"]
+    rows = []
+    for scene, found in values.items():
+        best = {n: min(found[m][n] for m in METHODS if m in found) for n in ("SAM", "ERGAS")}
+        rows.append([scene])
+        for method in (KSDIFF, ADAPTED):
+            for name, least in best.items():
+                less = (
+                    f"{100 * (1 - found[method][name] / least):.0f} %" if method in found else "–"
+                )
+                rows[-1].append(less)
+    head = [f"{method}, {name}" for method in (KSDIFF, ADAPTED) for name in ("SAM", "ERGAS")]
+    return table(["below the best classical method", *head], rows)
+
+
+def _all(folder: Path) -> list[dict]:
+    """Rows of all methods, adapted weights and those without registration among them."""
+    adapted = read(folder / "adaptation.json").rows
+    return [
+        *read(folder / "quality.json").rows,
+        *(
+            row | {"method": ADAPTED}
+            for row in adapted
+            if row["method"] == "bundled, adapted" and "indexes" in row
+        ),
+        *(row | {"method": UNMOVED} for row in read(folder / "quality-unmoved.json").rows),
+    ]
+
+
+def _table(rows: list[dict], resolution: str) -> str:
+    """Methods down and scenes across; the best of each index is bold."""
+    names, digits = INDEXES[resolution], DIGITS[resolution]
+    values: dict[str, dict[str, list[str]]] = {}
+    for row in rows:
+        if row["resolution"] == resolution:
+            shown = indexes(row["indexes"], names, digits).split(" / ")
+            values.setdefault(row["scene"], {})[row["method"]] = shown
+    best = {
+        scene: [
+            (max if name in _HIGHER_IS_BETTER else min)((own[n] for own in of.values()), key=float)
+            for n, name in enumerate(names)
+        ]
+        for scene, of in values.items()
+    }
+
+    def cell(scene: str, method: str) -> str:
+        own = values[scene].get(method)
+        if own is None:
+            return "–"
+        pairs = zip(own, best[scene], strict=True)
+        return " / ".join(f"**{text}**" if text == most else text for text, most in pairs)
+
+    methods = dict.fromkeys(row["method"] for row in rows if row["resolution"] == resolution)
+    lines = [[method, *(cell(scene, method) for scene in values)] for method in methods]
+    return table([" / ".join(names), *values], lines)
+
+
+def _origin(path: Path) -> str:
+    header = read(path).header
+    how = f"`ksdiff evaluate`, border {header['border']}, seed {header['seed']}"
+    return f"\n{how}. {origin(header)}\n"
+
+
+BLOCKS = {
+    "quality": reduced,
+    "quality-full": full,
+    "quality-measured": lambda folder: measured(folder, "reduced"),
+    "quality-measured-full": lambda folder: measured(folder, "full"),
+    "quality-summary": summary,
+    "quality-margins": margins,
+}

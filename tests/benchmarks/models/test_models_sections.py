@@ -1,0 +1,215 @@
+"""What is timed and scored: networks, modes, scenes; and what happens where something lacks."""
+
+import dataclasses
+import functools
+
+import pytest
+import torch
+from torch._dynamo.exc import TorchDynamoException
+
+pytest.importorskip("diffusers", reason="the baseline's schedulers; pip install '.[test]'")
+
+from benchmarks import measure, results
+from benchmarks.models import __main__ as command
+from benchmarks.models import quality, scenes, sections
+from benchmarks.models.contenders import (
+    BF16,
+    COMPILED,
+    EAGER,
+    FEATURES,
+    KSDIFF,
+    MODES,
+    NO_PRIOR,
+    SMALL,
+    OnePass,
+    contenders,
+    on_unfold,
+)
+from benchmarks.models.pixel_diffusion import PixelDiffusion
+from ksdiff.config import load_config
+from ksdiff.errors import KSDiffError
+from ksdiff.models.backbones import LAGNet
+from ksdiff.models.ksdiff import KSDiff
+from ksdiff.models.weights import save_weights
+from ksdiff.training.validation import Scene
+from tests.support.benchmarks import MACHINE
+from tests.support.models import random_inputs, small_config
+
+
+@pytest.fixture
+def inputs():
+    return random_inputs(2, 4, 32, 48)
+
+
+@pytest.fixture
+def measured(monkeypatch, tmp_path):
+    """`measured(*arguments)` runs the command on made-up sections into ``tmp_path``."""
+    monkeypatch.setattr(results, "header", lambda device: dict(MACHINE))
+    monkeypatch.setattr(command, "networks", lambda device: {KSDIFF: None, SMALL: None})
+    monkeypatch.setattr(command, "keep_freed_memory", lambda: None)
+
+    def section(found, device, budget):
+        return [{"name": name, "p50": budget} for name in found]
+
+    monkeypatch.setattr(command, "SECTIONS", {"latency": section, "growth": section})
+    return lambda *arguments: command.main([*arguments, "--out", str(tmp_path)])
+
+
+def test_sections_are_files_of_a_folder_and_some_networks_suffice(measured, tmp_path, capsys):
+    assert measured("latency", "growth", "--budget", "3") == 0
+    assert measured("growth", "--only", "ksdiff") == 1
+    assert f"--only 'ksdiff': expected some of {KSDIFF}, {SMALL}" in capsys.readouterr().out
+    assert measured("growth", "--only", KSDIFF) == 0
+    found = results.read_folder(tmp_path)
+    assert [row["name"] for row in found["latency"].rows] == [KSDIFF, SMALL]
+    assert found["growth"].rows == [{"name": KSDIFF, "p50": 40.0}]
+
+
+def test_a_section_that_could_not_stand_beside_the_others_is_not_measured(
+    measured, tmp_path, capsys
+):
+    results.write(tmp_path / "growth.json", MACHINE | {"threads": 4}, [])
+    assert measured("latency") == 1
+    said = capsys.readouterr().out
+    assert "growth.json was measured with another threads: 4 / 2" in said and "--out" in said
+    assert not (tmp_path / "latency.json").exists()
+    assert measured("growth") == 0 and measured("latency") == 0
+
+
+def test_without_a_gpu_the_command_says_how_it_would_run(monkeypatch, capsys):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert command.main(["latency", "--device", "cuda"]) == 0
+    assert "python -m benchmarks.models --device cuda" in capsys.readouterr().out
+
+
+def test_missing_scenes_skip_the_section_with_what_to_do(monkeypatch, measured, capsys, tmp_path):
+    monkeypatch.setenv("KSDIFF_DATA", str(tmp_path))
+    assert measured("quality-8") == 1
+    said = capsys.readouterr().out
+    assert "KSDIFF_DATA=DIR" in said and "python -m benchmarks.models quality-8" in said
+    assert not list(tmp_path.glob("*.json"))
+
+
+def test_too_little_memory_skips_a_section_and_other_failures_do_not(monkeypatch, measured, capsys):
+    failing = {"growth": lambda *_: torch.empty(2**60, dtype=torch.uint8)}
+    monkeypatch.setattr(command, "SECTIONS", failing)
+    assert measured("growth") == 1
+    said = capsys.readouterr().out
+    assert "growth: skipped" in said and "python -m benchmarks.models growth" in said
+    monkeypatch.setattr(command, "SECTIONS", {"growth": lambda *_: torch.ones(2) @ torch.ones(3)})
+    with pytest.raises(RuntimeError):
+        measured("growth")
+
+
+@pytest.mark.parametrize("trained", [(), ("pixel-s", "dicnn")])
+def test_baselines_that_are_not_trained_are_named_with_their_command(
+    trained, monkeypatch, capsys, tmp_path
+):
+    monkeypatch.chdir(tmp_path)
+    for stem in trained:
+        config = load_config(quality.CONFIGS / f"{stem}-4band.yaml")
+        network = PixelDiffusion(4) if stem == "pixel-s" else KSDiff(config.model)
+        folder = tmp_path / config.training.run_dir
+        folder.mkdir(parents=True)
+        save_weights(folder / "weights.safetensors", network, config)
+    inputs = random_inputs(1, 4, 64, 64)
+    scene = Scene("town", inputs, inputs.lms.roll(1, -1), torch.full((1, 4, 1, 1), 300.0))
+    monkeypatch.setattr(quality, "SEEDS", (0,))
+    monkeypatch.setattr(quality, "_MOST", 4 * 64 * 64)
+    monkeypatch.setattr(quality, "_through_sharpener", lambda *_: iter(()))
+    monkeypatch.setattr(
+        quality, "validation_scenes", lambda config: [scene] if config.model.bands == 4 else []
+    )
+    with pytest.raises(KSDiffError, match="no validation scenes of 8 bands with truth"):
+        quality.quality(8, "cpu")
+    rows = quality.quality(4, "cpu")
+    said = capsys.readouterr().out
+    assert "fusionnet-4band.yaml makes it" in said
+    assert ("python -m benchmarks.models.pixel_diffusion" in said) == (not trained)
+    assert f"{FEATURES}: skipped" in said and "ksdiff train" in said
+    assert (SMALL in said) == (not trained)
+    by_mode = {mode: {r["name"] for r in rows if r["mode"] == mode} for mode in (EAGER, BF16)}
+    assert {KSDIFF, NO_PRIOR, f"{KSDIFF}, 2 latent steps", "lms"} <= by_mode[EAGER]
+    assert {KSDIFF, NO_PRIOR} <= by_mode[BF16]
+    assert ("dicnn" in by_mode[EAGER]) == bool(trained)
+    samplers = {f"{SMALL}, {name}" for name in ("DDIM-1", "DDIM-4", "DPM-Solver++-4")}
+    for names in by_mode.values():
+        assert {name for name in names if name.startswith(SMALL)} == (
+            samplers if trained else set()
+        )
+
+
+def test_what_is_timed_is_ksdiff_as_it_is_scored(inputs):
+    model = KSDiff(small_config()).eval()
+    torch.nn.init.normal_(model.network.head.weight)  # untrained it is zero and hides the kernels
+    one = type(inputs)(*(tensor[:1] for tensor in inputs))
+    with torch.no_grad():
+        ways = {c.name: c for c in contenders({KSDIFF: model}, "cpu")}
+        noise = torch.Generator().manual_seed(5)
+        expected = model.fuse(one, model.estimate_kernels(one, noise))
+        assert torch.equal(ways[KSDIFF].run(one, 5), expected)
+        assert not torch.equal(ways[NO_PRIOR].run(one), expected)
+
+
+def test_lagnet_on_unfold_is_the_same_network(inputs):
+    torch.manual_seed(0)
+    ours = OnePass(LAGNet(4, width=8, blocks=1))
+    torch.testing.assert_close(on_unfold(ours)(inputs), ours(inputs))
+
+
+def test_a_sampler_is_timed_in_the_modes_its_network_is_fastest_in(monkeypatch):
+    found = {KSDIFF: KSDiff(small_config()), SMALL: PixelDiffusion(4, widths=(8, 16))}
+    clock = {"now": 0.0}
+    speed_of = {EAGER: 2.0, BF16: 1.0, COMPILED: 3.0}
+
+    def fake(networks, device, mode):
+        def run(inputs, seed=0, *, evaluations):
+            clock["now"] += evaluations * speed_of[mode]
+
+        return [
+            dataclasses.replace(c, run=functools.partial(run, evaluations=c.evaluations))
+            for c in contenders(networks, device, mode)
+        ]
+
+    monkeypatch.setattr(sections, "contenders", fake)
+    monkeypatch.setattr(measure, "synchronised_time", lambda: clock["now"])
+    rows = sections._latency(found, speed_of, "cpu", 4, 1.0)
+    modes = {}
+    for row in rows:
+        modes.setdefault(row["name"], set()).add(row["mode"])
+    assert modes[KSDIFF] == modes[f"{SMALL}, DDIM-1"] == set(speed_of)
+    # Should bfloat16 turn out to cost quality, the fastest in float32 is there.
+    assert modes[f"{SMALL}, DDIM-25"] == modes[f"{SMALL}, DPM-Solver++-4"] == {EAGER, BF16}
+    assert f"{SMALL}, DDPM-1000" not in modes
+
+
+def test_without_a_compiler_the_other_modes_are_measured(monkeypatch, capsys, inputs):
+    def broken(*_):
+        raise TorchDynamoException("no C++ compiler")
+
+    way = dataclasses.replace(contenders({KSDIFF: KSDiff(small_config())}, "cpu")[0], run=broken)
+    assert sections._scout([way], inputs, COMPILED) == {}
+    said = capsys.readouterr().out
+    assert "no C++ compiler" in said and "python -m benchmarks.models latency" in said
+    assert COMPILED in MODES
+
+
+def test_a_whole_scene_is_timed_with_its_halves_and_its_peak(monkeypatch):
+    monkeypatch.setattr(scenes, "SCENES", (64, 128))
+    rows = scenes.scene({}, "cpu", 0.0)
+    table = {(row["size"], row["name"]): row for row in rows}
+    assert set(table) == {(s, n) for s in (64, 128) for n in ("whole", "prior", "network")}
+    for size in (64, 128):
+        whole = table[size, "whole"]
+        halves = table[size, "prior"]["p50"] + table[size, "network"]["p50"]
+        assert 0 < halves < whole["p50"]
+        assert whole["peak_bytes"] is None or whole["peak_bytes"] > 0
+        assert whole["pixels_seen"] == size**2  # one window is enough
+
+
+def test_a_baseline_of_the_trainer_is_the_published_network(inputs):
+    config = load_config(quality.CONFIGS / "dicnn-4band.yaml")
+    model = KSDiff(config.model).eval()
+    with torch.no_grad():
+        prior = model.target_prior(inputs, inputs.lms)
+        torch.testing.assert_close(OnePass(model.network.module)(inputs), model(inputs, prior))

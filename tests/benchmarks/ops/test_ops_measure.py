@@ -1,0 +1,197 @@
+"""The operators' benchmarks measure what they say, and leave out what fails with its reason."""
+
+import json
+
+import pytest
+import torch
+
+from benchmarks import measure as meter
+from benchmarks import results
+from benchmarks.ops import __main__ as command
+from benchmarks.ops import cases
+from benchmarks.ops import measure as measuring
+from benchmarks.ops.measure import measure
+from tests.support.benchmarks import MACHINE
+
+SMALL = {
+    "dynamic_conv": cases.dynamic_conv((2, 4, 6, 7), 3, 2, "float32"),
+    "lowrank_dynamic_conv": cases.lowrank_dynamic_conv((2, 4, 6, 7), 3, 4, "bfloat16", rank=2),
+    "tucker_kernel": cases.tucker_kernel(2, (6, 4, 3), (4, 4, 2, 2)),
+    "batched_conv2d": cases.batched_conv2d((3, 4, 6, 7), 8, 3, 2, "float32"),
+    "adaptive_conv2d": cases.adaptive_conv2d((2, 4, 6, 7), 5, 3, "float32"),
+}
+
+
+@pytest.fixture(autouse=True)
+def brief(monkeypatch):
+    monkeypatch.setattr(measuring, "race", lambda samplers: meter.race(samplers, 1e-3, (2, 2)))
+    monkeypatch.setattr(measuring, "peak_bytes", lambda call, device, seconds: 1)
+
+
+@pytest.mark.parametrize("direction", cases.DIRECTIONS)
+@pytest.mark.parametrize("case", SMALL.values(), ids=SMALL.keys())
+def test_all_eager_forms_of_an_operator_agree_and_are_timed(case, direction):
+    rows = measure(case, direction, "cpu", compile_forms=False)
+    assert [row["form"] for row in rows] == [f.name for f in case.forms if not f.compiled]
+    assert all(row["p20"] <= row["p50"] <= row["p80"] for row in rows)
+    assert all(case.row(direction).items() <= row.items() for row in rows)
+    json.dumps(rows)
+
+
+def forms_of(case) -> dict[str, dict]:
+    return {row["form"]: row for row in measure(case, "forward", "cpu")}
+
+
+def with_form(case, form):
+    return cases.Case(**{**vars(case), "forms": (*case.forms[:3], form)})
+
+
+def test_a_form_that_computes_something_else_is_refused():
+    wrong = cases.Form("wrong", lambda x, weight: 1.01 * cases.forms.shift_conv(x, weight))
+    with pytest.raises(AssertionError, match="wrong, forward: result is off by"):
+        measure(with_form(SMALL["dynamic_conv"], wrong), "forward", "cpu")
+
+
+def test_a_form_that_fails_is_left_out_with_its_reason():
+    def broken(x, weight):
+        raise RuntimeError("no such instruction\nand a long story")
+
+    case = with_form(SMALL["dynamic_conv"], cases.Form("broken", broken))
+    forms = forms_of(case)
+    assert forms["broken"]["left_out"] == "fails: RuntimeError: no such instruction"
+    assert "p50" not in forms["broken"]
+
+
+def test_a_compilation_that_a_broken_cache_stops_is_tried_again(monkeypatch):
+    tries = []
+
+    def compile_with_broken_cache(function, dynamic):
+        tries.append(function)
+        if len(tries) > 1:
+            return function
+
+        def fails(*tensors):
+            raise ImportError("file too short")
+
+        return fails
+
+    monkeypatch.setattr(torch, "compile", compile_with_broken_cache)
+    forms = forms_of(SMALL["dynamic_conv"])
+    assert len(tries) == 2
+    assert "p50" in forms["compiled shift"]
+
+
+def test_a_form_without_room_is_left_out_and_ours_is_not(monkeypatch):
+    monkeypatch.setattr(measuring, "available_bytes", lambda device: 1000)
+    forms = forms_of(SMALL["dynamic_conv"])
+    assert "p50" in forms["ksdiff_ops"]
+    assert "GiB are free" in forms["eager unfold"]["left_out"]
+
+
+def test_bytes_and_operations_are_those_of_the_definition():
+    case = cases.dynamic_conv((8, 64, 256, 256), 3, 1, "bfloat16")
+    pixels = 8 * 256 * 256
+    assert case.least_bytes("forward") == 2 * pixels * (2 * 64 + 9)
+    assert case.least_bytes("forward+backward") == 2 * pixels * (5 * 64 + 3 * 9)
+    assert case.operations("forward") == 2 * pixels * 64 * 9
+
+
+OPTIONS = ["--op", "dynamic_conv", "--shape", "1,4,8,8", "--device", "cpu"]
+
+
+@pytest.mark.parametrize(
+    "options, problem",
+    [
+        ([*OPTIONS[:2], "--shape", "1,4,8"], "--shape: expected B,C,H,W"),
+        ([*OPTIONS[:2], "--shape", "1,0,8,8"], "of at least 1 each"),
+        ([*OPTIONS, "--kernel", "4"], "--kernel: expected an odd size"),
+        ([*OPTIONS, "--groups", "3"], "--groups: expected a divisor of the 4 channels, got 3"),
+        ([*OPTIONS, "--rank", "2"], "--rank: dynamic_conv has none"),
+        ([*OPTIONS, "--dtype", "int8"], "argument --dtype: invalid choice"),
+        (["--op", "tucker_kernel", "--shape", "1,8,8,3,1"], "expected a square kernel"),
+        (
+            [
+                "--op",
+                "batched_conv2d",
+                "--shape",
+                "1,4,8,8",
+                "--groups",
+                "4",
+                "--out-channels",
+                "6",
+            ],
+            "--out-channels: expected a multiple of 4",
+        ),
+        (OPTIONS[:2], "--shape: expected B,C,H,W as positive whole numbers, got None"),
+    ],
+)
+def test_bad_options_are_refused_by_name(capsys, options, problem):
+    with pytest.raises(SystemExit) as stopped:
+        command.main(options)
+    assert stopped.value.code == 2
+    assert problem in capsys.readouterr().err
+
+
+def test_without_a_gpu_the_command_says_what_measures_here(capsys, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(SystemExit):
+        command.main([*OPTIONS[:-1], "cuda"])
+    assert "--device cpu measures here" in capsys.readouterr().err
+
+
+@pytest.fixture(autouse=True)
+def quick_machine(monkeypatch):
+    monkeypatch.setattr(results, "header", lambda device: dict(MACHINE))
+
+
+def test_one_line_times_a_shape_of_one_s_own(capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "160")
+    path = tmp_path / "own.json"
+    command.main([*OPTIONS, "--direction", "forward", "--eager", "--json", str(path)])
+    shown = capsys.readouterr().out
+    for word in ("dynamic_conv 1×4×8×8 k3 G1 float32 forward", "eager shift", "peak MB", "floor"):
+        assert word in shown
+    rows = results.read(path).rows
+    assert {row["form"] for row in rows} == {"ksdiff_ops", "eager unfold", "eager shift"}
+    assert all(row["shape"] == [1, 4, 8, 8] for row in rows)
+
+
+@pytest.fixture
+def suite(monkeypatch, tmp_path):
+    """`suite(*options)` measures three small cases into one file; gives its rows."""
+    small = [(case, "forward", op == "dynamic_conv") for op, case in list(SMALL.items())[:3]]
+    monkeypatch.setattr(cases, "suite", lambda device: iter(small))
+    path = tmp_path / "ops.json"
+
+    def run(*options):
+        command.main(["--device", "cpu", "--eager", "--json", str(path), *options])
+        return results.read(path).rows
+
+    return run
+
+
+def test_the_suite_goes_on_where_its_file_ends(suite, capsys):
+    first = suite("--quick")
+    assert {row["op"] for row in first} == {"dynamic_conv"}
+    every = suite()
+    assert every[: len(first)] == first
+    assert [*dict.fromkeys(row["op"] for row in every)] == list(SMALL)[:3]
+    assert suite() == every  # all is there: nothing is measured
+    assert suite("--again") != every
+    suite("--again", "--seconds", "-1")
+    assert "the same command measures the rest" in capsys.readouterr().out
+
+
+def test_the_suite_refuses_the_file_of_another_machine(suite, monkeypatch):
+    suite("--quick")
+    monkeypatch.setattr(results, "header", lambda device: MACHINE | {"threads": 1})
+    with pytest.raises(SystemExit, match="another threads: 2 / 1; --again replaces it"):
+        suite()
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_the_suite_has_every_operator_once_per_case_and_two_minutes_of_quick_ones(device):
+    found = list(cases.suite(device))
+    rows = [json.dumps(case.row(direction)) for case, direction, _ in found]
+    assert len(set(rows)) == len(rows) > 100
+    assert {case.op for case, _, quick in found if quick} == set(SMALL)

@@ -1,0 +1,38 @@
+"""The operators' tables and plots show what was measured."""
+
+import pytest
+
+from benchmarks.ops import plots, tables
+from benchmarks.results import Result
+from tests.support.benchmarks import MACHINE, rows
+
+
+def test_a_case_counts_speed_up_floor_and_rates():
+    (one,) = tables.cases_of(rows())
+    machine = {"copy_gb_per_s": 10.0, "fma_gflop_per_s": 100.0}
+    assert one.best == "compiled shift"
+    assert one.speed_up == pytest.approx(1.5)
+    assert (one.bandwidth, one.rate) == (pytest.approx(5.0), pytest.approx(20.0))
+    assert one.floor(machine) == pytest.approx(1e-3)
+    assert one.floor(machine | {"fma_gflop_per_s": 10.0}) == pytest.approx(4e-3)
+
+
+def test_the_table_gives_ours_the_best_form_and_why_one_is_missing():
+    text = tables.operators(Result(MACHINE, rows(3) + rows(5, compiled=None)))
+    row_of_three = (
+        "| 1×2×4×4 | 3 | 1 | float32 | forward | 2 ms | 1.98 ms – 2.02 ms | 5.0 | 20.0 | 50% | 1.0 "
+        "| compiled shift | 3 ms | 1.0 | **1.50×** |"
+    )
+    assert row_of_three in text
+    assert "| eager shift | 5 ms | 1.0 | **2.50×** |" in text
+    assert "k5 G1 float32 forward: does not compile: LoweringException: too large" in text
+    assert "| 20 ms, 9.0 MB |" in text
+
+
+def test_plots_are_drawn_for_what_was_measured(tmp_path):
+    sizes = [row for side in (4, 8, 16, 32) for row in rows(5, side)]
+    both = [row for k in (3, 5, 7) for row in rows(k, 8, direction="forward+backward")]
+    plots.save(Result(MACHINE, sizes + both), tmp_path, "ops-cpu")
+    for kind in ("speed-up", "floor", "sizes"):
+        assert (tmp_path / f"ops-cpu-{kind}.png").read_bytes().startswith(b"\x89PNG")
+    plots.save(Result(MACHINE, []), tmp_path / "missing", "ops-cpu")  # nothing to draw, no file

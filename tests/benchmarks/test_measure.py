@@ -1,0 +1,82 @@
+"""The timer and the memory meter measure what they say."""
+
+import pytest
+import torch
+
+from benchmarks import measure
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that advances only by what `lasting` calls take."""
+    now = [0.0]
+
+    def lasting(seconds):
+        def call():
+            now[0] += seconds
+
+        return call
+
+    monkeypatch.setattr(measure, "synchronised_time", lambda: now[0])
+    return lasting, now
+
+
+def test_a_race_gives_long_calls_fewer_samples_but_some(clock):
+    lasting, _ = clock
+    counts = {"short": 0, "long": 0}
+
+    def taking(name, seconds):
+        def sample():
+            counts[name] += 1
+            lasting(seconds)()
+            return seconds
+
+        return sample
+
+    samplers = {"short": taking("short", 1e-3), "long": taking("long", 0.02)}
+    found = measure.race(samplers, budget=0.015, rounds=(5, 8))
+    assert found["long"] == {"p20": 0.02, "p50": 0.02, "p80": 0.02, "rounds": 3}
+    assert found["short"]["rounds"] == 8
+    assert counts == {"short": 9, "long": 3}
+
+
+def test_long_calls_run_once_and_short_ones_share_the_budget(clock):
+    lasting, now = clock
+    times = measure.timed({"short": lasting(0.25), "long": lasting(30.0)}, seconds=10)
+    assert times["long"] == {"p20": 30.0, "p50": 30.0, "p80": 30.0, "rounds": 1}
+    assert times["short"]["p50"] == 0.25 and times["short"]["rounds"] > 3
+    assert now[0] < 30.0 + 10
+
+
+def test_a_short_call_is_repeated_and_its_time_is_of_one(clock):
+    lasting, now = clock
+    sample = measure.sampler(lasting(1e-4))
+    sample()
+    before = now[0]
+    assert sample() == pytest.approx(1e-4)
+    assert now[0] - before == pytest.approx(21e-4)  # one untimed call, twenty for the sample
+
+
+def test_percentiles_lie_around_the_median():
+    found = measure.summary([1.0, 2.0, 3.0, 4.0, 5.0, 6.0])
+    assert found["p20"] == pytest.approx(2.0) and found["p50"] == 3.5
+    assert found["p80"] == pytest.approx(5.0) and found["rounds"] == 6
+    assert measure.summary([2.0]) == {"p20": 2.0, "p50": 2.0, "p80": 2.0, "rounds": 1}
+
+
+def test_peak_memory_of_a_call_counts_results_and_scratch():
+    def call():
+        scratch = torch.ones(4_000_000)
+        return scratch[:1_000_000] + 1
+
+    call()
+    found = measure.peak_bytes(call, "cpu")
+    if found is None:
+        pytest.skip("peak memory is read from Linux's /proc")
+    assert found == pytest.approx(20e6, rel=0.1)
+
+
+def test_the_limits_of_the_machine_are_positive_and_change_no_setting():
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    assert min(measure.limits("cpu").values()) > 0
+    assert (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32) == before
