@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import math
+import warnings
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import rasterio
+from rasterio._err import CPLE_BaseError
 from rasterio.crs import CRS
 from rasterio.transform import Affine
 from rasterio.windows import Window
 
 from ksdiff.errors import KSDiffError
+from ksdiff.io.description import Description
 from ksdiff.io.outputs import atomic
 
 BLOCK = 256  # pixels: side of the tiles of the GeoTIFFs written here
@@ -31,7 +34,9 @@ class RasterWriter:
         count, height, width, dtype: of the raster.
         transform, crs, nodata, descriptions: its georeference and tags.
         gcps, rpcs: ground control points with their CRS, and rational polynomials, as rasterio has
-            them, where there is no transform.
+            them.
+        about: tags and the meaning of bands.
+        creation: options for GDAL's driver that differ.
 
     Raises:
         KSDiffError: the file cannot be created, written or read back.
@@ -51,6 +56,8 @@ class RasterWriter:
         descriptions: Sequence[str | None] = (),
         gcps: tuple | None = None,
         rpcs=None,
+        about: Description | None = None,
+        creation: Mapping[str, object] | None = None,
     ):
         self._path = path
         self._written: list[tuple[Window, int]] = []
@@ -74,7 +81,10 @@ class RasterWriter:
         }
         if transform is not None:
             profile["transform"] = transform
-        with self._errors():
+        if creation is not None:
+            kept = ("driver", "count", "height", "width", "dtype", "crs", "nodata", "transform")
+            profile = {key: profile[key] for key in kept if key in profile} | dict(creation)
+        with self._errors(), quiet():
             self._dataset = rasterio.open(path, "w", **profile)
             if gcps is not None:
                 self._dataset.gcps = gcps
@@ -83,6 +93,8 @@ class RasterWriter:
             for band, description in enumerate(descriptions, start=1):
                 if description:
                     self._dataset.set_band_description(band, description)
+            if about is not None:
+                about.apply(self._dataset)
 
     def write(self, values: np.ndarray, top: int, left: int) -> None:
         """Write values [C, h, w] with their corner at (top, left).
@@ -101,41 +113,75 @@ class RasterWriter:
         """Close the file and read it back."""
         with self._errors():
             self._dataset.close()
-            with rasterio.open(self._path) as dataset:
-                for window, checksum in self._written:
-                    if _checksum(dataset.read(window=window)) != checksum:
-                        raise KSDiffError(
-                            f"{self._path}: what was written does not read back; is the disk full?"
-                        )
+        self.check(self._path)
+
+    def check(self, path: str | Path, exact: bool = True) -> None:
+        """Read a file back: this one, or a copy of it.
+
+        Args:
+            exact: whether the values must be those that were written.
+
+        Raises:
+            KSDiffError: they are not, or cannot be read.
+        """
+        threads = rasterio.Env(GDAL_NUM_THREADS="ALL_CPUS")
+        with self._errors(), quiet(), threads, rasterio.open(path) as dataset:
+            for window, checksum in self._written:
+                if _checksum(dataset.read(window=window)) != checksum and exact:
+                    raise KSDiffError(
+                        f"{path}: what was written does not read back; is the disk full?"
+                    )
 
     @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:
-        try:
+        with writing_errors(self._path):
             yield
-        except (rasterio.errors.RasterioError, OSError) as error:
-            raise KSDiffError(
-                f"{self._path}: writing failed, is the disk full? ({error})"
-            ) from error
+
+
+@contextlib.contextmanager
+def writing_errors(path: str | Path) -> Iterator[None]:
+    """GDAL's and the system's errors as KSDiffError."""
+    try:
+        yield
+    except (rasterio.errors.RasterioError, CPLE_BaseError, OSError) as error:
+        raise KSDiffError(f"{path}: writing failed, is the disk full? ({error})") from error
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Images without georeference are no reason to warn."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+        yield
 
 
 def _checksum(values: np.ndarray) -> int:
     return zlib.crc32(np.ascontiguousarray(values))
 
 
-def quantise(values: np.ndarray, valid: np.ndarray, dtype: str, nodata: float | None) -> np.ndarray:
+def quantise(
+    values: np.ndarray,
+    valid: np.ndarray,
+    dtype: str,
+    nodata: float | None,
+    bits: int | None = None,
+) -> np.ndarray:
     """DN [C, H, W] in the data type of a file; ``valid`` is bool of that shape.
 
-    Rounded and clipped to the type's range. A valid pixel that would read as nodata is moved to the
-    next value that does not.
+    Rounded and clipped to the type's range, or to that of ``bits``. A valid pixel that would read
+    as nodata is moved to the next value that does not.
     """
-    exact = values.astype(np.float64)
     kind = np.dtype(dtype)
     if np.issubdtype(kind, np.integer):
         limits = np.iinfo(kind)
-        out = np.clip(np.rint(exact), limits.min, limits.max).astype(kind)
-        beside = None if nodata is None else nodata + 1 if nodata < limits.max else nodata - 1
-    else:
+        most = limits.max if bits is None else min(limits.max, 2**bits - 1)
+        # float32 holds every value of 16 bits, not of 32.
+        exact = values.astype(np.float32 if kind.itemsize < 4 else np.float64)
+        np.clip(np.rint(exact, out=exact), limits.min, most, out=exact)
         out = exact.astype(kind)
+        beside = None if nodata is None else nodata + 1 if nodata < most else nodata - 1
+    else:
+        out = values.astype(kind)
         beside = None if nodata is None else np.nextafter(kind.type(nodata), kind.type(math.inf))
     if nodata is not None:
         if not math.isnan(nodata):

@@ -54,7 +54,8 @@ def atomic(path: str | Path) -> Iterator[Path]:
     """A temporary name beside ``path`` that takes its place when the block ends without error.
 
     Until then, and after any error, whatever was under ``path`` stays as it was. Where ``path`` is
-    a symbolic link, this is about the file that it leads to; the link stays.
+    a symbolic link, this is about the file that it leads to; the link stays. Files that GDAL keeps
+    beside a raster (NAME.png.aux.xml, NAME.hdr) come along.
     """
     path = _target(path)
     _remove_abandoned(path)
@@ -63,11 +64,18 @@ def atomic(path: str | Path) -> Iterator[Path]:
         yield temporary
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
+        # What GDAL kept beside the raster that is replaced would speak of the new one.
+        for suffix in (".aux.xml", ".ovr", ".msk"):
+            path.with_name(path.name + suffix).unlink(missing_ok=True)
+        for part in _beside(temporary):
+            os.replace(part, path.with_name(path.stem + part.name.removeprefix(temporary.stem)))
         os.replace(temporary, path)
     except OSError as error:
         raise KSDiffError(f"{path}: writing failed: {error.strerror or error}") from error
     finally:
         temporary.unlink(missing_ok=True)
+        for part in _beside(temporary):
+            part.unlink(missing_ok=True)
 
 
 def _target(path: str | Path) -> Path:
@@ -77,7 +85,12 @@ def _target(path: str | Path) -> Path:
 
 def _temporary(path: Path) -> Path:
     """Hidden, and with the ending by which writers choose their format."""
-    return path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    return path.with_name(f".{path.name}.{os.getpid()}.part{path.suffix}")
+
+
+def _beside(temporary: Path) -> list[Path]:
+    found = temporary.parent.glob(f"{glob.escape(temporary.stem)}.*")
+    return sorted(part for part in found if part != temporary)
 
 
 def _remove_abandoned(path: Path) -> None:
@@ -85,8 +98,8 @@ def _remove_abandoned(path: Path) -> None:
 
     An old file only: on a shared disk, a process that is not here may be alive on another machine.
     """
-    for left in path.parent.glob(f".{glob.escape(path.stem)}.*.part{glob.escape(path.suffix)}"):
-        owner = left.name.removesuffix(f".part{path.suffix}").rpartition(".")[2]
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.part*"):
+        owner = left.name.removeprefix(f".{path.name}.").partition(".part")[0]
         with contextlib.suppress(OSError):
             old = time.time() - left.stat().st_mtime > _ABANDONED
             if old and owner.isdecimal() and not _lives(int(owner)):

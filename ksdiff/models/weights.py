@@ -1,5 +1,6 @@
 """Weights on disk: one safetensors file, its config in the header. No pickle is ever read."""
 
+import hashlib
 import json
 from importlib import resources
 from pathlib import Path
@@ -62,6 +63,11 @@ def load_weights(name_or_path: str | Path) -> tuple[KSDiff, Config]:
     _check(path, tensors, model)
     model.load_state_dict(tensors)
     return model.eval(), config
+
+
+def weights_hash(name_or_path: str | Path) -> str:
+    """SHA-256 of a weights file, in hexadecimal digits; arguments as for `load_weights`."""
+    return hashlib.sha256(_locate(name_or_path).read_bytes()).hexdigest()
 
 
 def bundled() -> list[str]:

@@ -90,8 +90,11 @@ def test_a_valid_pixel_never_reads_as_nodata():
 def test_what_a_killed_process_left_is_removed_an_hour_later(tmp_path):
     command = [sys.executable, "-c", "import os; print(os.getpid())"]
     dead = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    old, young = tmp_path / f".out.{dead}.part.tif", tmp_path / f".out.0{dead}.part.tif"
-    alive, other = tmp_path / f".out.{os.getppid()}.part.tif", tmp_path / f".o.{dead}.part.tif"
+    old, young = tmp_path / f".out.tif.{dead}.part.tif", tmp_path / f".out.tif.0{dead}.part.tif"
+    alive, other = (
+        tmp_path / f".out.tif.{os.getppid()}.part.tif",
+        tmp_path / f".o.tif.{dead}.part.tif",
+    )
     for path in (old, young, alive, other):
         path.write_text("half")
     for path in (old, alive, other):

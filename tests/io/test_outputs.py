@@ -42,7 +42,7 @@ def test_a_link_is_written_through(tmp_path):
         temporary.write_text("new")
     assert link.is_symlink() and target.read_text() == "new"
     assert os.listdir(target.parent) == ["real.txt"]
-    with pytest.raises(KSDiffError, match="link.txt: exists already"):
+    with pytest.raises(KSDiffError, match=r"link\.txt: exists already"):
         check_output(link, overwrite=False)
 
 

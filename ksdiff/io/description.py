@@ -1,0 +1,92 @@
+"""What a raster says of its bands and its making, beside values and place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from rasterio.enums import ColorInterp
+from rasterio.io import DatasetReader, DatasetWriter
+
+# Tags of the source's own values, grid or file, which are not those of an image made from it.
+_OWN = ("STATISTICS_", "OVR_", "AREA_OR_POINT", "TIFFTAG_SOFTWARE", "LAYER_TYPE", "RESAMPLING")
+_PLAIN = (ColorInterp.gray, ColorInterp.undefined)
+_BY_NAME = {name: ColorInterp[name] for name in ("red", "green", "blue")}
+
+
+@dataclass(frozen=True)
+class Description:
+    """Tags and the meaning of bands; empty where nothing is known."""
+
+    names: tuple[str | None, ...] = ()
+    colours: tuple[ColorInterp, ...] = ()
+    scales: tuple[float, ...] = ()
+    offsets: tuple[float, ...] = ()
+    units: tuple[str | None, ...] = ()
+    tags: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # by domain
+    band_tags: tuple[Mapping[str, str], ...] = ()
+
+    @classmethod
+    def of(cls, source: DatasetReader, bands: Sequence[int]) -> Description:
+        """Of chosen bands of an open raster, counted from 1, for an image made from them."""
+        names, colours = (
+            tuple(values[band - 1] for band in bands)
+            for values in (source.descriptions, source.colorinterp)
+        )
+        if all(colour in _PLAIN for colour in colours):
+            # Viewers show true colours where the names say which they are.
+            colours = tuple(_BY_NAME.get((name or "").lower(), colours[0]) for name in names)
+        return cls(
+            names,
+            colours,
+            *(
+                tuple(values[band - 1] for band in bands)
+                for values in (source.scales, source.offsets, source.units)
+            ),
+            {
+                # Acquisition as GDAL's readers find it; its COG driver would drop the domain.
+                "": _kept(source.tags(ns="IMAGERY")) | _kept(source.tags()),
+                "IMD": _kept(source.tags(ns="IMD")),
+            },
+            tuple(_kept(source.tags(band)) for band in bands),
+        )
+
+    def with_tags(self, tags: Mapping[str, str]) -> Description:
+        """With further tags of no domain."""
+        return replace(self, tags={**self.tags, "": {**self.tags.get("", {}), **tags}})
+
+    def with_alpha(self) -> Description:
+        """Of the same bands and an alpha band behind them."""
+        count = len(self.colours)
+        return replace(
+            self,
+            names=(*self.names, *(None,) * (count - len(self.names)), "alpha"),
+            colours=(*self.colours, ColorInterp.alpha),
+            scales=(*self.scales, 1.0),
+            offsets=(*self.offsets, 0.0),
+            units=(*self.units, None),
+            band_tags=(*self.band_tags, {}),
+        )
+
+    def apply(self, target: DatasetWriter) -> None:
+        """Write it into a raster of as many bands."""
+        for band, name in enumerate(self.names, start=1):
+            if name:
+                target.set_band_description(band, name)
+        for band, unit in enumerate(self.units, start=1):
+            if unit:
+                target.set_band_unit(band, unit)
+        if any(colour not in _PLAIN for colour in self.colours):
+            target.colorinterp = self.colours
+        if any(scale != 1 for scale in self.scales) or any(self.offsets):
+            target.scales, target.offsets = self.scales, self.offsets
+        for domain, tags in self.tags.items():
+            if tags:
+                target.update_tags(ns=domain or None, **tags)
+        for band, tags in enumerate(self.band_tags, start=1):
+            if tags:
+                target.update_tags(band, **tags)
+
+
+def _kept(tags: Mapping[str, str]) -> dict[str, str]:
+    return {key: value for key, value in tags.items() if not key.startswith(_OWN)}
