@@ -61,4 +61,20 @@ Tensor permute(const Tensor& tensor, const Sizes& axes) {
   return to<Tensor>(stack[0]);
 }
 
+Tensor unfold(const Tensor& x, const Sizes& kernel, const Sizes& dilation, const Sizes& padding,
+              const Sizes& stride) {
+  std::array<StableIValue, 5> stack{from(x), from(kernel), from(dilation), from(padding),
+                                    from(stride)};
+  call("aten::im2col", stack);
+  return to<Tensor>(stack[0]);
+}
+
+Tensor fold(const Tensor& patches, const Sizes& size, const Sizes& kernel, const Sizes& dilation,
+            const Sizes& padding, const Sizes& stride) {
+  std::array<StableIValue, 6> stack{from(patches),  from(size),    from(kernel),
+                                    from(dilation), from(padding), from(stride)};
+  call("aten::col2im", stack);
+  return to<Tensor>(stack[0]);
+}
+
 }  // namespace ksdiff_ops::cpu::aten

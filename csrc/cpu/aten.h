@@ -22,4 +22,10 @@ Tensor convolution_grad_weight(const Tensor& grad, const Tensor& x, const Sizes&
 
 Tensor permute(const Tensor& tensor, const Sizes& axes);
 
+// As torch.nn.functional.unfold: [B, C, H, W] -> [B, C * kh * kw, Ho * Wo], and its adjoint.
+Tensor unfold(const Tensor& x, const Sizes& kernel, const Sizes& dilation, const Sizes& padding,
+              const Sizes& stride);
+Tensor fold(const Tensor& patches, const Sizes& size, const Sizes& kernel, const Sizes& dilation,
+            const Sizes& padding, const Sizes& stride);
+
 }  // namespace ksdiff_ops::cpu::aten

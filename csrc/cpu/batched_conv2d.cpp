@@ -36,6 +36,15 @@ struct Call {
            window.padding_x == 0 && height == out_height && width == out_width;
   }
 
+  // Whether a sample's kernels are so many, beside the pixels that use them, that a convolution
+  // spends its time on bringing them into the order it likes. Measured; a product of matrices
+  // takes them as they are.
+  bool has_few_pixels(int64_t least_kernels_per_pixel) const {
+    constexpr int64_t most_pixels = 16 * 16;
+    const int64_t pixels = out_height * out_width;
+    return pixels <= most_pixels && in / groups * (out / groups) >= least_kernels_per_pixel * pixels;
+  }
+
   Depthwise depthwise(bool channels_last) const {
     return {batch,      in,
             height,     width,
@@ -215,6 +224,49 @@ struct Plain {
   }
 };
 
+// Patches [B, G, Cin / G * kh * kw, Ho * Wo] of an image without more zeros to add than `padding`.
+Tensor patches_of(const Call& call, const Plain& plain, const Tensor& image) {
+  const Tensor patches = aten::unfold(image, {call.kernel_y, call.kernel_x}, call.dilation(),
+                                      plain.padding, call.stride());
+  return torch::stable::reshape(patches, {call.batch, call.groups, patches.size(1) / call.groups,
+                                          patches.size(2)});
+}
+
+// Kernels as matrices [B, G, Cout / G, Cin / G * kh * kw].
+Tensor kernel_matrices(const Call& call, const Tensor& weight) {
+  return torch::stable::reshape(
+      weight, {weight.size(0), call.groups, call.out / call.groups,
+               call.in / call.groups * call.kernel_y * call.kernel_x});
+}
+
+constexpr int64_t kForwardKernelsPerPixel = 400, kGradientKernelsPerPixel = 256;
+
+Tensor unfolded_forward(const Call& call, const Tensor& x, const Tensor& weight) {
+  const Plain plain(call);
+  const Tensor y = torch::stable::matmul(kernel_matrices(call, weight),
+                                         patches_of(call, plain, plain.widen(x)));
+  return torch::stable::reshape(y, call.out_size());
+}
+
+Tensor unfolded_grad_input(const Call& call, const Tensor& grad, const Tensor& weight) {
+  const Plain plain(call);
+  const Tensor patches =
+      torch::stable::matmul(torch::stable::transpose(kernel_matrices(call, weight), 2, 3),
+                            matrices(grad, call.groups, false));
+  return plain.narrow(aten::fold(
+      torch::stable::reshape(patches, {call.batch, call.in * call.kernel_y * call.kernel_x,
+                                       call.out_height * call.out_width}),
+      plain.widened_size(), {call.kernel_y, call.kernel_x}, call.dilation(), plain.padding,
+      call.stride()));
+}
+
+Tensor unfolded_grad_weight(const Call& call, const Tensor& grad, const Tensor& x) {
+  const Plain plain(call);
+  return torch::stable::matmul(
+      matrices(grad, call.groups, false),
+      torch::stable::transpose(patches_of(call, plain, plain.widen(x)), 2, 3));
+}
+
 Tensor plain_forward(const Call& call, const Tensor& x, const Tensor& weight) {
   const Plain plain(call);
   const Tensor image = plain.widen(x);
@@ -222,6 +274,7 @@ Tensor plain_forward(const Call& call, const Tensor& x, const Tensor& weight) {
     return aten::convolution(image, torch::stable::select(weight, 0, 0), call.stride(),
                              plain.padding, call.dilation(), call.groups);
   }
+  if (call.has_few_pixels(kForwardKernelsPerPixel)) return unfolded_forward(call, x, weight);
   if (is_better_one_by_one(image)) {
     return one_by_one(empty_like(x, call.out_size(), true), [&](int64_t b) {
       return aten::convolution(sample(image, b), torch::stable::select(weight, 0, b),
@@ -243,6 +296,11 @@ Tensor plain_grad_input(const Call& call, const Tensor& grad, const Tensor& weig
         grad, like, torch::stable::select(weight, 0, 0), call.stride(), plain.padding,
         call.dilation(), call.groups));
   }
+  // Folding sums in the type that it is given.
+  if (grad.scalar_type() != ScalarType::BFloat16 &&
+      call.has_few_pixels(kGradientKernelsPerPixel)) {
+    return unfolded_grad_input(call, grad, weight);
+  }
   if (is_better_one_by_one(grad)) {
     const Tensor like = empty_like(grad, {1, call.in, size[0], size[1]}, true);
     return one_by_one(empty_like(grad, call.x_size(), true), [&](int64_t b) {
@@ -261,6 +319,9 @@ Tensor plain_grad_input(const Call& call, const Tensor& grad, const Tensor& weig
 Tensor plain_grad_weight(const Call& call, const Tensor& grad, const Tensor& x) {
   const Plain plain(call);
   Sizes kernels = call.kernel_size();
+  if (call.batch > 1 && call.has_few_pixels(kGradientKernelsPerPixel)) {
+    return unfolded_grad_weight(call, grad, x);
+  }
   if (is_better_one_by_one(x)) {
     const Tensor image = plain.widen(x);
     Tensor out = torch::stable::new_empty(
@@ -304,6 +365,14 @@ Call call_of(const Tensor& image, const char* image_name, const Tensor& weight, 
           window_of(stride, padding, dilation)};
 }
 
+// Whether depthwise kernels are left to PyTorch: it puts channels into the lanes of a vector, which
+// few pixels do not fill. In half precision its convolutions are slower.
+bool is_tiny_depthwise(const Call& call, const Tensor& image, bool channels_last) {
+  constexpr int64_t most_pixels = 8 * 8;
+  return !channels_last && image.scalar_type() == ScalarType::Float &&
+         call.out_height * call.out_width <= most_pixels;
+}
+
 bool is_empty(const Tensor& tensor) { return tensor.numel() == 0; }
 
 Tensor zeros(const Tensor& like, const Sizes& size, bool channels_last) {
@@ -320,7 +389,7 @@ Tensor forward(const Tensor& x, const Tensor& weight, Sizes size, Sizes stride, 
     return zeros(x, call.out_size(), channels_last);
   }
   const Tensor image = torch::stable::contiguous(x, format_of(channels_last));
-  if (call.is_depthwise()) {
+  if (call.is_depthwise() && !is_tiny_depthwise(call, x, channels_last)) {
     const Tensor kernels = torch::stable::contiguous(weight);
     Tensor out = empty_like(x, call.out_size(), channels_last);
     const Numbers numbers = numbers_of(x);
@@ -349,7 +418,7 @@ Tensor grad_input(const Tensor& grad, const Tensor& weight, Sizes size, Sizes st
     return zeros(grad, call.x_size(), channels_last);
   }
   const Tensor from = torch::stable::contiguous(grad, format_of(channels_last));
-  if (call.is_depthwise()) {
+  if (call.is_depthwise() && !is_tiny_depthwise(call, grad, channels_last)) {
     const Tensor kernels = torch::stable::contiguous(weight);
     Tensor out = empty_like(grad, call.x_size(), channels_last);
     const Numbers numbers = numbers_of(grad);
@@ -387,7 +456,9 @@ Tensor grad_weight(const Tensor& grad, const Tensor& x, Sizes kernel, Sizes stri
   const bool channels_last = is_channels_last(x);
   const Tensor image = torch::stable::contiguous(x, format_of(channels_last)),
                from = torch::stable::contiguous(grad, format_of(channels_last));
-  if (call.is_depthwise()) {
+  // With many taps there are sums enough to fill the lanes.
+  if (call.is_depthwise() &&
+      (kernel[0] * kernel[1] > 9 || !is_tiny_depthwise(call, x, channels_last))) {
     Tensor out = torch::stable::new_empty(grad, size);
     const Numbers numbers = numbers_of(grad);
     with_real(numbers, [&](auto real) {

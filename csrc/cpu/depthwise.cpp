@@ -139,12 +139,25 @@ class Cut {
     return {problem_.channels, problem_.out_height, problem_.out_width, problem_.channels_last};
   }
 
-  // A tile of an image with zeros around it.
+  bool is_whole_plane() const { return !problem_.channels_last && tiles() == 1; }
+
+  // A tile of an image with zeros around it, into one that was zero or held another like it.
   void load(const Task& task, const Layout& layout, Numbers numbers, const void* data, int64_t y0,
             int64_t x0, int64_t tile_rows, int64_t tile_columns, int64_t pitch,
             Real* target) const {
     const int64_t from = std::clamp<int64_t>(-x0, 0, tile_columns);
     const int64_t to = std::clamp<int64_t>(layout.width - x0, from, tile_columns);
+    if (is_whole_plane()) {
+      // The zeros around a plane stay where they were for the one before.
+      const int64_t first = std::clamp<int64_t>(-y0, 0, tile_rows);
+      const int64_t last = std::clamp<int64_t>(layout.height - y0, first, tile_rows);
+      for (int64_t r = first; r < last; ++r) {
+        load_row(numbers, data,
+                 layout.row(task.sample, task.channel, y0 + r) + x0 + from, to - from,
+                 target + r * pitch + from);
+      }
+      return;
+    }
     for (int64_t r = 0; r < tile_rows; ++r, target += pitch) {
       const int64_t y = y0 + r;
       if (y < 0 || y >= layout.height || from == to) {

@@ -1,4 +1,5 @@
 // dynamic_conv and its gradients on the CPU: kernels come from memory.
+#include "scaling.h"
 #include "stored_kernels.h"
 #include "stream_conv.h"
 
@@ -49,6 +50,11 @@ Tensor forward(const Tensor& x, const Tensor& weight, Sizes stride, Sizes paddin
   const Numbers numbers = numbers_of(x);
   const Tensor image = torch::stable::contiguous(x), kernels = torch::stable::contiguous(weight);
   Tensor out = new_output(x, Sizes{shape.batch, x.size(1), shape.out_height, shape.out_width});
+  if (scales(shape, window)) {
+    scale(shape, numbers, image.const_data_ptr(), kernels.const_data_ptr(),
+          out.mutable_data_ptr());
+    return out;
+  }
   if (streams(shape, window)) {
     stream_forward(shape, window, numbers, image.const_data_ptr(), kernels.const_data_ptr(),
                    out.mutable_data_ptr());
@@ -79,6 +85,11 @@ Tensor grad_input(const Tensor& grad, const Tensor& weight, Sizes size, Sizes st
   const Numbers numbers = numbers_of(grad);
   const Tensor from = torch::stable::contiguous(grad), kernels = torch::stable::contiguous(weight);
   Tensor out = new_output(grad, Sizes{shape.batch, grad.size(1), shape.height, shape.width});
+  if (scales(shape, window)) {
+    scale(shape, numbers, from.const_data_ptr(), kernels.const_data_ptr(),
+          out.mutable_data_ptr());
+    return out;
+  }
   if (streams(shape, window)) {
     stream_grad_input(shape, window, numbers, from.const_data_ptr(), kernels.const_data_ptr(),
                       out.mutable_data_ptr());
@@ -112,6 +123,11 @@ Tensor grad_weight(const Tensor& grad, const Tensor& x, int64_t groups, Sizes ke
   const Tensor from = torch::stable::contiguous(grad), image = torch::stable::contiguous(x);
   Tensor out = new_output(grad, Sizes{shape.batch, groups, kernel[0], kernel[1],
                                       shape.out_height, shape.out_width});
+  if (scales(shape, window)) {
+    scale_grad_weight(shape, numbers, from.const_data_ptr(), image.const_data_ptr(),
+                      out.mutable_data_ptr());
+    return out;
+  }
   if (streams(shape, window)) {
     stream_grad_weight(shape, window, numbers, from.const_data_ptr(), image.const_data_ptr(),
                        out.mutable_data_ptr());

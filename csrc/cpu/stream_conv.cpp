@@ -1,5 +1,7 @@
 #include "stream_conv.h"
 
+#include "stored.h"
+
 namespace ksdiff_ops::cpu {
 namespace {
 
@@ -10,17 +12,6 @@ constexpr int64_t kReadSpan = 24 * 1024;
 // Memory fresh from the system is at its fastest when it is written in one go; what is multiplied
 // stays in the second cache.
 constexpr int64_t kWriteSpan = 256 * 1024;
-
-// Calls body with a number as it lies in memory.
-template <class Body>
-void with_stored(Numbers numbers, const Body& body) {
-  switch (numbers.storage) {
-    case Storage::float32: body(float{}); break;
-    case Storage::float64: body(double{}); break;
-    case Storage::float16: body(Float16{}); break;
-    case Storage::bfloat16: body(Bfloat16{}); break;
-  }
-}
 
 // Some neighbouring rows of every plane, about `span_bytes` of sums, to a band.
 template <typename Real>
@@ -42,7 +33,10 @@ class Bands {
 
   template <class Body>
   void share_out(const Shape& shape, const Body& body) const {
-    for_tasks(count(), rows_ * width_ * shape.taps() * shape.channels, body);
+    // A kernel's number is read or written for every channel or two: that takes as long as so many
+    // products.
+    constexpr int64_t products_per_number = 4;
+    for_tasks(count(), rows_ * width_ * shape.taps() * products_per_number, body);
   }
 
  private:
@@ -54,11 +48,12 @@ class Bands {
 template <typename Real>
 class Surroundings {
  public:
-  Surroundings(const Planes& planes, int64_t rows, int64_t columns)
+  // `packed`: rows follow one another.
+  Surroundings(const Planes& planes, int64_t rows, int64_t columns, bool packed = false)
       : planes_(planes),
         rows_(rows),
         columns_(columns),
-        pitch_(round_up(columns_, 16) + 16),
+        pitch_(packed ? columns_ : round_up(columns_, 16) + 16),
         memory_(planes.planes * rows_ * pitch_) {}
 
   // To the planes of another image, and the place there of the first row and column kept.
@@ -92,7 +87,16 @@ class Surroundings {
   Scratch<Real> memory_;
 };
 
-// What the windows at a band of the output meet of the image.
+// Whether rows are so short that most of what a row of them costs is not its products. They are
+// then taken as one row of the whole band, which needs the columns of the image and of the output
+// to be the same ones.
+bool is_fused(const Shape& shape) {
+  constexpr int64_t short_row = 40;
+  return shape.width == shape.out_width && shape.width <= short_row;
+}
+
+// What the windows at a band of the output meet of the image. Where rows are fused there is a copy
+// of it for every kernel column, shifted by that, so that a tap's rows follow one another.
 template <typename Real>
 class Windows {
  public:
@@ -100,24 +104,79 @@ class Windows {
           int64_t rows)
       : shape_(shape),
         window_(window),
-        near_({numbers, image, 0, shape.channels, shape.height, shape.width},
-              rows + (shape.kernel_y - 1) * window.dilation_y,
-              shape.out_width + (shape.kernel_x - 1) * window.dilation_x) {}
+        rows_(rows + (shape.kernel_y - 1) * window.dilation_y),
+        fused_(is_fused(shape)),
+        near_({numbers, image, 0, shape.channels, shape.height, shape.width}, fused_ ? 0 : rows_,
+              shape.out_width + (shape.kernel_x - 1) * window.dilation_x),
+        shifted_(fused_ ? shape.channels * shape.kernel_x * rows_ * shape.width : 0),
+        numbers_(numbers),
+        image_(image) {}
 
   void move_to(int64_t image_index, int64_t first) {
-    near_.move_to(image_index, first - window_.padding_y, -window_.padding_x);
+    const int64_t y0 = first - window_.padding_y;
+    if (!fused_) {
+      near_.move_to(image_index, y0, -window_.padding_x);
+      return;
+    }
+    for (int64_t c = 0; c < shape_.channels; ++c) {
+      for (int64_t j = 0; j < shape_.kernel_x; ++j) {
+        shift(image_index * shape_.channels + c, y0, j * window_.dilation_x - window_.padding_x,
+              of_column(c, j));
+      }
+    }
   }
 
   const Real* of(int64_t channel, int64_t tap) {
-    return near_.of(channel, tap / shape_.kernel_x * window_.dilation_y,
-                    tap % shape_.kernel_x * window_.dilation_x);
+    const int64_t row = tap / shape_.kernel_x * window_.dilation_y;
+    if (fused_) return of_column(channel, tap % shape_.kernel_x) + row * shape_.width;
+    return near_.of(channel, row, tap % shape_.kernel_x * window_.dilation_x);
   }
-  int64_t pitch() const { return near_.pitch(); }
+
+  // The columns and rows of a walk over a band of so many rows.
+  template <class AnyStreams>
+  void set_walk(AnyStreams& streams, int64_t rows) const {
+    streams.left_pitch = streams.out_pitch = streams.columns = shape_.out_width;
+    streams.right_pitch = near_.pitch();
+    streams.rows = rows;
+    if (fused_) {
+      streams.columns *= rows;
+      streams.rows = 1;
+    }
+  }
 
  private:
+  Real* of_column(int64_t channel, int64_t column) {
+    return shifted_.data() + (channel * shape_.kernel_x + column) * rows_ * shape_.width;
+  }
+
+  // target[y][x] = image[y0 + y][x + right] or zero outside
+  void shift(int64_t plane, int64_t y0, int64_t right, Real* target) {
+    const int64_t width = shape_.width;
+    const int64_t from = std::clamp<int64_t>(-y0, 0, rows_);
+    const int64_t to = std::clamp(shape_.height - y0, from, rows_);
+    if (std::abs(right) >= width || from == to) {
+      std::fill(target, target + rows_ * width, Real{});
+      return;
+    }
+    std::fill(target, target + from * width, Real{});
+    std::fill(target + to * width, target + rows_ * width, Real{});
+    const int64_t count = (to - from) * width - std::abs(right);
+    load_row(numbers_, image_, (plane * shape_.height + y0 + from) * width + std::max<int64_t>(right, 0),
+             count, target + from * width + std::max<int64_t>(-right, 0));
+    const int64_t first = right > 0 ? width - right : 0, last = right > 0 ? width : -right;
+    for (int64_t y = from; y < to; ++y) {
+      std::fill(target + y * width + first, target + y * width + last, Real{});
+    }
+  }
+
   const Shape& shape_;
   const Window& window_;
+  int64_t rows_;
+  bool fused_;
   Surroundings<Real> near_;
+  Scratch<Real> shifted_;
+  Numbers numbers_;
+  const void* image_;
 };
 
 template <typename Stored>
@@ -158,11 +217,9 @@ void forward(const Shape& shape, const Window& window, Numbers numbers, const vo
                       ? source + std::min(to + term, shape.taps() - 1) * shape.out_plane()
                       : source + term * shape.out_plane() + bands.rows() * shape.out_width;
             }
-            streams.left_pitch = streams.out_pitch = streams.columns = shape.out_width;
-            streams.right_pitch = near.pitch();
+            near.set_walk(streams, bands.last(band) - first);
             streams.base = base;
             streams.out = to_here;
-            streams.rows = bands.last(band) - first;
             stream(streams);
           };
           Real* sums;
@@ -204,15 +261,27 @@ void grad_weight(const Shape& shape, const Window& window, Numbers numbers, cons
           streams.right[c] = near.of(c, tap);
         }
         streams.terms = static_cast<int>(shape.channels);
-        streams.left_pitch = streams.out_pitch = streams.columns = shape.out_width;
-        streams.right_pitch = near.pitch();
+        near.set_walk(streams, bands.last(band) - first);
         streams.out = static_cast<Stored*>(out) +
                       (index * shape.taps() + tap) * shape.out_plane() + place;
-        streams.rows = bands.last(band) - first;
         stream(streams);
       }
     }
   });
+}
+
+// target[y][x] += source[y][x + right] where that is inside; overwrites what is not read.
+template <typename Real>
+void add_shifted(Real* source, int64_t rows, int64_t width, int64_t right, Real* target) {
+  if (std::abs(right) >= width) return;
+  const int64_t first = right > 0 ? 0 : width + right, last = right > 0 ? right : width;
+  for (int64_t y = 0; y < rows; ++y) {
+    std::fill(source + y * width + first, source + y * width + last, Real{});
+  }
+  const Real* const from = source + std::max<int64_t>(right, 0);
+  Real* const to = target + std::max<int64_t>(-right, 0);
+  const int64_t count = rows * width - std::abs(right);
+  for (int64_t p = 0; p < count; ++p) to[p] += from[p];
 }
 
 // Taps of one kernel column find their kernels in the same column and leave their products in the
@@ -225,8 +294,12 @@ void grad_input(const Shape& shape, const Window& window, Numbers numbers, const
   const int64_t reach_x = (shape.kernel_x - 1) * window.dilation_x;
   const int64_t reach_y = (shape.kernel_y - 1) * window.dilation_y;
   // Column 0 of the sums takes what tap 0 makes of column 0; what leaves the image is dropped.
+  // Where rows are fused, every kernel column has sums of its own.
+  const bool fused = is_fused(shape);
   const int64_t pitch =
-      round_up(std::max(shape.out_width + reach_x, window.padding_x + shape.width), 16) + 16;
+      fused ? shape.width
+            : round_up(std::max(shape.out_width + reach_x, window.padding_x + shape.width), 16) + 16;
+  const int64_t sums_of_channel = fused ? shape.kernel_x : 1;
   // Kernel rows [first, last) that lead from a row of the image to rows of the gradient.
   const auto kernel_rows = [&](int64_t row) {
     const int64_t reached = row + window.padding_y;
@@ -237,10 +310,11 @@ void grad_input(const Shape& shape, const Window& window, Numbers numbers, const
     return std::pair{first, last};
   };
   bands.share_out(shape, [&](int64_t begin, int64_t end) {
-    const int64_t channel_pitch = bands.rows() * pitch;
-    Scratch<Real> sums(shape.channels * channel_pitch);
+    const int64_t column_pitch = bands.rows() * pitch;
+    const int64_t channel_pitch = sums_of_channel * column_pitch;
+    Scratch<Real> sums(shape.channels * channel_pitch), total(fused ? column_pitch : 0);
     Surroundings<Real> near({numbers, grad, 0, shape.channels, shape.out_height, shape.out_width},
-                            bands.rows() + reach_y, shape.out_width);
+                            bands.rows() + reach_y, shape.out_width, fused);
     for (int64_t band = begin; band < end; ++band) {
       const int64_t index = bands.plane(band), first = bands.first(band), last = bands.last(band);
       const int64_t first_met = first + window.padding_y - reach_y;
@@ -268,16 +342,31 @@ void grad_input(const Shape& shape, const Window& window, Numbers numbers, const
               streams.left_pitch = streams.columns = shape.out_width;
               streams.right_pitch = near.pitch();
               streams.out = sums.data() + c * channel_pitch + (row - first) * pitch +
-                            j * window.dilation_x;
+                            (fused ? j * column_pitch : j * window.dilation_x);
               streams.base = streams.out;
               streams.out_pitch = pitch;
               streams.rows = below - row;
+              if (fused) {
+                streams.columns *= streams.rows;
+                streams.rows = 1;
+              }
               stream(streams);
             }
           }
         }
       }
       for (int64_t c = 0; c < shape.channels; ++c) {
+        if (fused) {
+          const int64_t count = (last - first) * pitch;
+          std::fill(total.data(), total.data() + count, Real{});
+          for (int64_t j = 0; j < shape.kernel_x; ++j) {
+            add_shifted(sums.data() + c * channel_pitch + j * column_pitch, last - first, pitch,
+                        window.padding_x - j * window.dilation_x, total.data());
+          }
+          store_row(numbers, total.data(), count, out,
+                    ((index * shape.channels + c) * shape.height + first) * shape.width);
+          continue;
+        }
         for (int64_t row = first; row < last; ++row) {
           store_row(numbers,
                     sums.data() + c * channel_pitch + (row - first) * pitch + window.padding_x,

@@ -38,6 +38,15 @@ def test_wide_images_and_many_channels_take_several_tiles_and_tasks():
     assert_as_accurate_as_pytorch(adaptive_conv2d, tensors(2, (2, 3), (40, 1100), (3, 3)))
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    ("batch", "size", "kernel"), [(2, (5, 7), (3, 3)), (2, (1, 3), (4, 3)), (3, (24, 40), (3, 3))]
+)
+def test_large_kernels_for_small_planes(batch, size, kernel, dtype):
+    inputs = tensors(batch, (98, 95), size, kernel, dtype)
+    assert_as_accurate_as_pytorch(adaptive_conv2d, inputs)
+
+
 @settings(deadline=None, max_examples=20)
 @given(
     batch=st.integers(0, 3),

@@ -84,6 +84,19 @@ def test_long_sums_of_dense_kernels(dtype, shared, groups, kernel, memory_format
     assert_as_accurate_as_pytorch(convolve, (x, weight))
 
 
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("window", WINDOWS.values(), ids=WINDOWS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_many_kernels_for_few_pixels(dtype, window, memory_format):
+    x, weight = tensors(2, (160, 192), 1, (5, 6), (3, 2), dtype)
+
+    def convolve(x, weight, backend):
+        x = x.contiguous(memory_format=memory_format)
+        return batched_conv2d(x, weight, backend=backend, **window)
+
+    assert_as_accurate_as_pytorch(convolve, (x, weight))
+
+
 # Where the CPU has bfloat16 units, PyTorch's own convolution gives garbage for the gradient of the
 # first one's kernels, and crashes in the second.
 @pytest.mark.parametrize(
@@ -119,7 +132,7 @@ def test_bfloat16_is_summed_in_float32_where_pytorch_does_not():
 
 
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
-@pytest.mark.parametrize("size", [(1, 1), (1, 129), (151, 1), (3, 300), (70, 33)])
+@pytest.mark.parametrize("size", [(1, 1), (7, 7), (14, 14), (1, 129), (151, 1), (3, 300), (70, 33)])
 def test_depthwise_kernels_at_odd_sizes(size, memory_format):
     x, weight = tensors(2, (20, 20), 20, size, (7, 7))
 

@@ -53,6 +53,36 @@ def test_many_channels_and_rows_take_several_tiles_and_tasks():
     assert_as_accurate_as_pytorch(dynamic_conv, tensors(1, 13, 1, (30, 120), (7, 7)))
 
 
+# One tap on its own pixel is a factor: planes are scaled a span at a time.
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("channels", "groups"), [(20, 1), (20, 2), (4, 4)])
+@pytest.mark.parametrize("size", [(1, 1), (41, 67)])
+def test_kernels_of_one_tap_scale_the_image(size, channels, groups, dtype):
+    inputs = tensors(2, channels, groups, size, (1, 1), dtype)
+    assert_as_accurate_as_pytorch(dynamic_conv, inputs)
+
+
+# With few channels to a kernel, the rows of a small plane are taken as one.
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("channels", [3, 6])
+@pytest.mark.parametrize(
+    ("size", "kernel", "dilation", "padding"),
+    [
+        ((7, 7), (3, 3), 1, "same"),
+        ((14, 14), (5, 7), 1, "same"),
+        ((12, 3), (3, 9), 1, "same"),
+        ((9, 40), (4, 2), 1, "same"),
+        ((6, 5), (3, 3), 2, "same"),
+        ((5, 8), (1, 3), (1, 3), (0, 3)),
+        ((4, 6), (5, 5), 1, (4, 2)),
+    ],
+)
+def test_rows_of_small_planes(dtype, channels, size, kernel, dilation, padding):
+    window = {"dilation": dilation, "padding": padding}
+    inputs = tensors(2, channels, 3, size, kernel, dtype, **window)
+    assert_as_accurate_as_pytorch(partial(dynamic_conv, **window), inputs)
+
+
 # With few channels to a kernel, kernels are read in place, a band of rows at a time.
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 @pytest.mark.parametrize("channels", [3, 6])

@@ -1,0 +1,120 @@
+#include "scaling.h"
+
+#include "stored.h"
+
+namespace ksdiff_ops::cpu {
+namespace {
+
+// Numbers of a plane that one task takes: what is widened of them stays in the first cache.
+constexpr int64_t kSpan = 2048;
+constexpr int64_t kWidenedSpan = 512;  // where several planes are widened at once
+
+// Calls body(image_index, first, count) for spans of all planes of kernels.
+template <class Body>
+void for_spans(const Shape& shape, int64_t span, const Body& body) {
+  // A number is read and written for every product: about as long as so many products take.
+  constexpr int64_t products_per_number = 4;
+  const int64_t plane = shape.out_plane(), spans = ceil_div(plane, span);
+  for_tasks(shape.batch * shape.groups * spans,
+            std::min(span, plane) * shape.channels * products_per_number,
+            [&](int64_t begin, int64_t end) {
+    for (int64_t task = begin; task < end; ++task) {
+      const int64_t first = task % spans * span;
+      body(task / spans, first, std::min(span, plane - first));
+    }
+  });
+}
+
+// Some neighbouring numbers as what they are summed in, copied only where they are stored in less.
+template <typename Stored>
+const SumOf<Stored>* widen(Numbers numbers, const Stored* source, int64_t count,
+                           SumOf<Stored>* room) {
+  if constexpr (std::is_same_v<Stored, SumOf<Stored>>) {
+    return source;
+  } else {
+    load_row(numbers, source, 0, count, room);
+    return room;
+  }
+}
+
+template <typename Stored>
+void forward(const Shape& shape, Numbers numbers, const Stored* image, const Stored* kernels,
+             Stored* out) {
+  const int64_t plane = shape.out_plane();
+  for_spans(shape, kSpan, [&](int64_t index, int64_t first, int64_t count) {
+    SumOf<Stored> room[kSpan];
+    Streams<Stored, Stored> streams{};
+    streams.right[0] = widen(numbers, kernels + index * plane + first, count, room);
+    streams.terms = 1;
+    streams.rows = 1;
+    streams.columns = count;
+    for (int64_t c = 0; c < shape.channels; ++c) {
+      const int64_t place = (index * shape.channels + c) * plane + first;
+      streams.left[0] = streams.soon[0] = image + place;
+      streams.out = out + place;
+      stream(streams);
+    }
+  });
+}
+
+template <typename Stored>
+void grad_weight(const Shape& shape, Numbers numbers, const Stored* grad, const Stored* image,
+                 Stored* out) {
+  using Real = SumOf<Stored>;
+  constexpr bool rounds = !std::is_same_v<Stored, Real>;
+  const int64_t plane = shape.out_plane(), channels = shape.channels;
+  for_spans(shape, rounds ? kWidenedSpan : kSpan,
+            [&](int64_t index, int64_t first, int64_t count) {
+    Real room[rounds ? kMostStreams : 1][kWidenedSpan], sums[kSpan];
+    Stored* const target = out + index * plane + first;
+    for (int64_t c = 0; c < channels; c += kMostStreams) {
+      const int64_t terms = std::min(channels - c, kMostStreams);
+      const auto sum = [&](auto* to_here) {
+        Streams<Stored, std::remove_pointer_t<decltype(to_here)>> streams{};
+        for (int64_t term = 0; term < terms; ++term) {
+          const int64_t place = (index * channels + c + term) * plane + first;
+          streams.left[term] = streams.soon[term] = grad + place;
+          streams.right[term] = widen(numbers, image + place, count, room[rounds ? term : 0]);
+        }
+        streams.terms = static_cast<int>(terms);
+        streams.rows = 1;
+        streams.columns = count;
+        streams.base = c > 0 ? sums : nullptr;
+        streams.out = to_here;
+        stream(streams);
+      };
+      if (c + terms < channels) {
+        sum(static_cast<Real*>(sums));
+      } else {
+        sum(target);
+      }
+    }
+  });
+}
+
+}  // namespace
+
+bool scales(const Shape& shape, const Window& window) {
+  return shape.taps() == 1 && window.stride_y == 1 && window.stride_x == 1 &&
+         window.padding_y == 0 && window.padding_x == 0 && shape.height == shape.out_height &&
+         shape.width == shape.out_width;
+}
+
+void scale(const Shape& shape, Numbers numbers, const void* image, const void* kernels, void* out) {
+  with_stored(numbers, [&](auto stored) {
+    using Stored = decltype(stored);
+    forward(shape, numbers, static_cast<const Stored*>(image),
+            static_cast<const Stored*>(kernels), static_cast<Stored*>(out));
+  });
+}
+
+void scale_grad_weight(const Shape& shape, Numbers numbers, const void* grad, const void* image,
+                       void* out) {
+  with_stored(numbers, [&](auto stored) {
+    using Stored = decltype(stored);
+    grad_weight(shape, numbers, static_cast<const Stored*>(grad),
+                static_cast<const Stored*>(image), static_cast<Stored*>(out));
+  });
+}
+
+}  // namespace ksdiff_ops::cpu
