@@ -15,21 +15,21 @@ def bdsd_pc(pair: Pair) -> Tensor:
     2019. The coefficients are those with which PAN and MS, both through their MTFs, give best
     (least squares) the detail that the MS image loses by its MTF.
     """
+    coefficients = pair.of_scene("bdsd-pc coefficients", lambda: _coefficients(pair)).to(pair.lms)
+    images = torch.cat((pair.pan, -pair.lms), 1)
+    return pair.lms + torch.einsum("ck,bkhw->bchw", coefficients, images)
+
+
+def _coefficients(pair: Pair) -> Tensor:
+    """Of PAN and the bands in every band [C, 1 + C]."""
     step = slice(pair.ratio // 2, None, pair.ratio)
     # Where PAN is sampled: the MS image itself if it was decimated there, else its interpolation.
     ms = pair.lms[..., step, step].double()
     low = mtf_filter(ms, pair.gains, pair.ratio)
     pan = degrade_ms(pair.pan.double(), (pair.pan_gain,), pair.ratio)
-    columns = torch.cat((pan, -low), 1).flatten(2)
-    images = torch.cat((pair.pan, -pair.lms), 1)
-    gram, targets = columns @ columns.mT, columns @ (ms - low).flatten(2).mT
-    coefficients = torch.stack(
-        [
-            torch.stack([_nonnegative(a, b) for b in target.unbind(-1)])
-            for a, target in zip(gram, targets, strict=True)
-        ]
-    ).to(pair.lms)
-    return pair.lms + torch.einsum("bck,bkhw->bchw", coefficients, images)
+    columns, lost = (x.movedim(1, 0).flatten(1) for x in (torch.cat((pan, -low), 1), ms - low))
+    gram, targets = columns @ columns.mT, columns @ lost.mT
+    return torch.stack([_nonnegative(gram, target) for target in targets.mT])
 
 
 def _nonnegative(gram: Tensor, target: Tensor) -> Tensor:

@@ -21,20 +21,28 @@ def exp(pair: Pair) -> Tensor:
 
 
 def _at_ms_scale(pair: Pair, lms: Tensor, pan: Tensor) -> tuple[Tensor, Tensor]:
-    """lms and PAN, low-passed, at one PAN pixel per MS pixel: [B, N, C] and [B, N, 1], float64.
+    """lms and PAN, low-passed, at one PAN pixel per MS pixel: [N, C] and [N, 1], float64.
 
     Both are taken at the same places of the PAN grid, so the phase of the MS image is respected.
     """
     gain = sum(float(g) for g in pair.gains) / len(pair.gains)
     step = slice(pair.ratio // 2, None, pair.ratio)
     low = pair.lowpass(pan, (gain,))[..., step, step]
-    return lms[..., step, step].double().flatten(2).mT, low.double().flatten(2).mT
+    return tuple(x.double().movedim(1, -1).flatten(0, 2) for x in (lms[..., step, step], low))
 
 
 def _least_squares(columns: Tensor, target: Tensor) -> Tensor:
-    """[B, N, K], [B, N, 1] -> [B, K, 1, 1]; equal or empty columns are allowed."""
+    """[N, K], [N, 1] -> [1, K, 1, 1]; equal or empty columns are allowed."""
     gram = columns.mT @ columns
-    return (torch.linalg.pinv(gram, hermitian=True) @ (columns.mT @ target))[..., None]
+    return (torch.linalg.pinv(gram, hermitian=True) @ (columns.mT @ target))[None, ..., None]
+
+
+def _weighted(pair: Pair, bands: Tensor) -> Tensor:
+    """The sum of ``bands`` [B, 1, H, W] with the weights by which lms explains PAN best."""
+    weights = pair.of_scene(
+        "weights", lambda: _least_squares(*_at_ms_scale(pair, pair.lms, pair.pan)).to(bands.dtype)
+    )
+    return (bands * weights).sum(1, keepdim=True)
 
 
 def brovey(pair: Pair) -> Tensor:
@@ -43,8 +51,7 @@ def brovey(pair: Pair) -> Tensor:
     The intensity is the weighted sum of bands that explains PAN best at the resolution of the MS
     image (least squares), which also absorbs PAN's gain.
     """
-    weights = _least_squares(*_at_ms_scale(pair, pair.lms, pair.pan)).to(pair.lms.dtype)
-    return modulate(pair.lms, pair.pan, (pair.lms * weights).sum(1, keepdim=True))
+    return modulate(pair, "brovey", pair.lms, pair.pan, _weighted(pair, pair.lms))
 
 
 def gsa(pair: Pair) -> Tensor:
@@ -53,27 +60,31 @@ def gsa(pair: Pair) -> Tensor:
     Intensity by least squares with an offset; each band takes PAN - intensity with the gain
     cov(intensity, band) / var(intensity).
     """
-    lms, pan = centred(pair.lms), centred(pair.pan)
-    weights = _least_squares(*_at_ms_scale(pair, lms, pan)).to(lms.dtype)
+    lms, pan = centred(pair, "lms"), centred(pair, "pan")
+    weights = pair.of_scene(
+        "centred weights", lambda: _least_squares(*_at_ms_scale(pair, lms, pan)).to(lms.dtype)
+    )
     intensity = (lms * weights).sum(1, keepdim=True)
-    gain = divide(covariance(lms, intensity), covariance(intensity, intensity))
+    gain = pair.of_scene(
+        "gsa gain", lambda: divide(covariance(lms, intensity), covariance(intensity, intensity))
+    )
     return pair.lms + gain * (pan - intensity)
 
 
 def _haze(ms: Tensor) -> Tensor:
-    """Path radiance of every band [B, C, 1, 1], from the darkest pixels of the MS image.
+    """Path radiance of every band [1, C, 1, 1], from the darkest pixels of the MS image.
 
     Four bands (blue, green, red, near infrared): fixed shares of the first percentile, less for
     longer waves; otherwise the minimum. Taken before interpolation, which undershoots.
     """
-    pixels = ms.flatten(2).double()
+    pixels = ms.double().movedim(1, 0).flatten(1)
     if ms.shape[1] == len(_HAZE_SHARES):
         rank = max(math.ceil(0.01 * pixels.shape[-1]), 1)
         shares = torch.tensor(_HAZE_SHARES, dtype=pixels.dtype, device=pixels.device)
         dark = shares * pixels.kthvalue(rank, dim=-1).values
     else:
         dark = pixels.amin(-1)
-    return dark.clamp_min(0).to(ms.dtype)[..., None, None]
+    return dark.clamp_min(0).to(ms.dtype)[None, :, None, None]
 
 
 def bt_h(pair: Pair) -> Tensor:
@@ -83,14 +94,16 @@ def bt_h(pair: Pair) -> Tensor:
     pansharpening", IEEE GRSL 2017. The intensity is the weighted sum of the haze-free bands, the
     weights those of `brovey`; PAN is matched to it in mean and standard deviation.
     """
-    weights = _least_squares(*_at_ms_scale(pair, pair.lms, pair.pan)).to(pair.lms.dtype)
-    haze = _haze(pair.ms)
+    haze = pair.of_scene("haze", lambda: _haze(pair.ms))
     clear = pair.lms - haze
-    intensity = (clear * weights).sum(1, keepdim=True)
+    intensity = _weighted(pair, clear)
     gain = sum(float(g) for g in pair.gains) / len(pair.gains)
-    pan = centred(pair.pan)
-    scale = divide(deviation(intensity), deviation(pair.lowpass(pan, (gain,))))
-    return haze + modulate(clear, scale * pan + mean(intensity), intensity)
+    pan = centred(pair, "pan")
+    scale = pair.of_scene(
+        "bt-h scale", lambda: divide(deviation(intensity), deviation(pair.lowpass(pan, (gain,))))
+    )
+    level = pair.of_scene("bt-h mean", lambda: mean(intensity))
+    return haze + modulate(pair, "bt-h", clear, scale * pan + level, intensity)
 
 
 def rcs_with(radius: int) -> Callable[[Pair], Tensor]:
@@ -104,7 +117,7 @@ def rcs_with(radius: int) -> Callable[[Pair], Tensor]:
         The Orfeo Toolbox's ``rcs`` and what its BundleToPerfectSensor applies.
         """
         smooth = filter_axis(filter_axis(pair.pan, -2, bank, "replicate"), -1, bank, "replicate")
-        return modulate(pair.lms, pair.pan, smooth)
+        return modulate(pair, f"rcs {radius}", pair.lms, pair.pan, smooth)
 
     return rcs
 

@@ -15,10 +15,11 @@ def _matched_pan(pair: Pair) -> tuple[Tensor, Tensor]:
     Mean and standard deviation are matched, PAN's deviation taken at the resolution of the MS
     image (histogram matching of the toolbox).
     """
-    pan = centred(pair.pan)
+    pan = centred(pair, "pan")
     low = pair.lowpass(pan)
-    scale = divide(deviation(pair.lms), deviation(low))
-    return scale * pan + mean(pair.lms), scale * low + mean(pair.lms)
+    scale = pair.of_scene("matched scale", lambda: divide(deviation(pair.lms), deviation(low)))
+    level = pair.of_scene("lms mean", lambda: mean(pair.lms))
+    return scale * pan + level, scale * low + level
 
 
 def mtf_glp(pair: Pair) -> Tensor:
@@ -33,9 +34,11 @@ def mtf_glp_fs(pair: Pair) -> Tensor:
     Vivone, Restaino and Chanussot, "Full scale regression-based injection coefficients for
     panchromatic sharpening", IEEE TIP 2018.
     """
-    pan = centred(pair.pan)
+    pan = centred(pair, "pan")
     low = pair.lowpass(pan)
-    gain = divide(covariance(pair.lms, pan), covariance(low, pan))
+    gain = pair.of_scene(
+        "regression gain", lambda: divide(covariance(pair.lms, pan), covariance(low, pan))
+    )
     return pair.lms + gain * (pan - low)
 
 
@@ -46,4 +49,4 @@ def mtf_glp_hpm(pair: Pair) -> Tensor:
     pansharpening", IEEE GRSL 2014.
     """
     pan, low = _matched_pan(pair)
-    return modulate(pair.lms, pan, low)
+    return modulate(pair, "mtf-glp-hpm", pair.lms, pan, low)

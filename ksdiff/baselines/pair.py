@@ -1,7 +1,7 @@
 """What a classical method is given, and the statistics that they share."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -16,15 +16,18 @@ _FLAT = 1e-6  # of the mean: above float32 rounding, below a single digital numb
 
 @dataclass(frozen=True)
 class Pair:
-    """PAN and MS of one scene, in DN."""
+    """PAN and MS of one scene in DN, whole or as windows of it (the batch)."""
 
-    pan: Tensor  # [1, 1, H, W]
-    ms: Tensor  # [1, C, h, w]
-    lms: Tensor  # [1, C, H, W] the MS image on the PAN grid, expanded with its true phase
+    pan: Tensor  # [B, 1, H, W]
+    ms: Tensor  # [B, C, h, w]
+    lms: Tensor  # [B, C, H, W] the MS image on the PAN grid, expanded with its true phase
     gains: Sequence[float]  # [C] MTF gains of the MS bands at Nyquist
     ratio: int
     boundary: str = "circular"  # of the low-passed PAN; "reflect" where wrapping would show
     pan_gain: float = GENERIC_PAN_GAIN  # MTF gain of PAN at the Nyquist frequency of the MS grid
+    # What methods have measured of the scene: given to pairs of its windows, it makes them differ
+    # in nothing but their content.
+    measured: dict[str, Tensor] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         batch, bands, height, width = self.ms.shape
@@ -46,10 +49,19 @@ class Pair:
         phase: Phase | None = None,
         boundary: str = "circular",
         pan_gain: float = GENERIC_PAN_GAIN,
+        measured: dict[str, Tensor] | None = None,
     ) -> "Pair":
         """Expand ``ms`` with its phase (see :mod:`ksdiff.images.wald`) and make a pair."""
         lms = expand(ms, ratio, phase, boundary)
-        return cls(pan, ms, lms, gains, ratio, boundary, pan_gain)
+        known = {} if measured is None else measured
+        return cls(pan, ms, lms, gains, ratio, boundary, pan_gain, known)
+
+    def of_scene(self, name: str, measure: Callable[[], Tensor]) -> Tensor:
+        """What ``measure`` gives, or has given for another window under that name, which says what
+        it is whichever method asks."""
+        if name not in self.measured:
+            self.measured[name] = measure()
+        return self.measured[name]
 
     def lowpass(self, pan: Tensor, gains: Sequence[float] | None = None) -> Tensor:
         """PAN [B, 1, H, W] as the MS bands would see it, on the PAN grid and aligned with PAN."""
@@ -57,27 +69,30 @@ class Pair:
 
 
 def mean(x: Tensor) -> Tensor:
-    """Per image and band, over all pixels: [B, C, H, W] -> [B, C, 1, 1]."""
-    return x.double().mean((-1, -2), keepdim=True).to(x.dtype)
+    """Per band, over all pixels of all windows: [B, C, H, W] -> [1, C, 1, 1]."""
+    return x.double().mean((0, -1, -2), keepdim=True).to(x.dtype)
 
 
 def deviation(x: Tensor) -> Tensor:
     """Standard deviation (N - 1), as ``mean``."""
-    return x.double().std((-1, -2), keepdim=True).to(x.dtype)
+    return x.double().std((0, -1, -2), keepdim=True).to(x.dtype)
 
 
-def centred(x: Tensor) -> Tensor:
-    """x less its mean; exactly zero for a constant image, where only rounding would be left."""
-    average = mean(x)
-    return torch.where(deviation(x) <= _FLAT * average.abs(), 0.0, x - average)
+def centred(pair: Pair, name: str) -> Tensor:
+    """The image ``pair.NAME`` less the scene's mean; exactly zero for a constant scene, where only
+    rounding would be left."""
+    x = getattr(pair, name)
+    average = pair.of_scene(f"{name} mean", lambda: mean(x))
+    spread = pair.of_scene(f"{name} deviation", lambda: deviation(x))
+    return torch.where(spread <= _FLAT * average.abs(), 0.0, x - average)
 
 
 def covariance(x: Tensor, y: Tensor) -> Tensor:
     """Covariance (N - 1), as ``mean``."""
     a, b = x.double(), y.double()
-    product = (a - a.mean((-1, -2), keepdim=True)) * (b - b.mean((-1, -2), keepdim=True))
-    count = product.shape[-1] * product.shape[-2]
-    return (product.sum((-1, -2), keepdim=True) / (count - 1)).to(x.dtype)
+    product = (a - mean(a)) * (b - mean(b))
+    count = product.numel() // product.shape[1]
+    return (product.sum((0, -1, -2), keepdim=True) / (count - 1)).to(x.dtype)
 
 
 def divide(numerator: Tensor, denominator: Tensor) -> Tensor:
@@ -86,10 +101,11 @@ def divide(numerator: Tensor, denominator: Tensor) -> Tensor:
     return torch.where(zero, 0.0, numerator / torch.where(zero, 1.0, denominator))
 
 
-def modulate(lms: Tensor, pan: Tensor, low: Tensor) -> Tensor:
-    """lms * pan / low, with the divisor held above a tenth of its mean.
+def modulate(pair: Pair, name: str, lms: Tensor, pan: Tensor, low: Tensor) -> Tensor:
+    """lms * pan / low, with the divisor held above a tenth of the scene's mean of it.
 
     Written as lms plus detail, so that where the divisor is held the result stays near lms.
     """
-    floor = _LEAST_DIVISOR * mean(low).clamp_min(torch.finfo(low.dtype).tiny)
+    average = pair.of_scene(f"{name} divisor", lambda: mean(low))
+    floor = _LEAST_DIVISOR * average.clamp_min(torch.finfo(low.dtype).tiny)
     return lms + lms / torch.maximum(low, floor) * (pan - low)

@@ -61,6 +61,38 @@ def test_shape_and_dtype_are_those_of_the_lms(name, dtype):
     assert fused.dtype == dtype
 
 
+def test_methods_do_not_take_each_others_measures():
+    pan, gt = correlated_scene()
+    shared = pair_of(pan, gt)
+    for name, method in METHODS.items():
+        torch.testing.assert_close(method(shared), method(pair_of(pan, gt)), msg=name)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_windows_with_a_scenes_measures_are_parts_of_the_scene(name):
+    pan, gt = (x.repeat(1, 1, 2, 2) for x in correlated_scene())
+    ms = degrade_ms(gt, GAINS, 4)
+    whole = Pair.of(pan, ms, GAINS, 4, boundary="reflect")
+    fused = METHODS[name](whole)
+    part = (..., slice(32, 160), slice(48, 176)), (..., slice(8, 40), slice(12, 44))
+    window = Pair.of(
+        pan[part[0]], ms[part[1]], GAINS, 4, boundary="reflect", measured=whole.measured
+    )
+    inner = (..., slice(28, -28), slice(28, -28))
+    expected = fused[part[0]][inner]
+    torch.testing.assert_close(METHODS[name](window)[inner], expected, rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_windows_as_a_batch_are_measured_together(name):
+    pan, gt = correlated_scene()
+    pair = pair_of(pan, gt)
+    twice = Pair.of(pan.repeat(2, 1, 1, 1), pair.ms.repeat(2, 1, 1, 1), GAINS, 4)
+    fused = METHODS[name](pair)
+    # Standard deviations and covariances are over N - 1.
+    torch.testing.assert_close(METHODS[name](twice), fused.repeat(2, 1, 1, 1), rtol=1e-4, atol=0.1)
+
+
 def test_exp_is_the_expanded_ms():
     pan, gt = correlated_scene()
     pair = pair_of(pan, gt)
