@@ -6,7 +6,7 @@ go with two of them; `backends` tells and chooses what runs them; `build_info` t
 compiled.
 """
 
-from ksdiff_ops import backends, native, registration
+from ksdiff_ops import backends, implementations, native, registration
 from ksdiff_ops.adaptive_conv2d import adaptive_conv2d
 from ksdiff_ops.batched_conv2d import batched_conv2d
 from ksdiff_ops.dynamic_conv import dynamic_conv
@@ -27,5 +27,6 @@ __all__ = [
     "tucker_kernel",
 ]
 
+implementations.register()
 if native.module is not None:
     registration.register("ksdiff_ops")

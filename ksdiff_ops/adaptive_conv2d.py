@@ -1,10 +1,9 @@
 """Dense convolution over patches that are scaled pixel by pixel and tap by tap."""
 
-import torch
 from torch import Tensor
 
-from ksdiff_ops import arguments, autocast, backends, gradients
-from ksdiff_ops.batched_conv2d import add_bias
+from ksdiff_ops import arguments, autocast, backends
+from ksdiff_ops.bias import add_bias
 
 
 def adaptive_conv2d(
@@ -68,86 +67,3 @@ def adaptive_conv2d(
     operator = backends.operator("adaptive_conv2d", x.device.type, backend)
     y = operator(x, attention, weight)
     return add_bias(y, biases[0]) if biases else y
-
-
-def register(namespace: str, library: torch.library.Library) -> None:
-    """Adds shapes and gradients to `adaptive_conv2d` and its siblings in one library.
-
-    The four primitives are the four slots of one quadrilinear form in image, attention, kernel
-    and output, so the gradient of each is made of the others, and gradients of every order exist.
-    """
-    ops = getattr(torch.ops, namespace)
-
-    def forward(x, attention, weight):
-        return ops.adaptive_conv2d(x, attention, weight)
-
-    def grad_input(grad, attention, weight):
-        return ops.adaptive_conv2d_grad_input(grad, attention, weight)
-
-    def grad_attention(grad, x, weight):
-        return ops.adaptive_conv2d_grad_attention(grad, x, weight)
-
-    def grad_weight(grad, x, attention):
-        return ops.adaptive_conv2d_grad_weight(grad, x, attention)
-
-    def fake_forward(x, attention, weight):
-        return x.new_empty((x.shape[0], weight.shape[0], *x.shape[2:]))
-
-    def fake_grad_input(grad, attention, weight):
-        return grad.new_empty((grad.shape[0], weight.shape[1], *grad.shape[2:]))
-
-    def fake_grad_attention(grad, x, weight):
-        return grad.new_empty((grad.shape[0], *weight.shape[2:], *grad.shape[2:]))
-
-    def fake_grad_weight(grad, x, attention):
-        return grad.new_empty((grad.shape[1], x.shape[1], *attention.shape[1:3]))
-
-    def save(ctx, inputs, output):
-        ctx.save_for_backward(*inputs)
-
-    def backward_of_forward(ctx, grad):
-        x, attention, weight = ctx.saved_tensors
-        needs = ctx.needs_input_grad
-        return (
-            grad_input(grad, attention, weight) if needs[0] else None,
-            grad_attention(grad, x, weight) if needs[1] else None,
-            grad_weight(grad, x, attention) if needs[2] else None,
-        )
-
-    def backward_of_grad_input(ctx, grad_x):
-        grad, attention, weight = ctx.saved_tensors
-        needs = ctx.needs_input_grad
-        return (
-            forward(grad_x, attention, weight) if needs[0] else None,
-            grad_attention(grad, grad_x, weight) if needs[1] else None,
-            grad_weight(grad, grad_x, attention) if needs[2] else None,
-        )
-
-    def backward_of_grad_attention(ctx, grad_attention):
-        grad, x, weight = ctx.saved_tensors
-        needs = ctx.needs_input_grad
-        return (
-            forward(x, grad_attention, weight) if needs[0] else None,
-            grad_input(grad, grad_attention, weight) if needs[1] else None,
-            grad_weight(grad, x, grad_attention) if needs[2] else None,
-        )
-
-    def backward_of_grad_weight(ctx, grad_weight):
-        grad, x, attention = ctx.saved_tensors
-        needs = ctx.needs_input_grad
-        return (
-            forward(x, attention, grad_weight) if needs[0] else None,
-            grad_input(grad, attention, grad_weight) if needs[1] else None,
-            grad_attention(grad, x, grad_weight) if needs[2] else None,
-        )
-
-    for suffix, fake, backward in (
-        ("", fake_forward, backward_of_forward),
-        ("_grad_input", fake_grad_input, backward_of_grad_input),
-        ("_grad_attention", fake_grad_attention, backward_of_grad_attention),
-        ("_grad_weight", fake_grad_weight, backward_of_grad_weight),
-    ):
-        qualified = f"{namespace}::adaptive_conv2d{suffix}"
-        torch.library.register_fake(qualified, fake, lib=library)
-        operator = getattr(ops, f"adaptive_conv2d{suffix}").default
-        gradients.register(library, operator, backward, save)

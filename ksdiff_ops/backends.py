@@ -1,16 +1,27 @@
-"""Which implementation runs an operator: chosen by device, forced by argument or environment."""
+"""Which implementation runs an operator: chosen by device, forced by argument or environment.
 
-import importlib.util
+Backends register themselves here (`ksdiff_ops.implementations`); this file imports none.
+"""
+
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 
-from ksdiff_ops import native, reference
-
-BACKENDS = ("reference", "cpu", "cuda", "triton")
 VARIABLE = "KSDIFF_OPS_BACKEND"
+
+
+@dataclass(frozen=True)
+class Backend:
+    """One implementation of the operators."""
+
+    name: str
+    runs_on: Callable[[str], bool]  # told the type of a device
+    problem: Callable[[], str | None]  # why it cannot be used and how to get it, or None
+    operator: Callable[[str], Callable[..., torch.Tensor]]  # the operator of a name
+    lacks: tuple[str, ...] = ()  # operators that it does not have
 
 
 class Choice(NamedTuple):
@@ -48,12 +59,17 @@ AUTOMATIC: dict[str, dict[str, Choice]] = {
     },
 }
 
-_NOT_WRITTEN = {"cuda": ("batched_conv2d", "adaptive_conv2d")}
+_BACKENDS: dict[str, Backend] = {}
+
+
+def register(backend: Backend) -> None:
+    """Makes a backend known under its name."""
+    _BACKENDS[backend.name] = backend
 
 
 def available() -> dict[str, str | None]:
     """For every backend, None where it can be used, else why not and how to get it."""
-    return {name: _problem(name) for name in BACKENDS}
+    return {name: backend.problem() for name, backend in _BACKENDS.items()}
 
 
 def choose(operator: str, device: str, asked: str | None = None) -> str:
@@ -74,13 +90,14 @@ def choose(operator: str, device: str, asked: str | None = None) -> str:
         source = VARIABLE
     if asked is None:
         return _automatic(operator, device)
-    if asked not in BACKENDS:
-        raise ValueError(f"{source}: expected one of {', '.join(BACKENDS)}, got {asked!r}")
-    if not _runs_on(asked, device):
+    if asked not in _BACKENDS:
+        raise ValueError(f"{source}: expected one of {', '.join(_BACKENDS)}, got {asked!r}")
+    backend = _BACKENDS[asked]
+    if not _runs_on(backend, device):
         raise ValueError(f"{source}: {asked!r} cannot run on tensors on {device!r}")
-    if operator in _NOT_WRITTEN.get(asked, ()):
+    if operator in backend.lacks:
         raise ValueError(f"{source}: {asked!r} has no kernels for {operator}")
-    problem = _problem(asked)
+    problem = backend.problem()
     if problem is not None:
         raise RuntimeError(f"{source}: {asked!r} is not available: {problem}")
     return asked
@@ -88,14 +105,7 @@ def choose(operator: str, device: str, asked: str | None = None) -> str:
 
 def operator(name: str, device: str, asked: str | None = None) -> Callable[..., torch.Tensor]:
     """The function that runs the operator `name`, in the backend that `choose` gives."""
-    backend = choose(name, device, asked)
-    if backend == "reference":
-        return getattr(reference, name)
-    if backend == "triton":
-        import ksdiff_ops.triton  # noqa: F401  (defines the library)
-
-        return getattr(torch.ops.ksdiff_ops_triton, name).default
-    return getattr(torch.ops.ksdiff_ops, name).default
+    return _BACKENDS[choose(name, device, asked)].operator(name)
 
 
 def _automatic(operator: str, device: str) -> str:
@@ -106,7 +116,7 @@ def _automatic(operator: str, device: str) -> str:
         )
     problems = []
     for candidate in choice.backends:
-        problem = _problem(candidate)
+        problem = _BACKENDS[candidate].problem()
         if problem is None:
             return candidate
         problems.append(f"{candidate}: {problem}")
@@ -116,26 +126,6 @@ def _automatic(operator: str, device: str) -> str:
     )
 
 
-def _runs_on(backend: str, device: str) -> bool:
-    if backend == "reference" or device == "meta":
-        return True
-    if backend == "triton":
-        return device == "cuda" or (device == "cpu" and triton_interprets())
-    return backend == device
-
-
-def triton_interprets() -> bool:
-    return os.environ.get("TRITON_INTERPRET") == "1"
-
-
-def _problem(backend: str) -> str | None:
-    if backend == "cpu" and native.module is None:
-        return native.problem
-    if backend == "cuda" and not native.cuda_loaded:
-        return (
-            f"{native.cuda_problem}; install a CUDA build of PyTorch, then build with nvcc on "
-            "PATH: `KSDIFF_OPS_CUDA=1 pip install --no-build-isolation .`"
-        )
-    if backend == "triton" and importlib.util.find_spec("triton") is None:
-        return "the package triton is missing; `pip install triton`"
-    return None
+def _runs_on(backend: Backend, device: str) -> bool:
+    # Tensors without data run nothing.
+    return device == "meta" or backend.runs_on(device)

@@ -2,12 +2,11 @@
 
 from typing import Literal
 
-import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from ksdiff_ops import arguments, autocast, backends, gradients
-from ksdiff_ops.arguments import Pair, Window
+from ksdiff_ops import arguments, autocast, backends, plain_convolution
+from ksdiff_ops.arguments import Pair
+from ksdiff_ops.bias import add_bias
 
 
 def batched_conv2d(
@@ -75,111 +74,8 @@ def batched_conv2d(
         arguments.require_alike(("x", x), ("weight", weight))
     window, size = arguments.resolve_window((height, width), (kh, kw), stride, padding, dilation)
     chosen = backends.choose("batched_conv2d", x.device.type, backend)
-    if chosen == "cpu" and _is_plain(x, weight, window, size, groups):
-        kernels = weight.flatten(0, 1).contiguous()
-        return F.conv2d(x, kernels, bias, window.stride, window.padding, window.dilation, groups)
+    if chosen == "cpu" and plain_convolution.serves(x, weight, window, size, groups):
+        return plain_convolution.convolve(x, weight, bias, window, groups)
     operator = backends.operator("batched_conv2d", x.device.type, chosen)
     y = operator(x, weight, size, window.stride, window.padding, window.dilation, groups)
     return y if bias is None else add_bias(y, bias)
-
-
-def _is_plain(x: Tensor, weight: Tensor, window: Window, size: Pair, groups: int) -> bool:
-    """Whether the CPU kernel would hand all of it to one convolution of PyTorch's, with the same
-    padding on both sides: calling that directly saves what an operator of our own costs.
-    """
-    if x.shape[0] != 1 or groups == x.shape[1] or x.numel() == 0 or weight.numel() == 0:
-        return False
-    # Half precision may be widened first; other layouts decide the result's.
-    if x.dtype not in (torch.float32, torch.float64) or not x.is_contiguous():
-        return False
-    for axis in range(2):
-        reach = window.dilation[axis] * (weight.shape[3 + axis] - 1) + 1
-        room = x.shape[2 + axis] + 2 * window.padding[axis] - reach
-        if room // window.stride[axis] + 1 != size[axis]:
-            return False
-    return True
-
-
-def add_bias(y: Tensor, bias: Tensor) -> Tensor:
-    """A custom operator's result [B, Cout, H, W] plus a bias [Cout] or [B, Cout]."""
-    bias = bias[..., None, None]
-    # In place where nothing is recorded: autograd forbids it on what a custom function returned.
-    return y + bias if torch.is_grad_enabled() else y.add_(bias)
-
-
-def image_format(image: Tensor) -> torch.memory_format:
-    """The memory format of what is made from an image: channels_last stays channels_last."""
-    channels_last = not image.is_contiguous() and image.is_contiguous(
-        memory_format=torch.channels_last
-    )
-    return torch.channels_last if channels_last else torch.contiguous_format
-
-
-def register(namespace: str, library: torch.library.Library) -> None:
-    """Adds shapes and gradients to `batched_conv2d` and its siblings in one library.
-
-    The three primitives are the three slots of one trilinear form in image, kernels and output,
-    so the gradient of each is made of the other two, and gradients of every order exist.
-    """
-    ops = getattr(torch.ops, namespace)
-
-    def forward(x, weight, like, window):
-        return ops.batched_conv2d.default(x, weight, like.shape[2:], *window)
-
-    def grad_input(grad, weight, like, window):
-        return ops.batched_conv2d_grad_input.default(grad, weight, like.shape[2:], *window)
-
-    def grad_weight(grad, x, like, window):
-        return ops.batched_conv2d_grad_weight.default(grad, x, like.shape[3:], *window)
-
-    def fake_forward(x, weight, size, stride, padding, dilation, groups):
-        y = x.new_empty((x.shape[0], weight.shape[1], *size))
-        return y.contiguous(memory_format=image_format(x))
-
-    def fake_grad_input(grad, weight, size, stride, padding, dilation, groups):
-        y = grad.new_empty((grad.shape[0], weight.shape[2] * groups, *size))
-        return y.contiguous(memory_format=image_format(grad))
-
-    def fake_grad_weight(grad, x, kernel, stride, padding, dilation, groups):
-        return grad.new_empty((*grad.shape[:2], x.shape[1] // groups, *kernel))
-
-    def save(ctx, inputs, output):
-        first, second, _, *ctx.window = inputs
-        ctx.save_for_backward(first, second)
-
-    def backward_of_forward(ctx, grad):
-        x, weight = ctx.saved_tensors
-        needs_x, needs_weight = ctx.needs_input_grad[:2]
-        return (
-            grad_input(grad, weight, x, ctx.window) if needs_x else None,
-            grad_weight(grad, x, weight, ctx.window) if needs_weight else None,
-            *(None,) * 5,
-        )
-
-    def backward_of_grad_input(ctx, grad_x):
-        grad, weight = ctx.saved_tensors
-        needs_grad, needs_weight = ctx.needs_input_grad[:2]
-        return (
-            forward(grad_x, weight, grad, ctx.window) if needs_grad else None,
-            grad_weight(grad, grad_x, weight, ctx.window) if needs_weight else None,
-            *(None,) * 5,
-        )
-
-    def backward_of_grad_weight(ctx, grad_weight):
-        grad, x = ctx.saved_tensors
-        needs_grad, needs_x = ctx.needs_input_grad[:2]
-        return (
-            forward(x, grad_weight, grad, ctx.window) if needs_grad else None,
-            grad_input(grad, grad_weight, x, ctx.window) if needs_x else None,
-            *(None,) * 5,
-        )
-
-    for suffix, fake, backward in (
-        ("", fake_forward, backward_of_forward),
-        ("_grad_input", fake_grad_input, backward_of_grad_input),
-        ("_grad_weight", fake_grad_weight, backward_of_grad_weight),
-    ):
-        qualified = f"{namespace}::batched_conv2d{suffix}"
-        torch.library.register_fake(qualified, fake, lib=library)
-        operator = getattr(ops, f"batched_conv2d{suffix}").default
-        gradients.register(library, operator, backward, save)

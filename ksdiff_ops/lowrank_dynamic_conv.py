@@ -2,10 +2,9 @@
 
 from typing import Literal
 
-import torch
 from torch import Tensor
 
-from ksdiff_ops import arguments, autocast, backends, gradients
+from ksdiff_ops import arguments, autocast, backends
 from ksdiff_ops.arguments import Pair
 
 
@@ -62,91 +61,3 @@ def lowrank_dynamic_conv(
         basis = basis.expand(batch, -1, -1, -1, -1)
     operator = backends.operator("lowrank_dynamic_conv", x.device.type, backend)
     return operator(x, coeff, basis, window.stride, window.padding, window.dilation)
-
-
-def register(namespace: str, library: torch.library.Library) -> None:
-    """Adds shapes and gradients to `lowrank_dynamic_conv` and its siblings in one library.
-
-    The four primitives are the four slots of one quadrilinear form in image, coefficients, basis
-    and output, so the gradient of each is made of the other three, to any order.
-    """
-    ops = getattr(torch.ops, namespace)
-
-    def forward(x, coeff, basis, window):
-        return ops.lowrank_dynamic_conv(x, coeff, basis, *window)
-
-    def grad_input(grad, coeff, basis, size, window):
-        return ops.lowrank_dynamic_conv_grad_input(grad, coeff, basis, size, *window)
-
-    def grad_coeff(grad, x, basis, window):
-        return ops.lowrank_dynamic_conv_grad_coeff(grad, x, basis, *window)
-
-    def grad_basis(grad, x, coeff, kernel, window):
-        return ops.lowrank_dynamic_conv_grad_basis(grad, x, coeff, kernel, *window)
-
-    def fake_forward(x, coeff, basis, stride, padding, dilation):
-        return x.new_empty((*x.shape[:2], *coeff.shape[3:]))
-
-    def fake_grad_input(grad, coeff, basis, size, stride, padding, dilation):
-        return grad.new_empty((*grad.shape[:2], *size))
-
-    def fake_grad_coeff(grad, x, basis, stride, padding, dilation):
-        return grad.new_empty((*basis.shape[:3], *grad.shape[2:]))
-
-    def fake_grad_basis(grad, x, coeff, kernel, stride, padding, dilation):
-        return grad.new_empty((*coeff.shape[:3], *kernel))
-
-    def save_three(ctx, inputs, output):
-        ctx.save_for_backward(*inputs[:3])
-        ctx.window = inputs[-3:]
-
-    def backward_of_forward(ctx, grad):
-        x, coeff, basis = ctx.saved_tensors
-        window, needs = ctx.window, ctx.needs_input_grad
-        return (
-            grad_input(grad, coeff, basis, x.shape[2:], window) if needs[0] else None,
-            grad_coeff(grad, x, basis, window) if needs[1] else None,
-            grad_basis(grad, x, coeff, basis.shape[3:], window) if needs[2] else None,
-            *(None,) * 3,
-        )
-
-    def backward_of_grad_input(ctx, grad_x):
-        grad, coeff, basis = ctx.saved_tensors
-        window, needs = ctx.window, ctx.needs_input_grad
-        return (
-            forward(grad_x, coeff, basis, window) if needs[0] else None,
-            grad_coeff(grad, grad_x, basis, window) if needs[1] else None,
-            grad_basis(grad, grad_x, coeff, basis.shape[3:], window) if needs[2] else None,
-            *(None,) * 4,
-        )
-
-    def backward_of_grad_coeff(ctx, grad_coeff):
-        grad, x, basis = ctx.saved_tensors
-        window, needs = ctx.window, ctx.needs_input_grad
-        return (
-            forward(x, grad_coeff, basis, window) if needs[0] else None,
-            grad_input(grad, grad_coeff, basis, x.shape[2:], window) if needs[1] else None,
-            grad_basis(grad, x, grad_coeff, basis.shape[3:], window) if needs[2] else None,
-            *(None,) * 3,
-        )
-
-    def backward_of_grad_basis(ctx, grad_basis):
-        grad, x, coeff = ctx.saved_tensors
-        window, needs = ctx.window, ctx.needs_input_grad
-        return (
-            forward(x, coeff, grad_basis, window) if needs[0] else None,
-            grad_input(grad, coeff, grad_basis, x.shape[2:], window) if needs[1] else None,
-            grad_coeff(grad, x, grad_basis, window) if needs[2] else None,
-            *(None,) * 4,
-        )
-
-    for suffix, fake, backward in (
-        ("", fake_forward, backward_of_forward),
-        ("_grad_input", fake_grad_input, backward_of_grad_input),
-        ("_grad_coeff", fake_grad_coeff, backward_of_grad_coeff),
-        ("_grad_basis", fake_grad_basis, backward_of_grad_basis),
-    ):
-        qualified = f"{namespace}::lowrank_dynamic_conv{suffix}"
-        torch.library.register_fake(qualified, fake, lib=library)
-        operator = getattr(ops, f"lowrank_dynamic_conv{suffix}").default
-        gradients.register(library, operator, backward, save_three)

@@ -1,35 +1,104 @@
-"""Shapes and gradients of all low-level operators, for any library that defines them.
+"""The five families of operators, and their registration in any library that defines them.
 
 The compiled library `ksdiff_ops` and the Triton library `ksdiff_ops_triton` have the same
 operators; each calls `register` once after defining them.
 """
 
+from collections.abc import Sequence
+
 import torch
 
-from ksdiff_ops.adaptive_conv2d import register as _register_adaptive_conv2d
-from ksdiff_ops.batched_conv2d import register as _register_batched_conv2d
-from ksdiff_ops.dynamic_conv import register as _register_dynamic_conv
-from ksdiff_ops.lowrank_dynamic_conv import register as _register_lowrank_dynamic_conv
-from ksdiff_ops.tucker_kernel import register as _register_tucker_kernel
+from ksdiff_ops import multilinear
+from ksdiff_ops.multilinear import Axes, Family, Primitive
 
-OPERATORS = (
-    "dynamic_conv",
-    "dynamic_conv_grad_input",
-    "dynamic_conv_grad_weight",
-    "lowrank_dynamic_conv",
-    "lowrank_dynamic_conv_grad_input",
-    "lowrank_dynamic_conv_grad_coeff",
-    "lowrank_dynamic_conv_grad_basis",
-    "tucker_kernel",
-    "tucker_kernel_backward",
-    "batched_conv2d",
-    "batched_conv2d_grad_input",
-    "batched_conv2d_grad_weight",
-    "adaptive_conv2d",
-    "adaptive_conv2d_grad_input",
-    "adaptive_conv2d_grad_attention",
-    "adaptive_conv2d_grad_weight",
+_IMAGE, _OUTPUT = ("H", "W"), ("Ho", "Wo")
+_TAPS = ("kh", "kw")
+
+
+def _complete_channels(axes: Axes, settings: Sequence) -> None:
+    """Channels of the image and of one group of it, each from the other."""
+    groups = settings[-1]
+    if "Cin" in axes:
+        axes["Cg"] = axes["Cin"] // groups
+    else:
+        axes["Cin"] = axes["Cg"] * groups
+
+
+_DYNAMIC_CONV = Family(
+    {"x": "B C H W", "weight": "B G kh kw Ho Wo", "y": "B C Ho Wo"},
+    (
+        Primitive("dynamic_conv", ("x", "weight"), ("y",)),
+        Primitive("dynamic_conv_grad_input", ("y", "weight"), ("x",), (_IMAGE,)),
+        Primitive("dynamic_conv_grad_weight", ("y", "x"), ("weight",), ("G", _TAPS)),
+    ),
 )
+
+_LOWRANK_DYNAMIC_CONV = Family(
+    {
+        "x": "B C H W",
+        "coeff": "B G R Ho Wo",
+        "basis": "B G R kh kw",
+        "y": "B C Ho Wo",
+    },
+    (
+        Primitive("lowrank_dynamic_conv", ("x", "coeff", "basis"), ("y",)),
+        Primitive("lowrank_dynamic_conv_grad_input", ("y", "coeff", "basis"), ("x",), (_IMAGE,)),
+        Primitive("lowrank_dynamic_conv_grad_coeff", ("y", "x", "basis"), ("coeff",)),
+        Primitive("lowrank_dynamic_conv_grad_basis", ("y", "x", "coeff"), ("basis",), (_TAPS,)),
+    ),
+)
+
+_TUCKER_SLOTS = ("core", "u1", "u2", "u3", "u4", "base")
+_TUCKER_KERNEL = Family(
+    {
+        "core": "B r1 r2 r3 r4",
+        "u1": "B Cout r1",
+        "u2": "B Cin r2",
+        "u3": "B kh r3",
+        "u4": "B kw r4",
+        "base": "Cout Cin kh kw",
+        "y": "B Cout Cin kh kw",
+    },
+    (
+        Primitive("tucker_kernel", _TUCKER_SLOTS, ("y",)),
+        Primitive("tucker_kernel_backward", ("y", *_TUCKER_SLOTS), _TUCKER_SLOTS, lists=True),
+    ),
+)
+
+_BATCHED_CONV2D = Family(
+    {"x": "B Cin H W", "weight": "B Cout Cg kh kw", "y": "B Cout Ho Wo"},
+    (
+        Primitive("batched_conv2d", ("x", "weight"), ("y",), (_OUTPUT,)),
+        Primitive("batched_conv2d_grad_input", ("y", "weight"), ("x",), (_IMAGE,)),
+        Primitive("batched_conv2d_grad_weight", ("y", "x"), ("weight",), (_TAPS,)),
+    ),
+    complete=_complete_channels,
+    keeps_format=True,
+)
+
+_ADAPTIVE_CONV2D = Family(
+    {
+        "x": "B Cin H W",
+        "attention": "B kh kw H W",
+        "weight": "Cout Cin kh kw",
+        "y": "B Cout H W",
+    },
+    (
+        Primitive("adaptive_conv2d", ("x", "attention", "weight"), ("y",)),
+        Primitive("adaptive_conv2d_grad_input", ("y", "attention", "weight"), ("x",)),
+        Primitive("adaptive_conv2d_grad_attention", ("y", "x", "weight"), ("attention",)),
+        Primitive("adaptive_conv2d_grad_weight", ("y", "x", "attention"), ("weight",)),
+    ),
+)
+
+FAMILIES = (
+    _DYNAMIC_CONV,
+    _LOWRANK_DYNAMIC_CONV,
+    _TUCKER_KERNEL,
+    _BATCHED_CONV2D,
+    _ADAPTIVE_CONV2D,
+)
+OPERATORS = tuple(primitive.name for family in FAMILIES for primitive in family.primitives)
 
 _kept: list[torch.library.Library] = []
 
@@ -42,12 +111,9 @@ def define_like_native(library: torch.library.Library) -> None:
 
 
 def register(namespace: str) -> None:
-    """Gives the operators of `namespace`, which must be defined, their fakes and gradients."""
+    """Gives the operators of `namespace`, which must be defined, shapes, gradients and batching."""
     library = torch.library.Library(namespace, "FRAGMENT")
     # A library takes its registrations with it when it is collected.
     _kept.append(library)
-    _register_dynamic_conv(namespace, library)
-    _register_lowrank_dynamic_conv(namespace, library)
-    _register_tucker_kernel(namespace, library)
-    _register_batched_conv2d(namespace, library)
-    _register_adaptive_conv2d(namespace, library)
+    for family in FAMILIES:
+        multilinear.register(namespace, library, family)

@@ -2,10 +2,9 @@
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
-from ksdiff_ops import arguments, autocast, backends, gradients
+from ksdiff_ops import arguments, autocast, backends
 
 _FACTOR_NAMES = ("factors[0]", "factors[1]", "factors[2]", "factors[3]")
 _FACTOR_LAYOUTS = ("[B, Cout, r1]", "[B, Cin, r2]", "[B, kh, r3]", "[B, kw, r4]")
@@ -64,51 +63,3 @@ def tucker_kernel(
         arguments.require_alike(("core", core), *named, ("base", base))
     operator = backends.operator("tucker_kernel", core.device.type, backend)
     return operator(core, *factors, base)
-
-
-def register(namespace: str, library: torch.library.Library) -> None:
-    """Adds shapes and gradients to `tucker_kernel` and `tucker_kernel_backward` in one library.
-
-    With the output's gradient as one more slot the operator is a multilinear form S. Its backward
-    gives the derivative of S by every slot but that one; the backward's own gradient, for
-    directions h, is the sum over slots of the same derivatives with the slot replaced by its h.
-    """
-    ops = getattr(torch.ops, namespace)
-    forward, backward = ops.tucker_kernel.default, ops.tucker_kernel_backward.default
-
-    def fake_forward(core, u1, u2, u3, u4, base):
-        return core.new_empty((core.shape[0], *(u.shape[1] for u in (u1, u2, u3, u4))))
-
-    def fake_backward(grad, *slots):
-        return [
-            torch.empty_like(s, memory_format=torch.contiguous_format)
-            for s in slots
-            if s is not None
-        ]
-
-    def save(ctx, inputs, output):
-        ctx.save_for_backward(*inputs)
-
-    def backward_of_forward(ctx, grad):
-        slots = ctx.saved_tensors
-        grads = backward(grad, *slots)
-        return (*grads, None) if slots[-1] is None else tuple(grads)
-
-    def backward_of_backward(ctx, *directions):
-        grad, *slots = ctx.saved_tensors
-        sums: list[Tensor | None] = [None] * (len(slots) + 1)
-        for index, direction in enumerate(directions):
-            replaced = list(slots)
-            replaced[index] = direction
-            parts = [forward(*replaced), *backward(grad, *replaced)]
-            # The form is linear in the slot that was replaced, so it has no part of its own.
-            parts[index + 1] = None
-            for slot, part in enumerate(parts):
-                if part is not None:
-                    sums[slot] = part if sums[slot] is None else sums[slot] + part
-        return tuple(sums)
-
-    torch.library.register_fake(f"{namespace}::tucker_kernel", fake_forward, lib=library)
-    torch.library.register_fake(f"{namespace}::tucker_kernel_backward", fake_backward, lib=library)
-    gradients.register(library, forward, backward_of_forward, save)
-    gradients.register(library, backward, backward_of_backward, save)

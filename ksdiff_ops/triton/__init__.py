@@ -7,11 +7,12 @@ before Triton is first imported).
 
 import torch
 
-from ksdiff_ops import backends, native, registration
+from ksdiff_ops import native, registration
 from ksdiff_ops.triton import (
     adaptive_conv2d,
     batched_conv2d,
     dynamic_conv,
+    launch,
     lowrank_dynamic_conv,
     tucker_kernel,
 )
@@ -46,7 +47,7 @@ def _define() -> torch.library.Library:
         )
     library = torch.library.Library(NAMESPACE, "DEF")
     registration.define_like_native(library)
-    keys = ("CUDA", "CPU") if backends.triton_interprets() else ("CUDA",)
+    keys = ("CUDA", "CPU") if launch.interprets() else ("CUDA",)
     for implementation in _IMPLEMENTATIONS:
         for key in keys:
             library.impl(implementation.__name__, implementation, key)

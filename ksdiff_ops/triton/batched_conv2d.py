@@ -12,7 +12,7 @@ import triton.language as tl
 from torch import Tensor
 
 from ksdiff_ops.arguments import Window
-from ksdiff_ops.batched_conv2d import image_format
+from ksdiff_ops.multilinear import image_format
 from ksdiff_ops.triton import plan
 from ksdiff_ops.triton.checks import require, require_divided
 from ksdiff_ops.triton.launch import Launch, kernel, sum_dtype

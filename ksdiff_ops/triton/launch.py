@@ -1,5 +1,6 @@
 """Kernels and their launches."""
 
+import os
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -8,6 +9,11 @@ from typing import Any
 import torch
 import triton
 from torch import Tensor
+
+
+def interprets() -> bool:
+    """Whether kernels run in Triton's interpreter, on the CPU."""
+    return os.environ.get("TRITON_INTERPRET") == "1"
 
 
 def kernel(function: Callable) -> Any:

@@ -13,8 +13,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ksdiff_ops import backends
 from ksdiff_ops.arguments import Window
+from ksdiff_ops.triton.launch import interprets
 from ksdiff_ops.triton.walk import Pair
 
 STAGES = 2  # tiles in flight in each loop
@@ -77,7 +77,7 @@ def precision(dtype: torch.dtype, widen: bool = False) -> dict[str, tl.dtype | s
         allowed = torch.backends.cudnn.conv.fp32_precision == "tf32"
         return {"OPERANDS": tl.float32, "PRECISION": "tf32" if allowed else "ieee"}
     # The interpreter would multiply bfloat16 as the integers in which it keeps them.
-    if widen or backends.triton_interprets():
+    if widen or interprets():
         return {"OPERANDS": tl.float32, "PRECISION": "tf32"}
     return {"OPERANDS": getattr(tl, str(dtype).removeprefix("torch.")), "PRECISION": "tf32"}
 

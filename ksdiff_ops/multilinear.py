@@ -1,0 +1,354 @@
+"""Shapes, gradients of every order, forward-mode derivatives and batching of multilinear operators,
+all from a table of their slots.
+
+With the gradient of its output as one more argument, an operator becomes a multilinear form
+S(slot 1, slot 2, ...): linear in each slot. The derivative of S by one slot is made of the others,
+by an operator that is such a derivative itself. So a family of operators is closed under
+differentiation, and everything that autograd needs follows from which slots an operator reads and
+which derivatives it returns.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._functorch.utils import enable_single_level_autograd_function
+from torch.autograd import forward_ad
+from torch.autograd.function import _SingleLevelFunction
+
+Axes = dict[str, Any]  # axis -> size, an int or a symbolic one
+Slots = dict[str, Any]  # slot -> tensor, or None
+BATCH = "B"  # the axis along which samples do not mix
+
+
+@dataclass(frozen=True)
+class Primitive:
+    """One operator: the derivatives of the form by the slots in `makes`.
+
+    Its arguments are the tensors in `reads`, then the sizes in `sizes`, an axis or several an
+    argument, that the tensors do not tell, then the family's settings.
+    """
+
+    name: str
+    reads: tuple[str, ...]
+    makes: tuple[str, ...]
+    sizes: tuple[str | tuple[str, ...], ...] = ()
+    lists: bool = False  # returns a list, which leaves out slots that are None
+
+
+@dataclass(frozen=True)
+class Family:
+    """A multilinear form and its derivatives.
+
+    slots: the axes of every slot, such as {"x": "B C H W"}.
+    primitives: the operators; each slot is made by one of them.
+    complete: adds the sizes of axes that follow from others and from the settings, such as the
+        stride, with which the arguments of all the operators end.
+    keeps_format: images [B, C, H, W] come out in channels_last where the first tensor is.
+    """
+
+    slots: dict[str, str]
+    primitives: tuple[Primitive, ...]
+    complete: Callable[[Axes, Sequence], None] | None = None
+    keeps_format: bool = False
+
+
+def image_format(image: Tensor) -> torch.memory_format:
+    """The memory format of what is made from an image: channels_last stays channels_last."""
+    channels_last = not image.is_contiguous() and image.is_contiguous(
+        memory_format=torch.channels_last
+    )
+    return torch.channels_last if channels_last else torch.contiguous_format
+
+
+def register(namespace: str, library: torch.library.Library, family: Family) -> None:
+    """Gives a family's operators in `namespace`, which must be defined, their fakes, gradients and
+    batching rules.
+    """
+    module = getattr(torch.ops, namespace)
+    overloads = {p.name: getattr(module, p.name).default for p in family.primitives}
+    for primitive in family.primitives:
+        operator = _Operator(family, primitive, overloads)
+        qualified = f"{namespace}::{primitive.name}"
+        torch.library.register_fake(qualified, operator.fake, lib=library)
+        torch.library.register_vmap(qualified, operator.batched, lib=library)
+        library.impl(primitive.name, operator.batched_gradients, "Batched")
+        library.impl(primitive.name, _differentiable(operator), "Autograd")
+
+
+class _Operator:
+    """A primitive with what follows from its place in its family."""
+
+    def __init__(
+        self,
+        family: Family,
+        primitive: Primitive,
+        overloads: dict[str, Callable[..., Any]],
+    ) -> None:
+        self.family, self.primitive, self.overloads = family, primitive, overloads
+        self.call = overloads[primitive.name]
+        self.layouts = {slot: layout.split() for slot, layout in family.slots.items()}
+        self.read_by_maker = {slot: p.reads for p in family.primitives for slot in p.makes}
+
+    def split(self, inputs: Sequence) -> tuple[Slots, Sequence, Sequence]:
+        """The arguments as tensors by slot, sizes and settings."""
+        reads, sizes = self.primitive.reads, len(self.primitive.sizes)
+        after = len(reads)
+        tensors = dict(zip(reads, inputs[:after], strict=True))
+        return tensors, inputs[after : after + sizes], inputs[after + sizes :]
+
+    def axes(self, tensors: Slots, sizes: Sequence, settings: Sequence) -> Axes:
+        """The sizes of all the family's axes."""
+        axes: Axes = {}
+        for slot, tensor in tensors.items():
+            if tensor is not None:
+                axes.update(zip(self.layouts[slot], tensor.shape, strict=True))
+        for names, values in zip(self.primitive.sizes, sizes, strict=True):
+            if isinstance(names, str):
+                axes[names] = values
+            else:
+                axes.update(zip(names, values, strict=True))
+        if self.family.complete is not None:
+            self.family.complete(axes, settings)
+        return axes
+
+    def made(self, tensors: Slots) -> list[str]:
+        """The slots of the results: those left out are None among the arguments."""
+        return [s for s in self.primitive.makes if s not in tensors or tensors[s] is not None]
+
+    def fake(self, *inputs: Any) -> Tensor | list[Tensor]:
+        tensors, sizes, settings = self.split(inputs)
+        axes = self.axes(tensors, sizes, settings)
+        first = inputs[0]
+        results = []
+        for slot in self.made(tensors):
+            layout = self.layouts[slot]
+            result = first.new_empty([axes[axis] for axis in layout])
+            if self.family.keeps_format and len(layout) == 4:
+                result = result.contiguous(memory_format=image_format(first))
+            results.append(result)
+        return results if self.primitive.lists else results[0]
+
+    def below_autograd(self, *inputs: Any) -> Tensor | list[Tensor]:
+        with torch._C._AutoDispatchBelowAutograd():
+            return self.call(*inputs)
+
+    def needed(self, wanted: set[str]) -> tuple[str, ...]:
+        """The arguments that the gradients of the `wanted` ones are made of."""
+        reads: set[str] = set()
+        for result in self.primitive.makes:
+            for slot in wanted - {result}:
+                own = {result} if len(self.primitive.makes) == 1 else set()
+                reads |= set(self.read_by_maker[slot]) - own
+        return tuple(slot for slot in self.primitive.reads if slot in reads)
+
+    def derivatives(
+        self, values: Slots, wanted: set[str], axes: Axes, settings: Sequence
+    ) -> dict[str, Tensor]:
+        """The derivatives of the form at `values` by the `wanted` slots."""
+        results = {}
+        for primitive in self.family.primitives:
+            if wanted.isdisjoint(primitive.makes):
+                continue
+            sizes = (
+                axes[names] if isinstance(names, str) else [axes[name] for name in names]
+                for names in primitive.sizes
+            )
+            tensors = (values[slot] for slot in primitive.reads)
+            made = self.overloads[primitive.name](*tensors, *sizes, *settings)
+            if primitive.lists:
+                slots = [slot for slot in primitive.makes if values[slot] is not None]
+                results.update(zip(slots, made, strict=True))
+            else:
+                results[primitive.makes[0]] = made
+        return {slot: result for slot, result in results.items() if slot in wanted}
+
+    def backward(
+        self,
+        gradients: Sequence[Tensor | None],
+        results: Sequence[str],
+        values: Slots,
+        wanted: set[str],
+        axes: Axes,
+        settings: Sequence,
+    ) -> dict[str, Tensor]:
+        """The sum over results of the form's derivatives with the result's slot replaced by its
+        gradient; the result is linear in all slots but its own.
+        """
+        sums: dict[str, Tensor] = {}
+        for result, gradient in zip(results, gradients, strict=True):
+            if gradient is None:
+                continue
+            parts = self.derivatives(
+                {**values, result: gradient}, wanted - {result}, axes, settings
+            )
+            for slot, part in parts.items():
+                sums[slot] = sums[slot] + part if slot in sums else part
+        return sums
+
+    def forward_derivative(
+        self, inputs: Sequence, tangents: Sequence[Tensor | None]
+    ) -> list[Tensor | None]:
+        """The sum over arguments of the operator with the argument replaced by its tangent."""
+        tensors, *_ = self.split(inputs)
+        results = self.made(tensors)
+        sums: list[Tensor | None] = [None] * len(results)
+        for index, (slot, tangent) in enumerate(zip(tensors, tangents, strict=True)):
+            if tangent is None:
+                continue
+            replaced = list(inputs)
+            replaced[index] = tangent
+            parts = self.call(*replaced)
+            for place, part in enumerate(parts if self.primitive.lists else [parts]):
+                if results[place] != slot:
+                    total = sums[place]
+                    sums[place] = part if total is None else total + part
+        return sums
+
+    def batched(self, info: Any, in_dims: Sequence, *inputs: Any) -> tuple[Any, Any]:
+        """The rule of `torch.vmap`."""
+        reads = len(self.primitive.reads)
+        is_batched = [dim is not None for dim in in_dims[:reads]]
+        tensors = [
+            tensor if dim is None else tensor.movedim(dim, 0)
+            for tensor, dim in zip(inputs[:reads], in_dims[:reads], strict=True)
+        ]
+        results = self.over_batch(info.batch_size, tensors, is_batched, inputs[reads:])
+        return results, [0] * len(results) if self.primitive.lists else 0
+
+    def batched_gradients(self, *inputs: Any) -> Tensor | list[Tensor]:
+        """The rule of `torch.autograd.grad(is_grads_batched=True)`, whose batches are not those of
+        `torch.vmap`.
+        """
+        level = torch._C._vmapmode_increment_nesting() - 1
+        torch._C._vmapmode_decrement_nesting()
+        reads = len(self.primitive.reads)
+        # What is not batched gets a first axis of one.
+        tensors = [
+            t if t is None else torch._remove_batch_dim(t, level, 1, 0) for t in inputs[:reads]
+        ]
+        size = max(t.shape[0] for t in tensors if t is not None)
+        is_batched = [t is not None and t.shape[0] == size for t in tensors]
+        tensors = [t if t is None or b else t[0] for t, b in zip(tensors, is_batched, strict=True)]
+        results = self.over_batch(size, tensors, is_batched, inputs[reads:])
+        if self.primitive.lists:
+            return [torch._add_batch_dim(result, 0, level) for result in results]
+        return torch._add_batch_dim(results, 0, level)
+
+    def over_batch(
+        self,
+        size: int,
+        tensors: Sequence[Tensor | None],
+        is_batched: Sequence[bool],
+        rest: Sequence,
+    ) -> Any:
+        """The results for tensors of which some have a first axis of `size` on top of their own,
+        with such an axis: folded into the samples where all have samples, else one by one.
+        """
+        reads = self.primitive.reads
+        over = [slot for slot, batched in zip(reads, is_batched, strict=True) if batched]
+        if all(self.layouts[slot][0] == BATCH for slot in (*over, *self.primitive.makes)):
+            folded = []
+            for slot, tensor, batched in zip(reads, tensors, is_batched, strict=True):
+                if tensor is not None and self.layouts[slot][0] == BATCH:
+                    whole = tensor if batched else tensor.expand(size, *tensor.shape)
+                    samples = whole.shape[1]
+                    folded.append(whole.flatten(0, 1))
+                else:
+                    folded.append(tensor)
+            results = self.call(*folded, *rest)
+            if self.primitive.lists:
+                return [result.unflatten(0, (size, samples)) for result in results]
+            return results.unflatten(0, (size, samples))
+        each = [
+            self.call(
+                *(t[i] if batched else t for t, batched in zip(tensors, is_batched, strict=True)),
+                *rest,
+            )
+            for i in range(size)
+        ]
+        if self.primitive.lists:
+            return [torch.stack(results) for results in zip(*each, strict=True)]
+        return torch.stack(each)
+
+
+def _differentiable(operator: _Operator) -> Callable[..., Any]:
+    """The operator's implementation for the dispatch key Autograd.
+
+    `torch.library.register_autograd` takes twice as long a call, knows no forward mode and is
+    refused inside the transforms of `torch.func`.
+    """
+
+    class Gradient(_SingleLevelFunction):
+        @staticmethod
+        def forward(ctx: Any, *inputs: Any) -> Any:
+            if torch._C._are_functorch_transforms_active():
+                # Outer transforms come next, and have gradients of their own to record.
+                with torch.enable_grad(), forward_ad._set_fwd_grad_enabled(True):
+                    result = operator.below_autograd(*inputs)
+            else:
+                result = operator.below_autograd(*inputs)
+            tensors, sizes, settings = operator.split(inputs)
+            needs = zip(tensors, ctx.needs_input_grad, strict=False)
+            ctx.wanted = {slot for slot, need in needs if need}
+            ctx.results = operator.made(tensors)
+            ctx.saved = operator.needed(ctx.wanted)
+            ctx.save_for_backward(*(tensors[slot] for slot in ctx.saved))
+            ctx.axes, ctx.settings = operator.axes(tensors, sizes, settings), settings
+            ctx.others = len(inputs) - len(tensors)
+            ctx.set_materialize_grads(False)
+            if _forward_or_transformed():
+                ctx.inputs = inputs
+            return tuple(result) if operator.primitive.lists else result
+
+        @staticmethod
+        def backward(ctx: Any, *gradients: Tensor | None) -> tuple:
+            reads = operator.primitive.reads
+            values = dict.fromkeys(reads)
+            # Read before autograd is left: activation checkpointing computes them again here.
+            values.update(zip(ctx.saved, ctx.saved_tensors, strict=True))
+            recorded = torch.is_grad_enabled() or _forward_or_transformed()
+            with nullcontext() if recorded else torch._C._AutoDispatchBelowAutograd():
+                sums = operator.backward(
+                    gradients, ctx.results, values, ctx.wanted, ctx.axes, ctx.settings
+                )
+            return (*(sums.get(slot) for slot in reads), *(None,) * ctx.others)
+
+        @staticmethod
+        def jvp(ctx: Any, *tangents: Tensor | None) -> Any:
+            inputs = ctx.inputs
+            del ctx.inputs
+            tangents = tangents[: len(operator.primitive.reads)]
+            if torch._C._are_functorch_transforms_active():
+                # Forward mode is off here, but outer transforms may be in forward mode, too.
+                inputs = [_without_tangent(i) if isinstance(i, Tensor) else i for i in inputs]
+                with forward_ad._set_fwd_grad_enabled(True):
+                    sums = operator.forward_derivative(inputs, tangents)
+            else:
+                sums = operator.forward_derivative(inputs, tangents)
+            return tuple(sums) if operator.primitive.lists else sums[0]
+
+    def kernel(*inputs: Any) -> Any:
+        if not torch.is_grad_enabled() and not _forward_or_transformed():
+            return operator.below_autograd(*inputs)
+        transformed = torch._C._are_functorch_transforms_active()
+        with enable_single_level_autograd_function() if transformed else nullcontext():
+            result = Gradient.apply(*inputs)
+        return list(result) if operator.primitive.lists else result
+
+    return kernel
+
+
+def _forward_or_transformed() -> bool:
+    """Whether derivatives are taken forwards, or by a transform of `torch.func`."""
+    return forward_ad._current_level >= 0 or torch._C._are_functorch_transforms_active()
+
+
+def _without_tangent(tensor: Tensor) -> Tensor:
+    """The tensor as the current transform of `torch.func` sees one that it does not follow."""
+    level = torch._C._functorch.peek_interpreter_stack().level()
+    inner = torch._C._functorch._unwrap_for_grad(tensor, level)
+    return torch._C._functorch._wrap_for_grad(inner, level)
