@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+import ksdiff
+
 ROOT = Path(__file__).resolve().parents[1]
 
 ALLOWED_HOSTS = {"arxiv.org", "keepachangelog.com", "semver.org", "www.apache.org"}
@@ -191,3 +193,8 @@ def test_no_file_names_a_private_path_or_a_strange_host():
 def test_no_weights_file_is_larger_than_ten_megabytes():
     sizes = {path.name: path.stat().st_size for path in tracked()}
     assert not {name: size for name, size in sizes.items() if size > 10 * 2**20}
+
+
+def test_the_public_names_are_listed():
+    assert set(ksdiff.__all__) <= set(dir(ksdiff))
+    assert all(hasattr(ksdiff, name) for name in ksdiff.__all__)

@@ -68,8 +68,10 @@ class ArrayPair:
     def __init__(self, pan, ms, phase: tuple[float, float] | None = None):
         pan, ms = _tensor("pan", pan), _tensor("ms", ms)
         pan = pan[None] if pan.ndim == 2 else pan
+        _check_bands_first("pan", pan)
         if pan.ndim != 3 or pan.shape[0] != 1:
             raise KSDiffError(f"pan: expected an array [H, W] or [1, H, W], got {_shape(pan)}")
+        _check_bands_first("ms", ms)
         if ms.ndim != 3 or ms.shape[0] < 2:
             raise KSDiffError(
                 f"ms: expected an array [C, h, w] of two bands or more, got {_shape(ms)}"
@@ -150,6 +152,16 @@ def _tensor(name: str, values) -> Tensor:
     if values.is_complex() or values.dtype == torch.bool:
         raise KSDiffError(f"{name}: expected real values, got {values.dtype}")
     return values.detach().cpu()
+
+
+def _check_bands_first(name: str, values: Tensor) -> None:
+    """Refuse [H, W, C], the order of Pillow, OpenCV and scikit-image, in its own words."""
+    least = MIN_SIDE // max(RATIOS)  # pixels of an MS image's side: what is shorter counts bands
+    if values.ndim == 3 and values.shape[2] < least <= min(values.shape[:2]):
+        raise KSDiffError(
+            f"{name}: {_shape(values)} is [H, W, C], expected bands first, [C, H, W]; "
+            f"pass {name}.transpose(2, 0, 1) of an array, {name}.permute(2, 0, 1) of a tensor"
+        )
 
 
 def _shape(values: Tensor) -> str:

@@ -2,8 +2,8 @@
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import h5py
 import numpy as np
 import torch
 from torch import Tensor
@@ -11,6 +11,9 @@ from torch import Tensor
 from ksdiff.errors import KSDiffError
 from ksdiff.io.repair import shifts_of
 from ksdiff.sensors import SENSORS, Sensor, get_sensor
+
+if TYPE_CHECKING:
+    import h5py
 
 SUFFIXES = (".h5", ".hdf5")
 # Patches of the published files. Those for evaluation at full resolution have no gt.
@@ -52,7 +55,7 @@ class PanCollection:
         if not self.path.exists():
             raise KSDiffError(f"{path}: there is no such file")
         try:
-            self._file, self._owner = h5py.File(self.path, "r"), os.getpid()
+            self._file, self._owner = _opened(self.path), os.getpid()
         except OSError as error:
             raise KSDiffError(f"{path}: not readable as HDF5: {error}") from None
         self.truth = truth or "gt" in self._file
@@ -68,10 +71,10 @@ class PanCollection:
         self._check_values(looked_at)
         self._check_positions(looked_at)
 
-    def _data(self, key: str) -> h5py.Dataset:
+    def _data(self, key: str) -> "h5py.Dataset":
         # An open HDF5 file does not survive a fork, as of a loader's workers.
         if self._owner != os.getpid():
-            self._file, self._owner = h5py.File(self.path, "r"), os.getpid()
+            self._file, self._owner = _opened(self.path), os.getpid()
         return self._file[key]
 
     def __getstate__(self) -> dict:
@@ -187,3 +190,9 @@ class PanCollection:
             if not image.isfinite().all():
                 raise KSDiffError(f"{self.path}: {key}[{index}] holds NaN or infinite values")
         return images
+
+
+def _opened(path: Path) -> "h5py.File":
+    import h5py  # only here: commands that read no such file start sooner
+
+    return h5py.File(path, "r")

@@ -6,13 +6,15 @@ shows where an ``ms`` should be, and holds what it should be.
 
 import shutil
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import h5py
 import numpy as np
 
 from ksdiff.errors import KSDiffError
 from ksdiff.io.outputs import atomic
+
+if TYPE_CHECKING:
+    import h5py
 
 _STEPS = [(0, 0), *((y, x) for y in (-1, 0, 1) for x in (-1, 0, 1) if (y, x) != (0, 0))]
 _CLEARLY = 0.25  # of the error without shift: below it, another place is meant
@@ -58,6 +60,8 @@ def repair(path: str | Path, out: str | Path) -> Repaired:
     path = Path(path)
     if not path.exists():
         raise KSDiffError(f"{path}: there is no such file")
+    import h5py
+
     with atomic(out) as temporary:
         try:
             shutil.copyfile(path, temporary)
@@ -69,7 +73,7 @@ def repair(path: str | Path, out: str | Path) -> Repaired:
             raise KSDiffError(f"{path}: not readable as HDF5: {error}") from None
 
 
-def _repair(file: h5py.File, path: Path) -> Repaired:
+def _repair(file: "h5py.File", path: Path) -> Repaired:
     for key in ("ms", "lms"):
         if key not in file:
             raise KSDiffError(

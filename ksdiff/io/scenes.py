@@ -1,8 +1,12 @@
-"""Folders of scenes: NAME_pan.tif, NAME_ms.tif and, where there is truth, NAME_gt.tif."""
+"""Folders of scenes: NAME_pan.tif, NAME_ms.tif and, where there is truth, NAME_gt.tif.
+
+Endings in any case, .tif or .tiff.
+"""
 
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,15 +35,31 @@ def list_scenes(folder: str | Path) -> list[SceneFiles]:
         raise KSDiffError(f"{folder}: there is no such folder")
     sensors = _sensors(folder / "scenes.json")
     scenes = []
-    for pan in sorted(folder.glob("*_pan.tif")):
-        name = pan.name.removesuffix("_pan.tif")
-        ms, gt = folder / f"{name}_ms.tif", folder / f"{name}_gt.tif"
-        if not ms.exists():
-            raise KSDiffError(f"{pan}: its multispectral image {ms.name} is missing")
-        scenes.append(SceneFiles(name, pan, ms, gt if gt.exists() else None, sensors.get(name)))
+    parts = _parts(folder)
+    for (name, part), pan in sorted(parts.items()):
+        if part != "pan":
+            continue
+        ms = parts.get((name, "ms"))
+        if ms is None:
+            raise KSDiffError(f"{pan}: its multispectral image {name}_ms{pan.suffix} is missing")
+        scenes.append(SceneFiles(name, pan, ms, parts.get((name, "gt")), sensors.get(name)))
     if not scenes:
         raise KSDiffError(f"{folder}: expected files NAME_pan.tif and NAME_ms.tif, found none")
     return scenes
+
+
+def _parts(folder: Path) -> dict[tuple[str, str], Path]:
+    """The images of a folder by scene and part: pan, ms or gt."""
+    found = {}
+    for path in sorted(folder.iterdir()):
+        match = re.fullmatch(r"(.+)_(pan|ms|gt)\.tiff?", path.name, re.IGNORECASE)
+        if match is None:
+            continue
+        key = match[1], match[2].lower()
+        if key in found:
+            raise KSDiffError(f"{path}: {found[key].name} is the same image of the same scene")
+        found[key] = path
+    return found
 
 
 def _sensors(path: Path) -> dict[str, str]:

@@ -3,8 +3,6 @@
 import csv
 from pathlib import Path
 
-from torch.utils.tensorboard import SummaryWriter
-
 from ksdiff.training.checkpoint import Progress
 
 _COLUMNS = ("stage", "step", "name", "value")
@@ -20,6 +18,8 @@ class RunLog:
     """
 
     def __init__(self, folder: Path, done: Progress, offset: int) -> None:
+        from torch.utils.tensorboard import SummaryWriter  # slow: only when a run begins
+
         self.path, self._offset = folder / "metrics.csv", offset
         kept = [row for row in _rows(self.path) if (row[0], row[1]) <= done[:2]]
         partial = self.path.with_suffix(".part")
