@@ -4,7 +4,7 @@
 #   bash benchmarks/gpu.sh [RESULT.json]        (default: benchmarks/results/gpu.json)
 #
 # Needs nvcc (CUDA_HOME or PATH) and a Python (PYTHON=..., default python3) with a CUDA build of
-# PyTorch >= 2.10, setuptools, pybind11, ninja, pytest, rich and hypothesis. Triton is
+# PyTorch >= 2.10, setuptools, pybind11, ninja, pytest and hypothesis. Triton is
 # tested where it is installed; where rasterio is, CUDA graphs of whole scenes are tested and the
 # model's tile is measured; compute-sanitizer is run where it is found (PATH or CUDA_HOME). The
 # kernels are built in place, for the GPU that is there or for TORCH_CUDA_ARCH_LIST; nothing is
@@ -30,7 +30,7 @@ command -v "$python" >/dev/null || refuse "no Python '$python'; name one with PY
   refuse "PyTorch sees no CUDA device here, and everything this script does needs one"
 [[ -n "${CUDA_HOME:-}" && -x "${CUDA_HOME:-}/bin/nvcc" ]] || command -v nvcc >/dev/null ||
   [[ -x /usr/local/cuda/bin/nvcc ]] || refuse "no nvcc in CUDA_HOME or on PATH"
-for module in setuptools pybind11 ninja pytest rich hypothesis; do
+for module in setuptools pybind11 ninja pytest hypothesis; do
   "$python" -c "import $module" 2>/dev/null || refuse "$python lacks the package $module"
 done
 

@@ -12,11 +12,9 @@ import time
 from pathlib import Path
 
 import torch
-from rich.console import Console
-from rich.table import Table
 
 from benchmarks import results
-from benchmarks.markdown import duration
+from benchmarks.markdown import duration, table
 from benchmarks.ops import cases
 from benchmarks.ops.measure import measure
 from benchmarks.ops.tables import Case, cases_of, megabytes
@@ -99,7 +97,7 @@ def run_suite(given: argparse.Namespace, device: str) -> None:
         known = results.identity({**case.row(direction), "form": None}) in done
         if known or (given.quick and not quick):
             continue
-        found = measure(case, direction, device, compile_forms=not given.eager)
+        found = measure(case, direction, device, not given.eager)
         rows += found
         results.write(path, head, rows)
         print(cases_of(found)[0].line(), flush=True)
@@ -107,17 +105,11 @@ def run_suite(given: argparse.Namespace, device: str) -> None:
 
 def run_one(given: argparse.Namespace, device: str) -> None:
     case = build(given)
-    console = Console()
     head, rows = results.header(device), []
     for direction in cases.DIRECTIONS if given.direction == "both" else (given.direction,):
-        with console.status(direction) as status:
-
-            def tell(step: str, direction: str = direction, status=status) -> None:
-                status.update(f"{direction}: {step}")
-
-            found = measure(case, direction, device, tell, not given.eager)
+        found = measure(case, direction, device, not given.eager)
         rows += found
-        console.print(rich_table(cases_of(found)[0], head))
+        print(shown(cases_of(found)[0], head))
     if given.json:
         results.write(given.json, head, rows)
 
@@ -175,27 +167,24 @@ def _sizes(option: str, given: str | None, names: str) -> tuple[int, ...]:
     return sizes
 
 
-def rich_table(case: Case, machine: dict) -> Table:
-    """All forms of a case, ours first; the caption compares it with the machine's limits."""
-    table = Table(
-        title=f"{case.label()}, {machine['gpu'] or machine['processor']}, "
-        f"{machine['threads']} threads",
-        caption=f"{case.bandwidth:.1f} GB/s of {machine['copy_gb_per_s']} that a copy reaches, "
-        f"{case.rate:.1f} GFLOP/s of {machine['fma_gflop_per_s']}; "
-        f"{case.floor(machine) / case.ours['p50']:.0%} of the floor; "
-        f"backend {case.ours['backend']}",
-    )
-    table.add_column("form")
-    for name in ("median", "20 %", "80 %", "peak MB", "/ ksdiff_ops"):
-        table.add_column(name, justify="right")
+def shown(case: Case, machine: dict) -> str:
+    """All forms of a case, ours first, beside the machine's limits."""
+    ours, rows = case.ours, []
     for name, form in case.forms.items():
         if "left_out" in form:
-            table.add_row(name, f"left out: {form['left_out']}")
+            rows.append([name, f"left out: {form['left_out']}", *[""] * 4])
             continue
         times = (duration(form[key]) for key in ("p50", "p20", "p80"))
-        ratio = f"{form['p50'] / case.ours['p50']:.2f}×"
-        table.add_row(name, *times, megabytes(form["peak_bytes"]), ratio)
-    return table
+        ratio = f"{form['p50'] / ours['p50']:.2f}×"
+        rows.append([name, *times, megabytes(form["peak_bytes"]), ratio])
+    return (
+        f"{case.label()}, backend {ours['backend']}, {machine['gpu'] or machine['processor']}, "
+        f"{machine['threads']} threads\n\n"
+        + table(["form", "median", "20 %", "80 %", "peak MB", "/ ksdiff_ops"], rows)
+        + f"\n{case.bandwidth:.1f} GB/s of {machine['copy_gb_per_s']} that a copy reaches, "
+        f"{case.rate:.1f} GFLOP/s of {machine['fma_gflop_per_s']}; "
+        f"{case.floor(machine) / ours['p50']:.0%} of the floor\n"
+    )
 
 
 if __name__ == "__main__":

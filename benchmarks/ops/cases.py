@@ -1,5 +1,6 @@
 """What is measured: an operator at a size, its forms, bytes and operations; and the suite."""
 
+import functools
 import itertools
 import math
 from collections.abc import Callable, Iterator
@@ -133,6 +134,10 @@ def lowrank_dynamic_conv(
     )
 
 
+def _tucker_kernel(core: Tensor, *rest: Tensor, backend: str | None = None) -> Tensor:
+    return ksdiff_ops.tucker_kernel(core, rest[:4], rest[4], backend=backend)
+
+
 def tucker_kernel(
     batch: int, layer: tuple[int, int, int], ranks: tuple[int, ...], dtype: str = "float32"
 ) -> Case:
@@ -154,7 +159,7 @@ def tucker_kernel(
         kernel,
         2 * batch * (sum(steps) + r1 * math.prod(modes)) + math.prod(kernel),
         (
-            Form(OURS, lambda core, *rest: ksdiff_ops.tucker_kernel(core, rest[:4], rest[4])),
+            Form(OURS, _tucker_kernel),
             Form("eager einsum", forms.tucker_einsum),
             Form("eager steps", forms.tucker_steps),
             Form("compiled steps", forms.tucker_steps, compiled=True),
@@ -174,7 +179,7 @@ def batched_conv2d(shape: tuple[int, ...], cout: int, kernel: int, groups: int, 
         (b, cout, h, w),
         2 * cout * (patches // groups),
         (
-            Form(OURS, lambda x, weight: ksdiff_ops.batched_conv2d(x, weight, groups=groups)),
+            Form(OURS, functools.partial(ksdiff_ops.batched_conv2d, groups=groups)),
             Form("grouped convolution", forms.batched_grouped),
             Form("convolution per sample", forms.batched_loop),
             Form("per sample, channels_last", forms.batched_loop_channels_last),

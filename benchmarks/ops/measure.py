@@ -1,12 +1,10 @@
 """Measures a case: every form checked, timed in turn with the others, and its peak memory."""
 
 import functools
-import os
 from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
-from torch._inductor.utils import fresh_cache
 
 import ksdiff_ops
 from benchmarks.gpu_timing import graph_sampler, rotations
@@ -21,11 +19,7 @@ _Call = Callable[[list[Tensor]], list[Tensor]]  # inputs to result and gradients
 
 
 def measure(
-    case: Case,
-    direction: str,
-    device: str,
-    progress: Callable[[str], None] = lambda step: None,
-    compile_forms: bool = True,
+    case: Case, direction: str, device: str, compile_forms: bool = True
 ) -> list[dict[str, object]]:
     """Time all forms of a case side by side; one row for each.
 
@@ -45,12 +39,12 @@ def measure(
     for form in _candidates(case, device):
         if form.compiled and not compile_forms:
             continue
-        progress(f"{form.name}: first run")
         rows[form.name] = case.row(direction) | {"form": form.name, **counts}
         reason = _too_large(case, form, direction, device)
         if reason is None:
             try:
-                call, found = _first_run(form, direction, first)
+                call = _ready(form, direction)
+                found = call(first)
             except Exception as error:
                 if form.name.startswith(OURS):
                     raise
@@ -67,11 +61,9 @@ def measure(
         else:
             samplers[form.name] = sampler(calls[form.name])
     del expected
-    progress("timing")
     for name, times in race(samplers).items():
         rows[name] |= times
     for name, call in calls.items():
-        progress(f"{name}: memory")
         rows[name]["peak_bytes"] = peak_bytes(call, device, rows[name]["p50"])
     rows[OURS]["backend"] = ksdiff_ops.backends.choose(case.op, device)
     return list(rows.values())
@@ -82,39 +74,9 @@ def _candidates(case: Case, device: str) -> Iterator[Form]:
     yield case.forms[0]
     chosen = ksdiff_ops.backends.choose(case.op, device)
     if chosen == "cuda" and ksdiff_ops.backends.available()["triton"] is None:
-        yield Form(f"{OURS} (triton)", _on_triton(case.forms[0].function))
+        ours = functools.partial(case.forms[0].function, backend="triton")
+        yield Form(f"{OURS} (triton)", ours)
     yield from case.forms[1:]
-
-
-def _on_triton(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    def run(*tensors: Tensor) -> Tensor:
-        before = os.environ.get(ksdiff_ops.backends.VARIABLE)
-        os.environ[ksdiff_ops.backends.VARIABLE] = "triton"
-        try:
-            return function(*tensors)
-        finally:
-            os.environ.pop(ksdiff_ops.backends.VARIABLE)
-            if before is not None:
-                os.environ[ksdiff_ops.backends.VARIABLE] = before
-
-    return run
-
-
-def _first_run(form: Form, direction: str, inputs: list[Tensor]) -> tuple[_Call, list[Tensor]]:
-    """The form's call and what it gives.
-
-    A compilation that fails is tried again with an empty cache: one that was killed while it wrote
-    to the cache leaves a library there that cannot be loaded.
-    """
-    call = _ready(form, direction)
-    try:
-        return call, call(inputs)
-    except Exception:
-        if not form.compiled:
-            raise
-        with fresh_cache():
-            call = _ready(form, direction)
-            return call, call(inputs)
 
 
 def _ready(form: Form, direction: str) -> _Call:

@@ -55,35 +55,31 @@ def _points(
     """A panel per operator in two columns, cases down; per-pixel operators at one size."""
     panels = {op: [case for case in own if _usual(case, own)] for op, own in found.items()}
     names = {op: list(dict.fromkeys(map(_name, own))) for op, own in panels.items()}
-    columns: list[list[str]] = [[], []]
-    for op in sorted(panels, key=lambda op: -len(names[op])):
-        min(columns, key=lambda column: sum(len(names[o]) + 4 for o in column)).append(op)
-    columns = [column for column in columns if column]
-    height = max(sum(len(names[op]) + 4 for op in column) for column in columns)
-    figure = Figure(figsize=(5.8 * len(columns), 1.2 + 0.23 * height), layout="constrained")
-    sides = figure.subfigures(1, len(columns), squeeze=False)[0]
+    lines = [list(panels)[start : start + 2] for start in range(0, len(panels), 2)]
+    heights = [max(len(names[op]) + 4 for op in line) for line in lines]
+    figure = Figure(figsize=(11.6, 1.2 + 0.23 * sum(heights)), layout="constrained")
+    grid = figure.subplots(len(lines), 2, squeeze=False, height_ratios=heights)
+    for empty in grid.flat[len(panels) :]:
+        empty.set_axis_off()
     handles = {}
-    for side, column in zip(sides, columns, strict=True):
-        ratios = [len(names[op]) + 4 for op in column]
-        axes = side.subplots(len(column), 1, squeeze=False, height_ratios=ratios)[:, 0]
-        for axis, op in zip(axes, column, strict=True):
-            for direction, colour, marker in DIRECTIONS:
-                points = [
-                    (value(case), names[op].index(_name(case)))
-                    for case in panels[op]
-                    if case.facts["direction"] == direction and value(case) is not None
-                ]
-                if points:
-                    handles[direction] = axis.scatter(
-                        *zip(*points, strict=True), c=colour, marker=marker, s=34, zorder=3
-                    )
-            axis.set_yticks(range(len(names[op])), names[op], fontsize=8)
-            axis.set_ylim(len(names[op]) - 0.4, -0.6)
-            axis.grid(color="0.9")
-            axis.set_axisbelow(True)
-            axis.set_title(op, fontsize=10, loc="left")
-            axis.tick_params(axis="x", labelsize=8)
-            decorate(axis)
+    for axis, op in zip(grid.flat, panels, strict=False):
+        for direction, colour, marker in DIRECTIONS:
+            points = [
+                (value(case), names[op].index(_name(case)))
+                for case in panels[op]
+                if case.facts["direction"] == direction and value(case) is not None
+            ]
+            if points:
+                handles[direction] = axis.scatter(
+                    *zip(*points, strict=True), c=colour, marker=marker, s=34, zorder=3
+                )
+        axis.set_yticks(range(len(names[op])), names[op], fontsize=8)
+        axis.set_ylim(len(names[op]) - 0.4, -0.6)
+        axis.grid(color="0.9")
+        axis.set_axisbelow(True)
+        axis.set_title(op, fontsize=10, loc="left")
+        axis.tick_params(axis="x", labelsize=8)
+        decorate(axis)
     figure.legend(handles.values(), handles, loc="upper right", fontsize=8, frameon=False)
     figure.supxlabel(label, fontsize=9)
     return figure

@@ -8,27 +8,15 @@ from pathlib import Path
 
 from benchmarks.markdown import origin, table
 
-_FILES = {"validation": "prior-val.json", "training": "prior-train.json"}
-_ROWS = {
-    "ERGAS: the truth's prior; another scene's truth's": ("truth", "another's truth"),
-    "ERGAS: the sampled prior; another scene's; the mean of all": ("sampled", "shuffled", "mean"),
-    "ERGAS: all kernels of another scene": ("kernels",),
-}
-
 
 def text(folder: Path) -> str:
-    """A column for each folder of scenes."""
-    found = {name: json.loads((folder / file).read_text()) for name, file in _FILES.items()}
-    results = list(found.values())
-    steps = ", ".join(results[0]["distance"])
+    """A column for each folder of scenes: distances to the true prior, and ERGAS by prior."""
+    found = [json.loads((folder / f"prior-{name}.json").read_text()) for name in ("val", "train")]
     rows = [
-        [
-            "distance of the sampled prior to the true one, in units of the spread, after "
-            f"{steps} steps",
-            *(", ".join(f"{value:.2f}" for value in r["distance"].values()) for r in results),
-        ]
+        [f"{label} {key}", *(f"{result[kind][key]:.{digits}f}" for result in found)]
+        for kind, label, digits in (("distance", "distance, steps:", 2), ("ergas", "ERGAS:", 3))
+        for key in found[0][kind]
     ]
-    for label, names in _ROWS.items():
-        rows.append([label, *("; ".join(f"{r['ergas'][n]:.3f}" for n in names) for r in results)])
-    head = ["", *(f"{name}, {result['windows']} windows" for name, result in found.items())]
-    return f"{table(head, rows)}\n{origin(results[0]['header'])}\n"
+    names = zip(("validation", "training"), found, strict=True)
+    head = ["", *(f"{name}, {result['windows']} windows" for name, result in names)]
+    return f"{table(head, rows)}\n{origin(found[0]['header'])}\n"

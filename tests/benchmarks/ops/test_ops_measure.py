@@ -62,25 +62,6 @@ def test_a_form_that_fails_is_left_out_with_its_reason():
     assert "p50" not in forms["broken"]
 
 
-def test_a_compilation_that_a_broken_cache_stops_is_tried_again(monkeypatch):
-    tries = []
-
-    def compile_with_broken_cache(function, dynamic):
-        tries.append(function)
-        if len(tries) > 1:
-            return function
-
-        def fails(*tensors):
-            raise ImportError("file too short")
-
-        return fails
-
-    monkeypatch.setattr(torch, "compile", compile_with_broken_cache)
-    forms = forms_of(SMALL["dynamic_conv"])
-    assert len(tries) == 2
-    assert "p50" in forms["compiled shift"]
-
-
 def test_a_form_without_room_is_left_out_and_ours_is_not(monkeypatch):
     monkeypatch.setattr(measuring, "available_bytes", lambda device: 1000)
     forms = forms_of(SMALL["dynamic_conv"])
