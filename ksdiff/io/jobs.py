@@ -1,0 +1,99 @@
+"""Lists of scenes to sharpen: folders and CSV files."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ksdiff.errors import KSDiffError
+from ksdiff.io.scenes import list_scenes
+
+_NEEDED = ("pan", "ms")
+_TAKEN = (*_NEEDED, "name", "sensor")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One scene, and the name of its result."""
+
+    name: str
+    pan: str
+    ms: str | list[str]
+    sensor: str | None = None
+
+
+def list_jobs(source: str | Path) -> list[Job]:
+    """The scenes of a folder (see `list_scenes`), or of a CSV file.
+
+    The file's first line names its columns: ``pan`` and ``ms``, and as wanted ``name`` and
+    ``sensor``. Several MS files are separated by ``;``. Paths are relative to the file; whatever
+    GDAL opens by name is taken, too. A scene without a name takes that of its PAN file.
+
+    Raises:
+        KSDiffError: no such folder or file, no scene in it, an unknown or missing column, a line
+            without one of its files, two scenes of one name.
+    """
+    path = Path(source)
+    if path.is_dir():
+        jobs = [Job(s.name, str(s.pan), str(s.ms), s.sensor) for s in list_scenes(path)]
+    elif path.suffix.lower() == ".csv":
+        jobs = list(_rows(path))
+    else:
+        raise KSDiffError(f"{source}: expected a folder or a .csv file")
+    if not jobs:
+        raise KSDiffError(f"{source}: expected a scene or more, found none")
+    names: set[str] = set()
+    for job in jobs:
+        if job.name.lower() in names:
+            raise KSDiffError(
+                f"{source}: two scenes are called {job.name}; give them names in a CSV file"
+            )
+        if Path(job.name).name != job.name:
+            raise KSDiffError(f"{source}: {job.name!r} cannot be the name of a file")
+        names.add(job.name.lower())
+    return jobs
+
+
+def _rows(path: Path) -> Iterator[Job]:
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = csv.DictReader(file, skipinitialspace=True)
+            columns = [name.strip().lower() for name in rows.fieldnames or ()]
+            rows.fieldnames = columns
+            for wanted in _NEEDED:
+                if wanted not in columns:
+                    raise KSDiffError(
+                        f"{path}: expected columns pan and ms in the first line, "
+                        f"got {', '.join(columns) or 'none'}"
+                    )
+            for name in columns:
+                if name not in _TAKEN:
+                    raise KSDiffError(
+                        f"{path}: unknown column {name!r}; expected {', '.join(_TAKEN)}"
+                    )
+            for row in rows:
+                yield _job(path, rows.line_num, row)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise KSDiffError(f"{path}: cannot be read: {error}") from None
+
+
+def _job(path: Path, line: int, row: dict) -> Job:
+    values = {key: (value or "").strip() for key, value in row.items() if key is not None}
+    for wanted in _NEEDED:
+        if not values[wanted]:
+            raise KSDiffError(f"{path}, line {line}: {wanted} is missing")
+    if None in row:
+        raise KSDiffError(f"{path}, line {line}: more values than columns")
+    pan = _place(path, values["pan"])
+    ms = [_place(path, part.strip()) for part in values["ms"].split(";") if part.strip()]
+    name = values.get("name") or Path(pan).stem
+    return Job(name, pan, ms[0] if len(ms) == 1 else ms, values.get("sensor") or None)
+
+
+def _place(path: Path, name: str) -> str:
+    """A file beside the list, or a name that only GDAL knows (/vsizip/..., https://...)."""
+    if "://" in name or name.startswith("/"):
+        return name
+    return str(path.parent / name)

@@ -1,0 +1,56 @@
+import pytest
+
+from ksdiff.errors import KSDiffError
+from ksdiff.io.jobs import Job, list_jobs
+
+
+def test_a_folder_is_a_list(tmp_path):
+    for name in ("b_pan.tif", "b_ms.tif", "a_PAN.TIF", "a_MS.TIF"):
+        (tmp_path / name).touch()
+    assert list_jobs(tmp_path) == [
+        Job("a", str(tmp_path / "a_PAN.TIF"), str(tmp_path / "a_MS.TIF")),
+        Job("b", str(tmp_path / "b_pan.tif"), str(tmp_path / "b_ms.tif")),
+    ]
+
+
+def test_a_csv_file_is_a_list(tmp_path):
+    path = tmp_path / "list.csv"
+    path.write_bytes(
+        b"\xef\xbb\xbfMS, PAN, name, sensor\r\n"
+        b"m.tif, p.tif, one, wv3\r\n"
+        b'"b2.tif; b3.tif",/vsizip//d/x.zip/pan.tif,,\r\n'
+        b"https://example.org/m.tif,https://example.org/p.tif,,\r\n"
+    )
+    assert list_jobs(path) == [
+        Job("one", str(tmp_path / "p.tif"), str(tmp_path / "m.tif"), "wv3"),
+        Job(
+            "pan", "/vsizip//d/x.zip/pan.tif", [str(tmp_path / "b2.tif"), str(tmp_path / "b3.tif")]
+        ),
+        Job("p", "https://example.org/p.tif", "https://example.org/m.tif"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "expected columns pan and ms in the first line, got none"),
+        ("pan,mss\n", "expected columns pan and ms .* got pan, mss"),
+        ("pan,ms,weather\n", "unknown column 'weather'"),
+        ("pan,ms\n", "expected a scene or more, found none"),
+        ("pan,ms\na.tif,\n", "line 2: ms is missing"),
+        ("pan,ms\na.tif,b.tif,c\n", "line 2: more values than columns"),
+        ("pan,ms\nx/a.tif,b.tif\ny/A.tif,c.tif\n", "two scenes are called A"),
+        ("pan,ms,name\na.tif,b.tif,../x\n", "cannot be the name of a file"),
+        ("pan,ms\n\xff", "cannot be read"),
+    ],
+)
+def test_bad_lists_are_refused(tmp_path, text, words):
+    path = tmp_path / "list.csv"
+    path.write_text(text, encoding="latin-1")
+    with pytest.raises(KSDiffError, match=words):
+        list_jobs(path)
+
+
+def test_what_is_neither_is_refused(tmp_path):
+    with pytest.raises(KSDiffError, match=r"expected a folder or a \.csv file"):
+        list_jobs(tmp_path / "list.txt")
