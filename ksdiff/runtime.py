@@ -14,7 +14,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ksdiff.errors import KSDiffError
+
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 # Of glibc's malloc.h.
@@ -78,6 +81,23 @@ def _version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return "source"
+
+
+def device_named(name: str) -> torch.device:
+    """``auto``, ``cpu`` or ``cuda``.
+
+    Raises:
+        KSDiffError: another name, or no CUDA device where ``cuda`` was asked for.
+    """
+    import torch
+
+    if name not in ("auto", "cpu", "cuda"):
+        raise KSDiffError(f"device: expected auto, cpu or cuda, got {name!r}")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise KSDiffError("device: cuda was asked for, but PyTorch finds no CUDA device")
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
 
 
 def keep_freed_memory() -> None:

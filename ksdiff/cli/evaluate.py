@@ -10,20 +10,12 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from ksdiff.cli.options import (
-    Contrast,
-    ContrastOption,
-    Device,
-    DeviceOption,
-    Overwrite,
-    Register,
-    Seed,
-    Sensor,
-    Weights,
-)
+from ksdiff.cli.options import Overwrite, Weights, takes
 from ksdiff.errors import KSDiffError
+from ksdiff.inference.options import SharpenOptions
 
 
+@takes(SharpenOptions, "sensor", "register", "contrast", "device", "seed")
 def evaluate(
     data: Annotated[
         Path,
@@ -32,6 +24,7 @@ def evaluate(
             ".h5 file."
         ),
     ],
+    options: SharpenOptions,
     methods: Annotated[
         str | None, typer.Option(help="Names with commas between; all of them by default.")
     ] = None,
@@ -51,7 +44,6 @@ def evaluate(
             "Repeated, each becomes a method of its own."
         ),
     ] = None,
-    sensor: Sensor = None,
     border: Annotated[
         int, typer.Option(help="Pixels cut from the sides before indexes with ground truth.")
     ] = 21,
@@ -62,10 +54,6 @@ def evaluate(
             help="Give classical methods, too, bands and PAN put in place and the measured MTF.",
         ),
     ] = False,
-    register: Register = True,
-    contrast: ContrastOption = Contrast.slope,
-    device: DeviceOption = Device.auto,
-    seed: Seed = 0,
     overwrite: Overwrite = False,
 ) -> None:
     """Score methods on scenes; print tables in Markdown."""
@@ -82,13 +70,9 @@ def evaluate(
             data,
             methods.split(",") if methods is not None else DEFAULT_METHODS,
             weights=weights or None,
-            sensor=sensor,
+            options=options,
             border=border,
             measured=measured,
-            register=register,
-            contrast=contrast.value,
-            device=device.value,
-            seed=seed,
             pictures=pictures,
             step=lambda name: status.update(escape(name)),
         )
@@ -97,8 +81,10 @@ def evaluate(
         result.save(path)
 
 
+@takes(SharpenOptions, "sensor", "seed")
 def simulate(
     out: Annotated[Path, typer.Option(help="Folder for NAME_pan.tif, NAME_ms.tif, NAME_gt.tif.")],
+    options: SharpenOptions,
     pan: Annotated[Path | None, typer.Option(help="Degrade this pair instead of drawing.")] = None,
     ms: Annotated[Path | None, typer.Option(help="Its MS raster, which becomes the truth.")] = None,
     name: Annotated[str, typer.Option(help="NAME; numbered where there are several.")] = "scene",
@@ -106,8 +92,6 @@ def simulate(
     size: Annotated[int, typer.Option(help="Side of a drawn scene in PAN pixels.")] = 1024,
     bands: Annotated[int, typer.Option(help="MS bands of a drawn scene.")] = 4,
     ratio: Annotated[int, typer.Option(help="Of a drawn scene, 2 or 4.")] = 4,
-    sensor: Sensor = None,
-    seed: Seed = 0,
     overwrite: Overwrite = False,
 ) -> None:
     """Make scenes with ground truth: drawn ones, or a given pair degraded by Wald's protocol."""
@@ -116,24 +100,28 @@ def simulate(
     if (pan is None) != (ms is None):
         raise KSDiffError("pan and ms: give both, or neither to draw scenes")
     if pan is not None:
-        names = [simulate_files(pan, ms, out, name, sensor, overwrite)]
+        names = [simulate_files(pan, ms, out, name, options.sensor, overwrite)]
     else:
-        names = draw_scenes(out, name, count, size, bands, ratio, sensor, seed, overwrite)
+        names = draw_scenes(
+            out, name, count, size, bands, ratio, options.sensor, options.seed, overwrite
+        )
     for made in names:
         print(f"{out / made}_pan.tif, {made}_ms.tif, {made}_gt.tif")
 
 
+@takes(SharpenOptions, "device", "seed")
 def profile(
+    options: SharpenOptions,
     size: Annotated[int, typer.Option(help="Side of the drawn tile in PAN pixels.")] = 256,
     bands: Annotated[int, typer.Option(help="Of the tile, where no weights are named.")] = 8,
     weights: Weights = None,
-    device: DeviceOption = Device.auto,
-    seed: Seed = 0,
 ) -> None:
     """Tell where the time of sharpening goes, beside what this machine needs at least."""
     from ksdiff.inference.profile import profile as measure
 
-    parts, machine = measure(weights, bands=bands, size=size, device=device.value, seed=seed)
+    parts, machine = measure(
+        weights, bands=bands, size=size, device=options.device, seed=options.seed
+    )
     total = sum(part.seconds for part in parts)
     print(
         f"{size} x {size} PAN pixels; this machine: {machine.flops_per_second / 1e9:.0f} GFLOP/s, "

@@ -1,51 +1,59 @@
-"""What the commands share: options, and their choices."""
+"""What the commands share: options, and how a dataclass becomes options."""
 
 from __future__ import annotations
 
-from enum import Enum
-from typing import Annotated
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import fields
+from typing import Annotated, get_type_hints
 
 import typer
-
-
-class Device(str, Enum):
-    auto = "auto"
-    cpu = "cpu"
-    cuda = "cuda"
-
-
-class Precision(str, Enum):
-    float32 = "float32"
-    bfloat16 = "bfloat16"
-
-
-class Contrast(str, Enum):
-    slope = "slope"
-    deviations = "deviations"
-
 
 Weights = Annotated[
     str | None,
     typer.Option(help="Bundled name or .safetensors file; by default the scene's bands decide."),
 ]
-Sensor = Annotated[
-    str | None,
-    typer.Option(
-        help="wv2, wv3, wv4, gf2, qb, ikonos, geoeye1, pleiades, spot6 or landsat8; "
-        "generic MTF gains without."
-    ),
-]
-DeviceOption = Annotated[Device, typer.Option(help="Where to compute.")]
-Seed = Annotated[int, typer.Option(help="Of the noise; the same seed gives the same bytes.")]
-Register = Annotated[
-    bool, typer.Option(help="Put PAN and bands in place where the scene shows them off.")
-]
-ContrastOption = Annotated[
-    Contrast,
-    typer.Option(
-        help="What a band's detail is to PAN's: its slope between neighbours, or the ratio of "
-        "standard deviations, which full-resolution indexes prefer."
-    ),
-]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing output files.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bar, no summary.")]
+
+
+def takes(options: type, *names: str) -> Callable[[Callable], Callable]:
+    """Give a command the fields of an options dataclass, each as an option of its own.
+
+    The command itself takes them as one argument ``options``.
+
+    Args:
+        options: dataclass whose fields are ``Annotated[type, help]`` and have defaults.
+        names: of the fields; by default all.
+    """
+    hints = get_type_hints(options, include_extras=True)
+    chosen = [each for each in fields(options) if not names or each.name in names]
+
+    def decorate(command: Callable) -> Callable:
+        @functools.wraps(command)
+        def run(**given):
+            values = {each.name: given.pop(each.name) for each in chosen}
+            return command(**given, options=options(**values))
+
+        own = inspect.signature(command, eval_str=True).parameters
+        run.__signature__ = inspect.Signature(
+            [
+                *(each for name, each in own.items() if name != "options"),
+                *(_parameter(each.name, each.default, hints[each.name]) for each in chosen),
+            ]
+        )
+        run.__annotations__ = {n: p.annotation for n, p in run.__signature__.parameters.items()}
+        return run
+
+    return decorate
+
+
+def _parameter(name: str, default: object, hint) -> inspect.Parameter:
+    kind, (help,) = hint.__origin__, hint.__metadata__
+    # A switch that is off by default needs no second name to turn it off.
+    flags = (f"--{name}",) if default is False else ()
+    annotation = Annotated[kind, typer.Option(*flags, help=help)]
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation
+    )

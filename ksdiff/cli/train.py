@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import sys
-from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -14,10 +13,7 @@ from ksdiff.cli.options import Overwrite
 data = typer.Typer(help="Look at and mend PanCollection's HDF5 files.", no_args_is_help=True)
 
 
-class Stage(str, Enum):
-    one = "1"
-    two = "2"
-    all = "all"
+Stage = Literal["1", "2", "all"]
 
 
 def train(
@@ -28,7 +24,7 @@ def train(
             "qb, wv2 (PanCollection, in the folder KSDIFF_DATA), ksdiff-s-4band, ..."
         ),
     ],
-    stage: Annotated[Stage, typer.Option(help="Which of the two stages to run.")] = Stage.all,
+    stage: Annotated[Stage, typer.Option(help="Which of the two stages to run.")] = "all",
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the newest checkpoint of the run.")
     ] = False,
@@ -37,7 +33,7 @@ def train(
     from ksdiff.config import load_config
     from ksdiff.training import run
 
-    print(f"{run(load_config(config), stage.value, resume)}: weights")
+    print(f"{run(load_config(config), stage, resume)}: weights")
 
 
 def ablate(

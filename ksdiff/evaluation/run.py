@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -14,8 +15,9 @@ from ksdiff.errors import KSDiffError
 from ksdiff.evaluation.pictures import write_picture
 from ksdiff.evaluation.report import Evaluation, Row
 from ksdiff.evaluation.scenes import Subject, subjects
-from ksdiff.inference.sharpen import Sharpener, device_named
-from ksdiff.runtime import machine_header
+from ksdiff.inference.options import SharpenOptions
+from ksdiff.inference.sharpen import Sharpener
+from ksdiff.runtime import device_named, machine_header
 
 KSDIFF = "ksdiff"
 DEFAULT_METHODS = (*METHODS, KSDIFF)
@@ -30,15 +32,12 @@ def evaluate(
     methods: Sequence[str] = DEFAULT_METHODS,
     *,
     weights: Weights | Sequence[Weights] | None = None,
-    sensor: str | None = None,
+    options: SharpenOptions | None = None,
     border: int = DEFAULT_BORDER,
     measured: bool = False,
-    register: bool = True,
-    contrast: str = "slope",
-    device: str = "auto",
-    seed: int = 0,
     pictures: str | Path | None = None,
     step: Callable[[str], None] = lambda name: None,
+    **changes,
 ) -> Evaluation:
     """Score methods on every scene of a folder, or on every patch of a PanCollection file.
 
@@ -50,30 +49,29 @@ def evaluate(
             file.
         methods: names from `ksdiff.baselines.METHODS`, and ``ksdiff``.
         weights: of ``ksdiff``, see `Sharpener`. Several give a method each, named by the file.
-        device: of networks, classical methods and indexes: ``auto``, ``cpu`` or ``cuda``.
-        seed: of KSDiff's noise.
-        sensor: of all scenes, instead of what scenes.json says; an .h5 file needs it.
+        options: of ``ksdiff``, see `Sharpener`. ``device`` is where classical methods and indexes
+            are computed, too; ``sensor`` is that of all scenes, instead of what scenes.json says,
+            and an .h5 file needs it.
         border: pixels cut before reduced-resolution indexes, the toolbox's ``d``.
         measured: give classical methods what KSDiff takes for itself: bands brought together, PAN
             moved onto them and the MTF gains that the images show, instead of PAN and bands as they
             lie and the sensor's gains. Without truth, all are judged beside these images.
-        register, contrast: of ``ksdiff``, see `Sharpener`.
         pictures: folder for a PNG per scene; made if it is not there.
         step: called with each scene's name before it.
+        changes: fields of ``options`` that differ from it.
 
     Raises:
         KSDiffError: an unknown method, no scenes, pixels without data, a scene smaller than the
             border, no weights for any of the scenes, ``measured`` without ``register``.
     """
-    methods = _known(methods)
-    if measured and not register:
+    methods, options = _known(methods), replace(options or SharpenOptions(), **changes)
+    if measured and not options.register:
         raise KSDiffError("measured: gives all methods what registering KSDiff finds; leave it on")
-    options = {"device": device, "seed": seed, "register": register, "contrast": contrast}
     networks = _networks(weights, options) if KSDIFF in methods else {}
-    place = next(iter(networks.values())).device if networks else device_named(device)
+    place = next(iter(networks.values())).device if networks else device_named(options.device)
     names = [n for m in methods for n in (networks if m == KSDIFF else (m,))]
     scenes, rows, notes = [], [], []
-    for read in subjects(source, sensor):
+    for read in subjects(source, options.sensor):
         subject = read.to(place)
         info = subject.info
         step(info.name)
@@ -105,11 +103,11 @@ def evaluate(
         "data": str(source),
         "border": border,
         "measured": measured,
-        "register": register,
-        "contrast": contrast,
+        "register": options.register,
+        "contrast": options.contrast,
         "weights": {name: network.weights for name, network in networks.items()},
-        "sensor": sensor,
-        "seed": seed,
+        "sensor": options.sensor,
+        "seed": options.seed,
         "device": str(place),
     }
     return Evaluation(machine_header() | settings, scenes, rows, notes)
@@ -127,13 +125,13 @@ def _known(methods: Sequence[str]) -> list[str]:
 class _Network:
     """A Sharpener under the name of a method."""
 
-    def __init__(self, weights: Weights | None, options: dict[str, object]) -> None:
-        self.sharpener = Sharpener(weights, **options)
+    def __init__(self, weights: Weights | None, options: SharpenOptions) -> None:
+        self.sharpener = Sharpener(weights, options)
         self.device = self.sharpener.device
         self.weights = str(weights) if isinstance(weights, (str, Path)) else None
 
 
-def _networks(weights, options: dict[str, object]) -> dict[str, _Network]:
+def _networks(weights, options: SharpenOptions) -> dict[str, _Network]:
     if weights is None or isinstance(weights, (str, Path, nn.Module)):
         return {KSDIFF: _Network(weights, options)}
     if len(weights) == 1:
@@ -155,8 +153,7 @@ def _fuse(
     """Fused [1, C, H, W] and the seconds it took."""
     if name in networks:
         known = None if read.sensor.name == "unknown" else read.sensor.name
-        sharpener = networks[name].sharpener
-        sharpener.together = subject.judged_together
+        sharpener = networks[name].sharpener.with_options(together=subject.judged_together)
         call = lambda: sharpener.sharpen(read.pan[0], read.ms[0], read.phase, known)[None]  # noqa: E731
     else:
         call = lambda: subject.apart(METHODS[name](subject.pair()))  # noqa: E731

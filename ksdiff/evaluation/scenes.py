@@ -16,9 +16,9 @@ from ksdiff.baselines import Pair
 from ksdiff.errors import KSDiffError
 from ksdiff.evaluation.report import SceneInfo
 from ksdiff.images.bands import Alignment
-from ksdiff.images.placement import put_in_place
-from ksdiff.images.wald import shift
+from ksdiff.images.pair import ArrayPair
 from ksdiff.inference.preview import colour_bands
+from ksdiff.inference.scene import PreparedScene
 from ksdiff.io.pancollection import SUFFIXES, PanCollection
 from ksdiff.io.rasters import ScenePair, open_pair
 from ksdiff.io.scenes import SceneFiles, list_scenes
@@ -59,11 +59,14 @@ class Subject:
     def measured(self) -> Subject:
         """As KSDiff takes it: bands brought together, PAN moved onto them, and the MTF gains that
         the images show. Where there is truth, the result's bands go `apart` again."""
-        placed = put_in_place([(self.pan, self.ms)], self.sensor, self.phase)
-        ((pan, ms),) = placed.windows
-        sensor = replace(self.sensor, ms_gains=placed.gains)
-        pan = shift(pan, *(-step for step in placed.shift))
-        return replace(self, pan=pan, ms=ms, sensor=sensor, alignment=placed.alignment)
+        scene = PreparedScene.of(
+            ArrayPair(self.pan[0], self.ms[0], self.phase), self.sensor, self.pan.device
+        )
+        pan, ms = scene.images(scene.pair.read())
+        if scene.alignment is not None:
+            ms = scene.alignment.together(ms)
+        sensor = replace(self.sensor, ms_gains=scene.gains)
+        return replace(self, pan=pan, ms=ms, sensor=sensor, alignment=scene.alignment)
 
     @property
     def judged_together(self) -> bool:

@@ -33,6 +33,13 @@ class Patch(NamedTuple):
             ms_valid,
         )
 
+    def cropped(self, rows: slice, columns: slice) -> Patch:
+        """The part at these PAN pixels, which begins and ends with whole MS pixels."""
+        ratio = self.pan.shape[-1] // self.ms.shape[-1]
+        coarse = (slice(s.start // ratio, s.stop // ratio) for s in (rows, columns))
+        areas = (..., rows, columns), (..., *coarse)
+        return Patch(*(part[area] for part, area in zip(self, areas * 2, strict=True)))
+
 
 class Pair(Protocol):
     """What inference asks of a scene, whether it lies on disk or in memory."""
@@ -86,13 +93,22 @@ class ArrayPair:
             (ms[None].float(), torch.isfinite(ms[None])),
         )
 
+    @classmethod
+    def of(cls, pair: Pair) -> ArrayPair:
+        """All of another pair, read at once."""
+        patch = pair.read()
+        pan, ms = (
+            torch.where(valid, values, torch.nan)[0]
+            for values, valid in ((patch.pan, patch.pan_valid), (patch.ms, patch.ms_valid))
+        )
+        return cls(pan, ms, pair.phase)
+
     def read(
         self, top: int = 0, left: int = 0, height: int | None = None, width: int | None = None
     ) -> Patch:
         """See `Pair.read`."""
-        pan, ms = window_slices(self.shape, self.ratio, top, left, height, width)
-        areas = (..., *pan), (..., *ms)
-        return Patch(*(part[area] for part, area in zip(self._patch, areas * 2, strict=True)))
+        pan, _ = window_slices(self.shape, self.ratio, top, left, height, width)
+        return self._patch.cropped(*pan)
 
 
 def ratio_of_shapes(pan: tuple[int, int], ms: tuple[int, int]) -> int:

@@ -80,6 +80,42 @@ def put_in_place(
     return Placed(windows, alignment, moved, measured_gains(windows, sensor.ms_gains, phase, moved))
 
 
+class Window(NamedTuple):
+    """What was read of a window and, for filters, around it."""
+
+    wide: Patch
+    rows: slice  # of the window, in PAN pixels of ``wide``
+    columns: slice
+
+    @classmethod
+    def read(cls, pair: Pair, top: int, left: int, height: int, width: int) -> Window:
+        """The window at (top, left) with what lies around it, as far as the scene reaches."""
+        spans, inner = [], []
+        for start, size, length in ((top, height, pair.shape[0]), (left, width, pair.shape[1])):
+            first, stop = max(start - _MARGIN, 0), min(start + size + _MARGIN, length)
+            spans.append((first, stop - first))
+            inner.append(slice(start - first, start - first + size))
+        (row, rows), (column, columns) = spans
+        return cls(pair.read(row, column, rows, columns), *inner)
+
+    def delivered(self) -> Patch:
+        """The window as it was read."""
+        return self.wide.cropped(self.rows, self.columns)
+
+    def moved(self, dy: float, dx: float) -> Patch:
+        """The window with PAN moved by ``(dy, dx)``, its pixels without data along with it."""
+        pan, valid = self.wide.pan, self.wide.pan_valid
+        if not valid.all():
+            mean = pan.sum() / valid.sum().clamp_min(1)
+            pan = fill_invalid(pan, valid, mean, _MARGIN)
+        pan = shift(pan, dy, dx)
+        if not valid.all():
+            # The nearest pixel decides whether a moved one has data.
+            valid = shift(valid.float(), round(dy), round(dx)) > 0.5
+            pan = torch.where(valid, pan, 0.0)
+        return self.wide._replace(pan=pan, pan_valid=valid).cropped(self.rows, self.columns)
+
+
 class RegisteredPair:
     """A pair whose PAN is moved back by ``(dy, dx)``, onto its MS."""
 
@@ -94,25 +130,4 @@ class RegisteredPair:
         """See `Pair.read`."""
         height = self.shape[0] - top if height is None else height
         width = self.shape[1] - left if width is None else width
-        rows, columns = (
-            (max(start - _MARGIN, 0), start, start + size, min(start + size + _MARGIN, length))
-            for start, size, length in zip((top, left), (height, width), self.shape, strict=True)
-        )
-        wide = self._pair.read(rows[0], columns[0], rows[3] - rows[0], columns[3] - columns[0])
-        inner = tuple(slice(at[1] - at[0], at[2] - at[0]) for at in (rows, columns))
-        coarse = tuple(slice(s.start // self.ratio, s.stop // self.ratio) for s in inner)
-        pan, valid = wide.pan, wide.pan_valid
-        if not valid.all():
-            mean = pan.sum() / valid.sum().clamp_min(1)
-            pan = fill_invalid(pan, valid, mean, _MARGIN)
-        pan = shift(pan, *self._step)
-        if not valid.all():
-            # The nearest pixel decides whether a moved one has data.
-            valid = shift(valid.float(), *map(round, self._step)) > 0.5
-            pan = torch.where(valid, pan, 0.0)
-        return Patch(
-            pan[..., inner[0], inner[1]],
-            wide.ms[..., coarse[0], coarse[1]],
-            valid[..., inner[0], inner[1]],
-            wide.ms_valid[..., coarse[0], coarse[1]],
-        )
+        return Window.read(self._pair, top, left, height, width).moved(*self._step)

@@ -51,29 +51,20 @@ class WindowStep:
     together: bool  # leave bands that were brought together so
 
     def __call__(self, scene: SceneTensors, pan: Tensor, ms: Tensor) -> Tensor:
-        return self.fuse(scene, self.inputs(scene, pan, ms), ms)
-
-    def inputs(self, scene: SceneTensors, pan: Tensor, ms: Tensor) -> FusionInputs:
-        """What the network sees of it."""
-        if scene.alignment is not None:
-            ms = scene.alignment.together(ms)
-        return fusion_inputs(
-            pan, ms, scene.filters, self.ratio, self.phase, scene.statistics, "reflect"
+        together = ms if scene.alignment is None else scene.alignment.together(ms)
+        inputs = fusion_inputs(
+            pan, together, scene.filters, self.ratio, self.phase, scene.statistics
         )
-
-    def fuse(self, scene: SceneTensors, inputs: FusionInputs, ms: Tensor) -> Tensor:
-        """The rest of the way."""
         # Every weight is cast once at most, and what is cast while capturing must not stay.
         with torch.autocast(
             self.device, torch.bfloat16, self.precision == "bfloat16", cache_enabled=False
         ):
             fused = self.model.fuse(inputs, scene.kernels)
         fused = to_dn(fused.float(), scene.statistics)
-        if scene.alignment is not None:
-            if self.together:
-                ms = scene.alignment.together(ms)
-            else:
-                fused = scene.alignment.apart(fused)
+        if self.together:
+            ms = together
+        elif scene.alignment is not None:
+            fused = scene.alignment.apart(fused)
         return back_project(fused, ms, scene.filters, self.ratio, self.phase)[0]
 
 

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
-import rasterio
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from rasterio.enums import Resampling
-from rasterio.windows import Window
+from torch import Tensor
 
-from ksdiff.images.pair import Patch
+from ksdiff.images.pair import Pair
+from ksdiff.inference.windows import Part
 from ksdiff.io.outputs import atomic
-from ksdiff.io.rasters import ScenePair
 
 _PANEL = 640  # pixels, the longer side of a panel at most
 _ZOOM = 320  # PAN pixels, side of the part shown at full resolution where the whole is reduced
@@ -25,46 +23,120 @@ _LEAST_GAMMA = 0.5
 _DPI = 100
 
 
-class _Row(NamedTuple):
-    title: str
-    pan: np.ndarray  # [1, h, w]
-    ms: np.ndarray  # [3, h, w]
-    fused: np.ndarray  # [3, h, w]
+class _Described(Pair, Protocol):
+    descriptions: tuple[str | None, ...]
 
 
-def write_preview(pair: ScenePair, fused: str | Path, out: str | Path) -> None:
-    """Show a scene and its fused image.
+class Preview:
+    """A picture of a scene and its fused image, from the parts as they are finished.
 
     Small scenes are shown pixel by pixel. Of large ones a reduced overview comes first and the
     middle of the scene at full resolution below. MS and fused share one stretch per band, from the
     percentiles of MS, so that a difference in colour is a difference in the data; MS pixels are
-    shown as the squares they are. Pixels without data are white.
+    shown as the squares they are, and PAN as it was fused. Pixels without data are white.
 
     Args:
-        pair: the scene.
-        fused: its fused image on disk.
-        out: PNG to write, atomically; an existing one is replaced.
+        pair: the scene, for its shape, bands and their descriptions.
     """
-    colours = colour_bands(pair.bands, pair.descriptions)
-    step = max(1.0, max(pair.shape) / _PANEL)
-    size = tuple(round(length / step) for length in pair.shape)
-    with rasterio.open(fused) as image:
-        pan, ms = pair.reduced(size)
-        overview = _masked(image, colours, Window(0, 0, image.width, image.height), size)
-        stretches = _Stretch.of(ms[colours]), _Stretch.of(pan)
-        rows = [_Row(f"{pair.shape[0]} x {pair.shape[1]} PAN pixels", pan, ms[colours], overview)]
+
+    def __init__(self, pair: _Described) -> None:
+        self._colours = colour_bands(pair.bands, pair.descriptions)
+        height, width = pair.shape
+        step = max(1.0, max(pair.shape) / _PANEL)
+        size = tuple(round(length / step) for length in pair.shape)
+        whole = slice(0, height), slice(0, width)
+        self._rows = [_Row(f"{height} x {width} PAN pixels", whole, size)]
         if step > 1:
-            side = tuple(min(_ZOOM, length) // pair.ratio * pair.ratio for length in pair.shape)
-            at = _middle(pair.shape, side, pair.ratio)
-            patch = pair.read(*at, *side)
-            window = Window(at[1], at[0], side[1], side[0])
-            detail = _masked(image, colours, window, (side[0] * 2, side[1] * 2))
-            title = f"{side[0]} x {side[1]} PAN pixels at row {at[0]}, column {at[1]}"
-            pan, ms = _expanded(patch, pair.ratio, 2)
-            rows.append(_Row(title, pan, ms[colours], detail))
-    figure = _compose(rows, *stretches)
-    with atomic(out) as temporary:
-        figure.savefig(temporary, format="png", dpi=_DPI, metadata={"Software": None})
+            sides = [min(_ZOOM, length) // pair.ratio * pair.ratio for length in pair.shape]
+            top, left = (
+                (length - side) // 2 // pair.ratio * pair.ratio
+                for length, side in zip(pair.shape, sides, strict=True)
+            )
+            middle = slice(top, top + sides[0]), slice(left, left + sides[1])
+            title = f"{sides[0]} x {sides[1]} PAN pixels at row {top}, column {left}"
+            self._rows.append(_Row(title, middle, tuple(sides), zoom=2))
+
+    def add(self, part: Part) -> None:
+        """Take in a finished part; each pixel of the scene comes once."""
+        ratio = part.source.pan.shape[-1] // part.source.ms.shape[-1]
+        squares = _on_pan_grid(part.source.ms, part.source.ms_valid, self._colours, ratio)
+        images = {
+            "ms": squares,
+            "pan": _known(part.source.pan[0], part.source.pan_valid[0]),
+            "fused": _known(part.fused[self._colours], part.valid[self._colours]),
+        }
+        for row in self._rows:
+            row.add(images, part.top, part.left)
+
+    def write(self, out: str | Path) -> None:
+        """Write the PNG, atomically; an existing one is replaced."""
+        rows = [(row.title, row.images()) for row in self._rows]
+        overview = rows[0][1]
+        stretch = _Stretch.of(overview["ms"])
+        stretches = {"ms": stretch, "pan": _Stretch.of(overview["pan"]), "fused": stretch}
+        figure = _compose(rows, stretches)
+        with atomic(out) as temporary:
+            figure.savefig(temporary, format="png", dpi=_DPI, metadata={"Software": None})
+
+
+class _Row:
+    """One line of the picture: an area of the scene, averaged to some size."""
+
+    def __init__(
+        self, title: str, area: tuple[slice, slice], size: tuple[int, int], zoom: int = 1
+    ) -> None:
+        self.title, self.area, self.size, self.zoom = title, area, size, zoom
+        self.sums = {name: np.zeros((bands, *size)) for name, bands in _PANELS.items()}
+        self.counts = {name: np.zeros((bands, *size)) for name, bands in _PANELS.items()}
+
+    def add(self, images: dict[str, np.ndarray], top: int, left: int) -> None:
+        """Add what of images [bands, h, w] with their corner at (top, left) lies in the area."""
+        shape = images["pan"].shape[1:]
+        inside, bins = [], []
+        for area, start, length, size in zip(self.area, (top, left), shape, self.size, strict=True):
+            first, stop = max(area.start, start), min(area.stop, start + length)
+            if first >= stop:
+                return
+            inside.append(slice(first - start, stop - start))
+            at = np.arange(first, stop) - area.start
+            bins.append(at * size // (area.stop - area.start))
+        rows, columns = (np.unique(each, return_index=True) for each in bins)
+        place = (slice(None), *np.ix_(rows[0], columns[0]))
+        for name, image in images.items():
+            image = image[:, inside[0], inside[1]]
+            known = np.isfinite(image)
+            for total, values in (
+                (self.sums[name], np.where(known, image, 0.0)),
+                (self.counts[name], known.astype(float)),
+            ):
+                values = np.add.reduceat(np.add.reduceat(values, rows[1], 1), columns[1], 2)
+                total[place] += values
+
+    def images(self) -> dict[str, np.ndarray]:
+        """Means [bands, h, w] by panel, NaN without data."""
+        return {
+            name: np.divide(
+                total,
+                self.counts[name],
+                out=np.full(total.shape, np.nan),
+                where=self.counts[name] > 0,
+            )
+            .repeat(self.zoom, 1)
+            .repeat(self.zoom, 2)
+            for name, total in self.sums.items()
+        }
+
+
+_PANELS = {"ms": 3, "pan": 1, "fused": 3}  # bands of each
+
+
+def _known(values: Tensor, valid: Tensor) -> np.ndarray:
+    return np.where(valid.numpy(), values.numpy().astype(np.float64), np.nan)
+
+
+def _on_pan_grid(ms: Tensor, valid: Tensor, bands: list[int], ratio: int) -> np.ndarray:
+    """The bands [3, H, W] with every MS pixel a square."""
+    return _known(ms[0, bands], valid[0, bands]).repeat(ratio, 1).repeat(ratio, 2)
 
 
 def colour_bands(bands: int, descriptions: tuple[str | None, ...]) -> list[int]:
@@ -74,37 +146,6 @@ def colour_bands(bands: int, descriptions: tuple[str | None, ...]) -> list[int]:
         return [names.index(colour) for colour in ("red", "green", "blue")]
     usual = {2: [1, 0, 0], 3: [0, 1, 2], 8: [4, 2, 1]}
     return usual.get(bands, [2, 1, 0])
-
-
-def _middle(shape: tuple[int, int], side: tuple[int, int], ratio: int) -> tuple[int, int]:
-    return tuple(
-        (length - part) // 2 // ratio * ratio for length, part in zip(shape, side, strict=True)
-    )
-
-
-def _masked(
-    image: rasterio.DatasetReader, bands: list[int], window: Window, size: tuple[int, int]
-) -> np.ndarray:
-    """[3, h, w] float64, NaN where there is no data."""
-    grows = size[0] > window.height
-    values = image.read(
-        [band + 1 for band in bands],
-        window=window,
-        out_shape=(len(bands), *size),
-        resampling=Resampling.nearest if grows else Resampling.average,
-        masked=True,
-    )
-    return values.astype(np.float64).filled(np.nan)
-
-
-def _expanded(patch: Patch, ratio: int, zoom: int) -> tuple[np.ndarray, np.ndarray]:
-    """PAN [1, h, w] and MS [C, h, w] with every pixel a square."""
-    pan = np.where(patch.pan_valid[0], patch.pan[0], np.nan)
-    ms = np.where(patch.ms_valid[0], patch.ms[0], np.nan)
-    return (
-        pan.repeat(zoom, 1).repeat(zoom, 2),
-        ms.repeat(ratio * zoom, 1).repeat(ratio * zoom, 2),
-    )
 
 
 class _Stretch(NamedTuple):
@@ -135,27 +176,24 @@ class _Stretch(NamedTuple):
         return np.broadcast_to(grey, (3, *grey.shape[1:])).transpose(1, 2, 0)
 
 
-def _compose(rows: list[_Row], ms_stretch: _Stretch, pan_stretch: _Stretch) -> Figure:
-    height = sum(row.pan.shape[1] + _TITLE for row in rows) + _GAP
-    width = max(3 * row.pan.shape[2] for row in rows) + 4 * _GAP
+def _compose(
+    rows: list[tuple[str, dict[str, np.ndarray]]], stretches: dict[str, _Stretch]
+) -> Figure:
+    height = sum(images["pan"].shape[1] + _TITLE for _, images in rows) + _GAP
+    width = max(3 * images["pan"].shape[2] for _, images in rows) + 4 * _GAP
     figure = Figure(figsize=(width / _DPI, height / _DPI), dpi=_DPI, facecolor="white")
     FigureCanvasAgg(figure)
     top = height
-    for title, pan, ms, fused in rows:
+    for title, images in rows:
         top -= _TITLE
-        panels = (
-            (f"MS ({title})", ms_stretch.apply(ms)),
-            ("PAN", pan_stretch.apply(pan)),
-            ("fused", ms_stretch.apply(fused)),
-        )
-        for column, (name, panel) in enumerate(panels):
-            left = _GAP + column * (panel.shape[1] + _GAP)
-            box = (left, top - panel.shape[0], panel.shape[1], panel.shape[0])
-            axes = figure.add_axes(
-                (box[0] / width, box[1] / height, box[2] / width, box[3] / height)
-            )
-            axes.imshow(panel, interpolation="nearest", aspect="auto")
+        names = {"ms": f"MS ({title})", "pan": "PAN", "fused": "fused"}
+        for column, (panel, image) in enumerate(images.items()):
+            left = _GAP + column * (image.shape[2] + _GAP)
+            size = image.shape[2] / width, image.shape[1] / height
+            axes = figure.add_axes((left / width, (top - image.shape[1]) / height, *size))
+            axes.imshow(stretches[panel].apply(image), interpolation="nearest", aspect="auto")
             axes.set_axis_off()
-            figure.text(left / width, (top + 6) / height, name, fontsize=9, family="sans-serif")
-        top -= pan.shape[1]
+            label = {"fontsize": 9, "family": "sans-serif"}
+            figure.text(left / width, (top + 6) / height, names[panel], **label)
+        top -= images["pan"].shape[1]
     return figure

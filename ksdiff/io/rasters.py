@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import rasterio
 import torch
-from rasterio.enums import MaskFlags, Resampling
+from rasterio.enums import MaskFlags
 from rasterio.io import DatasetReader
 from rasterio.windows import Window
 from torch import Tensor
@@ -120,21 +120,6 @@ class ScenePair:
         return Patch.of(
             _read(self._pan, _moved(pan, self._pan_origin)),
             _read(self._ms, _moved(ms, self._ms_origin)),
-        )
-
-    def reduced(self, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-        """PAN [1, h, w] and MS [C, h, w] of the shared extent at another size, for pictures.
-
-        Means where it is smaller than the image, squares where it is larger; NaN without data.
-        """
-        return (
-            _resized(self._pan, self._pan_origin, self.shape, size),
-            _resized(
-                self._ms,
-                self._ms_origin,
-                (self.shape[0] // self.ratio, self.shape[1] // self.ratio),
-                size,
-            ),
         )
 
     def read_truth(self, path: str | Path) -> Tensor:
@@ -343,19 +328,6 @@ def _read(dataset: DatasetReader, window: Window) -> tuple[Tensor, Tensor]:
         raise KSDiffError(f"{dataset.name}: cannot be read, it may be damaged: {error}") from None
     values = torch.from_numpy(raw.astype(np.float32))[None]
     return values, torch.from_numpy(valid)[None]
-
-
-def _resized(
-    dataset: DatasetReader, origin: tuple[int, int], shape: tuple[int, int], size: tuple[int, int]
-) -> np.ndarray:
-    window = Window(origin[1], origin[0], shape[1], shape[0])
-    values = dataset.read(
-        window=window,
-        out_shape=(dataset.count, *size),
-        resampling=Resampling.average if size < shape else Resampling.nearest,
-        masked=not _has_alpha(dataset),
-    )
-    return np.ma.filled(values.astype(np.float64), np.nan)
 
 
 def _has_mask(dataset: DatasetReader) -> bool:

@@ -15,13 +15,10 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ksdiff.config import Config, DataConfig, ModelConfig
 from ksdiff.errors import KSDiffError
-from ksdiff.images.fill import fill_invalid
-from ksdiff.images.inputs import FusionInputs, SceneStatistics, scene_inputs
+from ksdiff.images.inputs import FusionInputs, scene_inputs
 from ksdiff.images.pair import Pair
-from ksdiff.images.placement import RegisteredPair, put_in_place
 from ksdiff.images.wald import back_project
-from ksdiff.inference.survey import sample_windows, survey
-from ksdiff.io.outputs import check_output
+from ksdiff.inference.scene import PreparedScene
 from ksdiff.io.rasters import open_pair
 from ksdiff.metrics import sam
 from ksdiff.models.ksdiff import KSDiff
@@ -34,7 +31,6 @@ from ksdiff.training.stages import l1_within
 _SIDE = 512  # PAN pixels of a window to learn from
 _LEAST_SIDE = 256  # PAN pixels: degraded, a quarter of it; less holds no crop
 _LEAST_HALVED = 64  # pixels of a truth that was halved
-_WINDOWS = 8
 _MARGIN = 8  # pixels at a rim that do not count
 _BATCH = 4
 _RATE = 3e-4
@@ -50,54 +46,54 @@ _FULL_WEIGHT = 0.1  # of the full-resolution loss
 class Adapted:
     """What `adapt` did."""
 
-    path: Path
+    model: KSDiff  # the adapted one; without a gain the one that it began with
+    config: Config
     before: float  # error of the weights on the lesson, see `adapt`
     after: float  # of ones that had learnt one scale lower
-    kept: bool  # the adapted weights; else the file holds the ones it started from
+    kept: bool  # whether the weights were adapted
     steps: int  # all that were taken, in the trial and after it
     seconds: float
+
+    def save(self, path: str | Path) -> None:
+        """Write the weights as a .safetensors file."""
+        save_weights(path, self.model, self.config)
 
 
 def adapt(
     pan: str | Path,
     ms: str | Path,
-    out: str | Path,
     *,
     weights: str | Path | None = None,
     sensor: str | None = None,
     minutes: float = 5.0,
     device: str = "cpu",
     seed: int = 0,
-    overwrite: bool = False,
     step: Callable[[float, float], None] = lambda share, loss: None,
 ) -> Adapted:
-    """Fine-tune weights on one scene and write them.
+    """Fine-tune weights on one scene.
 
     Two losses: at reduced resolution, where the MS image is the truth, its detail strengthened to
     the range of the weights' training (``data.detail_gain``); and at full resolution, where the
     fused image must give the MS image when degraded. Whether that helps is tried one scale lower
     first, in half the time at most: the weights learn from the lesson at half its resolution and
     are judged on the lesson, by what they miss of its detail, whatever its strength, times the
-    spectral angle. If that error does not fall by 1 %, the file gets the
-    weights that it began with; otherwise the weights begin again and learn from the lesson, in as
+    spectral angle. If that error does not fall by 1 %, the weights stay
+    as they were; otherwise they begin again and learn from the lesson, in as
     many rounds of it as were best in the trial. They then add the whole residual, whatever share
     the first ones held back.
 
     Args:
         pan, ms, sensor, device: as for `Sharpener.sharpen_files`.
-        out: .safetensors file to write.
         weights: to begin with; chosen by band count and ratio if left out.
         minutes: the most to spend; it ends earlier when the trial gains no more.
         step: called with the share of the time spent and the error, at every check; after the
             trial with what it was at its best.
 
     Raises:
-        KSDiffError: bad input, a scene under 256 PAN pixels, no weights, a path that cannot be
-            written.
+        KSDiffError: bad input, a scene under 256 PAN pixels, no weights.
     """
     if minutes <= 0:
         raise KSDiffError(f"minutes: expected more than 0, got {minutes}")
-    check_output(out, overwrite)
     began = time.monotonic()
     with open_pair(pan, ms) as pair:
         name = weights or weights_for(pair.bands, pair.ratio)
@@ -116,8 +112,7 @@ def adapt(
         adapted, taken = _learn(model, lessons, clock, round(rounds * lessons.pixels), after)
         steps += taken
         config = replace(config, model=_at_full_strength(config.model))
-    save_weights(out, adapted, config)
-    return Adapted(Path(out), before, after, kept, steps, time.monotonic() - began)
+    return Adapted(adapted, config, before, after, kept, steps, time.monotonic() - began)
 
 
 class _Lessons:
@@ -326,23 +321,8 @@ def _windows(pair: Pair, sensor: Sensor) -> tuple[list[tuple[Tensor, Tensor]], t
             f"pan and ms: {height} x {width} PAN pixels in common are too few to adapt to, "
             f"expected {_LEAST_SIDE} a side or more; sharpen with the weights as they are"
         )
-    surveyed = survey(pair, _SIDE)
-    chosen = sample_windows(pair.shape, surveyed.valid_share, pair.ratio, _SIDE, _WINDOWS)
-    read = [_read(pair, at, surveyed.statistics) for at in chosen]
-    read, _, moved, gains = put_in_place(read, sensor, pair.phase)
-    if any(moved):
-        registered = RegisteredPair(pair, *moved)
-        pans = [_read(registered, at, surveyed.statistics)[0] for at in chosen]
-        read = [(pan, ms) for pan, (_, ms) in zip(pans, read, strict=True)]
-    return read, gains
-
-
-def _read(pair: Pair, at: tuple[int, int, int, int], means: SceneStatistics):
-    patch = pair.read(*at)
-    return (
-        fill_invalid(patch.pan, patch.pan_valid, means.pan_mean[..., None, None], _SIDE),
-        fill_invalid(patch.ms, patch.ms_valid, means.ms_mean[..., None, None], _SIDE),
-    )
+    scene = PreparedScene.of(pair, sensor, tile=_SIDE, side=_SIDE)
+    return scene.samples, scene.gains
 
 
 def _lesson(

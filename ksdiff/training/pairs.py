@@ -17,7 +17,7 @@ from ksdiff.images.wald import degrade_ms, degrade_pan, shift
 from ksdiff.io.pancollection import PanCollection
 from ksdiff.io.rasters import open_pair
 from ksdiff.io.scenes import SceneFiles, list_scenes
-from ksdiff.sensors import sensor_for
+from ksdiff.sensors import Sensor, sensor_for
 
 _PAN_GAINS = (0.10, 0.15, 0.20)  # MTF at Nyquist: real ones are .11 to .17
 
@@ -74,11 +74,15 @@ class CollectionPairs(Sequence[TruthPair]):
     def __init__(self, source: PanCollection) -> None:
         self.source = source
 
+    @property
+    def sensor(self) -> Sensor:
+        return self.source.sensor
+
     def __len__(self) -> int:
         return len(self.source)
 
     def __getitem__(self, index: int) -> TruthPair:
-        images, sensor = self.source.images(index), self.source.sensor
+        images, sensor = self.source.images(index), self.sensor
         phase = (float(sensor.ratio // 2),) * 2
         return TruthPair(
             self.source.name(index),

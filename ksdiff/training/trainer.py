@@ -112,10 +112,7 @@ class _Run:
             load_modules(self.checkpoint, self.model, self.average)
         # Everyone has read the checkpoint before anyone writes the next, which drops it.
         self.fabric.barrier()
-        self.scenes = [
-            scene.to(self.fabric.device, next(self.model.parameters()).dtype)
-            for scene in (validation_scenes(config) if self.main else [])
-        ]
+        self.scenes = validation_scenes(config, self.fabric.device) if self.main else []
         if config.training.early_stopping and self.main and not self.scenes:
             raise KSDiffError(
                 "training.early_stopping: there are no validation scenes with truth to judge by; "

@@ -1,19 +1,25 @@
 """Scores and a picture of the validation scenes while training runs."""
 
+import copy
+from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ksdiff.config import Config
-from ksdiff.images.inputs import FusionInputs, scene_inputs
+from ksdiff.images.inputs import FusionInputs
+from ksdiff.images.pair import ArrayPair
+from ksdiff.inference.scene import PreparedScene
+from ksdiff.inference.sharpen import Sharpener
 from ksdiff.io.pancollection import PanCollection
 from ksdiff.io.rasters import open_pair
 from ksdiff.io.scenes import list_scenes
 from ksdiff.metrics import ergas, sam
 from ksdiff.models.ksdiff import KSDiff
-from ksdiff.sensors import sensor_for
+from ksdiff.sensors import Sensor, sensor_for
 from ksdiff.training.pairs import CollectionPairs
 from ksdiff.training.samples import data_path
 
@@ -22,18 +28,30 @@ if TYPE_CHECKING:
 
 _BORDER = (..., slice(20, -21), slice(20, -21))
 _MOST_PATCHES = 32  # of a PanCollection validation file
-_SEED = 0
 
 
-class Scene(NamedTuple):
+@dataclass(frozen=True)
+class Scene:
+    """A scene with truth, prepared as inference prepares it."""
+
     name: str
-    inputs: FusionInputs
-    gt: Tensor  # [1, C, H, W] in the units of lms
-    scale: Tensor  # [1, C, 1, 1] from these units to DN
+    prepared: PreparedScene
+    truth: Tensor  # [1, C, H, W] DN
 
-    def to(self, device: torch.device, dtype: torch.dtype) -> "Scene":
-        inputs = FusionInputs(*(tensor.to(device, dtype) for tensor in self.inputs))
-        return Scene(self.name, inputs, self.gt.to(device, dtype), self.scale.to(device, dtype))
+    @cached_property
+    def inputs(self) -> FusionInputs:
+        """The whole scene as the network sees it."""
+        return self.prepared.network_inputs(self.prepared.pair.read())
+
+    @property
+    def scale(self) -> Tensor:
+        """[1, C, 1, 1] from units of ``lms`` to DN."""
+        return self.prepared.statistics.ms_mean[..., None, None]
+
+    @property
+    def gt(self) -> Tensor:
+        """The truth in units of ``lms``."""
+        return self.truth / self.scale
 
 
 class Scores(NamedTuple):
@@ -41,13 +59,16 @@ class Scores(NamedTuple):
     ergas: float
 
 
-def validation_scenes(config: Config) -> list[Scene]:
+def validation_scenes(config: Config, device: torch.device | None = None) -> list[Scene]:
     """The scenes with truth, of the model's bands and ratio; none is no error."""
     data, model = config.data, config.model
     if data.valid_h5:
         source = CollectionPairs(PanCollection(data_path(data.valid_h5), data.sensor))
         pairs = (source[index] for index in range(min(len(source), _MOST_PATCHES)))
-        return [_scene(p.name, p.pans, p.ms, p.gt, p.gains, p.ratio, p.phase) for p in pairs]
+        return [
+            _scene(p.name, ArrayPair(p.pans[0], p.ms[0], p.phase), source.sensor, p.gt, device)
+            for p in pairs
+        ]
     folder = data_path(data.validation)
     if not data.validation or not folder.is_dir():
         return []
@@ -55,54 +76,70 @@ def validation_scenes(config: Config) -> list[Scene]:
     for files in list_scenes(folder):
         with open_pair(files.pan, files.ms) as pair:
             if files.gt and (pair.bands, pair.ratio) == (model.bands, model.ratio):
-                patch, gt = pair.read(), pair.read_truth(files.gt)
-                gains = sensor_for(files.sensor, pair.bands, pair.ratio).ms_gains
-                scene = _scene(files.name, patch.pan, patch.ms, gt, gains, pair.ratio, pair.phase)
-                scenes.append(scene)
+                sensor = sensor_for(files.sensor, pair.bands, pair.ratio)
+                truth = pair.read_truth(files.gt)
+                scenes.append(_scene(files.name, ArrayPair.of(pair), sensor, truth, device))
     return scenes
 
 
-def _scene(name, pan, ms, gt, gains, ratio, phase) -> Scene:
-    inputs, statistics = scene_inputs(pan, ms, gains, ratio, phase)
-    scale = statistics.ms_mean[..., None, None]
-    return Scene(name, inputs, gt / scale, scale)
+def _scene(
+    name: str, pair: ArrayPair, sensor: Sensor, truth: Tensor, device: torch.device | None
+) -> Scene:
+    prepared = PreparedScene.of(pair, sensor, device)
+    return Scene(name, prepared, truth.to(prepared.device))
 
 
-@torch.no_grad()
 def validate(model: KSDiff, scenes: list[Scene], stage: int) -> dict[str, Scores]:
-    """SAM and ERGAS of every scene; in stage 1 the prior still comes from the truth."""
-    return {
-        scene.name: scores(fuse(model, scene, stage), scene, model.config.ratio) for scene in scenes
-    }
+    """SAM and ERGAS of every scene, fused as `Sharpener` fuses it.
+
+    In stage 1 the prior still comes from the truth.
+    """
+    fused = fuse_all(model, scenes, stage)
+    return {scene.name: scores(fused[scene.name], scene, model.config.ratio) for scene in scenes}
 
 
 def scores(fused: Tensor, scene: Scene, ratio: int) -> Scores:
-    fused, gt = ((scene.scale * image)[_BORDER] for image in (fused, scene.gt))
-    return Scores(sam(fused, gt).item(), ergas(fused, gt, ratio).item())
+    """Of a fused image [1, C, H, W] in DN."""
+    fused, truth = (image[_BORDER] for image in (fused, scene.truth.cpu()))
+    return Scores(sam(fused, truth).item(), ergas(fused, truth, ratio).item())
 
 
-def fuse(model: KSDiff, scene: Scene, stage: int) -> Tensor:
-    if stage == 1:
-        return model(scene.inputs, model.target_prior(scene.inputs, scene.gt))
-    kernels = model.estimate_kernels(scene.inputs, torch.Generator().manual_seed(_SEED))
-    return model.fuse(scene.inputs, kernels)
+@torch.inference_mode()
+def fuse_all(model: KSDiff, scenes: list[Scene], stage: int) -> dict[str, Tensor]:
+    """The fused scenes [1, C, H, W] in DN, on the CPU, by name."""
+    # Inference is in float32, whatever the precision of training.
+    model = model if _is_float32(model) else copy.deepcopy(model).float()
+    sharpener = Sharpener(model, device=next(model.parameters()).device.type)
+    results = {}
+    for scene in scenes:
+        kernels = None
+        if stage == 1:
+            inputs = scene.inputs
+            prior = model.target_prior(inputs, scene.gt)
+            kernels = model.kernels(prior, model.local_tokens(inputs))
+        results[scene.name] = sharpener.fuse(scene.prepared, kernels)[None]
+    return results
 
 
-@torch.no_grad()
+def _is_float32(model: nn.Module) -> bool:
+    return all(parameter.dtype == torch.float32 for parameter in model.parameters())
+
+
 def picture(model: KSDiff, scenes: list[Scene], stage: int) -> "Figure":
     """One row per scene: lms, fused, truth (one stretch), and the absolute error."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(12, 3.2 * len(scenes)), layout="constrained")
     rows = figure.subplots(len(scenes), 4, squeeze=False)
+    every = fuse_all(model, scenes, stage)
     for axes, scene in zip(rows, scenes, strict=True):
-        fused = fuse(model, scene, stage)
+        fused = every[scene.name] / scene.scale.cpu()
         low, high = (float(np.percentile(_rgb(scene.gt), q)) for q in (1, 99))
         views = {"lms": scene.inputs.lms, "fused": fused, "truth": scene.gt}
         for axis, (title, image) in zip(axes, views.items(), strict=False):
             axis.imshow(((_rgb(image) - low) / (high - low)).clip(0, 1))
             axis.set_title(f"{scene.name}: {title}", fontsize=9)
-        error = (fused - scene.gt).abs().mean(1)[0].cpu().numpy()
+        error = (fused - scene.gt.cpu()).abs().mean(1)[0].cpu().numpy()
         axes[3].imshow(error, cmap="magma", vmin=0, vmax=0.2)
         axes[3].set_title("mean absolute error, 0 to 0.2 of the band mean", fontsize=9)
         for axis in axes:

@@ -13,7 +13,8 @@ from ksdiff import KSDiffError, Sharpener
 from ksdiff.images.bands import Moves
 from ksdiff.images.pair import ArrayPair
 from ksdiff.images.wald import degrade_ms, shift
-from ksdiff.inference.sharpen import valid_output
+from ksdiff.inference.preview import Preview
+from ksdiff.inference.windows import valid_output
 from ksdiff.io.geotiff import write_scene
 from ksdiff.io.rasters import open_pair
 from ksdiff.sensors import get_sensor
@@ -52,20 +53,6 @@ def test_the_scene_and_not_the_sensors_name_says_how_blurred_the_ms_is(scene, qu
     pan, ms, _ = (part.astype("float32") for part in scene)
     one, other = (Sharpener(quick, sensor=name).sharpen(pan, ms, (2, 2)) for name in ("gf2", "wv4"))
     np.testing.assert_allclose(one, other, rtol=1e-3, atol=0.1)
-
-
-def test_what_a_scene_of_one_window_uses_twice_makes_no_difference(shaken):
-    pan, ms, _ = procedural_scene(seed=2, size=200, bands=4)
-    moved = shift(torch.from_numpy(pan).float()[None], 0.8, -0.6)[0]
-    pair = ArrayPair(moved, ms, (2, 2))
-    sharpener = Sharpener(shaken)
-    prepared = sharpener._prepare(pair, None)
-    assert any(prepared.shift) and prepared.whole is not None
-    once, again = (
-        next(sharpener._windows(one)) for one in (prepared, prepared._replace(whole=None))
-    )
-    torch.testing.assert_close(once[0], again[0])
-    assert torch.equal(once[1], again[1])
 
 
 @pytest.mark.parametrize(("side", "seen"), [(200, 200), (256, 224), (448, 224)])
@@ -304,7 +291,6 @@ def test_a_band_without_data_somewhere_leaves_the_others_alone(scene, quick):
 
 
 def test_an_ms_pixel_without_data_covers_the_pixels_nearest_to_it(scene):
-    from ksdiff.images.pair import ArrayPair
 
     ms = scene[1].astype("float32")
     ms[:, 5, 6] = np.nan
@@ -483,10 +469,7 @@ def test_contrast_as_high_pass_modulation_has_it(scene):
 def test_rasters_are_read_through_a_cache_of_many_blocks(files, monkeypatch):
     """rasterio takes its size in bytes, unlike GDAL's own option: 128 held no block."""
     sizes = []
-    monkeypatch.setattr(
-        "ksdiff.inference.sharpen.write_preview",
-        lambda *_: sizes.append(getenv()["GDAL_CACHEMAX"]),
-    )
+    monkeypatch.setattr(Preview, "write", lambda *_: sizes.append(getenv()["GDAL_CACHEMAX"]))
     Sharpener(HighPassModulation(4)).sharpen_files(*files, preview=files[2].with_suffix(".png"))
     assert 2**26 <= sizes[0] <= 2**28
 

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -5,6 +7,7 @@ import torch
 from ksdiff import Sharpener
 from ksdiff.images.pair import ArrayPair
 from ksdiff.inference.transfer import download, held_back, upload
+from ksdiff.inference.windows import fused_windows
 from ksdiff.synthetic.scene import procedural_scene
 
 CPU = torch.device("cpu")
@@ -52,18 +55,16 @@ def test_on_a_cpu_nothing_is_copied():
 
 def test_one_window_in_flight_changes_when_it_is_read_and_no_bit(large, shaken):
     sharpener = Sharpener(shaken, device="cpu", tile=256)
-    expected = sharpener.sharpen(*large)
     pair = Noting(*large)
-    prepared = sharpener._prepare(pair, None)
-    prepared = prepared._replace(pair=pair)  # as it is, though registered before
+    scene = replace(sharpener.prepare(pair), pair=pair)  # as it is, though registered before
+    expanded = lambda pan, ms: ms[0].repeat_interleave(4, 1).repeat_interleave(4, 2)  # noqa: E731
     orders = []
-    for sharpener._in_flight in (0, 1):
+    for in_flight in (0, 1):
         pair.notes.clear()
-        for _ in sharpener._windows(prepared):
+        for _ in fused_windows(scene, expanded, 256, in_flight):
             pair.notes.append("out")
         orders.append(" ".join(pair.notes))
     count = orders[0].count("out")
     assert count == 6
     assert orders[0] == " ".join(["read out"] * count)
     assert orders[1] == " ".join(["read", *["read out"] * (count - 1), "out"])
-    np.testing.assert_array_equal(sharpener.sharpen(*large), expected)

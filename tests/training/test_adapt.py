@@ -50,13 +50,13 @@ def paced(monkeypatch):
 def test_adapting_mends_what_the_scene_shows_to_be_wrong(files, weights, tmp_path, paced):
     heard = []
     done = adapt(
-        *(*files, tmp_path / "out.safetensors"),
+        *files,
         weights=weights,
         step=lambda share, loss: heard.append((share, loss)),
     )
     assert done.kept and done.after < 0.9 * done.before
     assert heard and all(0 < share <= 1 for share, _ in heard)
-    before, after = load_weights(weights)[0], load_weights(done.path)[0]
+    before, after = load_weights(weights)[0], done.model
     assert not torch.equal(before.network.head.weight, after.network.head.weight)
 
 
@@ -68,39 +68,32 @@ def test_adapted_weights_add_the_whole_residual(files, weights, tmp_path, paced)
     torch.nn.init.normal_(model.network.head.weight, std=0.05)
     save_weights(tmp_path / "shy.safetensors", model, replace(config, model=shy))
     begun = tmp_path / "shy.safetensors"
-    done = adapt(*files, tmp_path / "out.safetensors", weights=begun)
+    done = adapt(*files, weights=begun)
     assert done.kept
-    assert load_weights(done.path)[1].model.injection.residual_strength == 1.0
+    done.save(tmp_path / "out.safetensors")
+    assert load_weights(tmp_path / "out.safetensors")[1].model.injection.residual_strength == 1.0
     assert load_weights(begun)[1].model.injection.residual_strength == 0.5
 
 
 def test_without_a_gain_the_weights_stay_as_they_were(files, weights, tmp_path, paced, monkeypatch):
     monkeypatch.setattr("ksdiff.training.adapt._LEAST_GAIN", 1.0)
-    done = adapt(*files, tmp_path / "out.safetensors", weights=weights)
+    done = adapt(*files, weights=weights)
     assert not done.kept
-    same = zip(
-        load_weights(weights)[0].parameters(), load_weights(done.path)[0].parameters(), strict=True
-    )
+    same = zip(load_weights(weights)[0].parameters(), done.model.parameters(), strict=True)
     assert all(torch.equal(a, b) for a, b in same)
 
 
-def test_bad_requests_are_refused_and_nothing_is_written(files, weights, tmp_path):
-    out = tmp_path / "out.safetensors"
+def test_bad_requests_are_refused(files, weights, tmp_path):
     with pytest.raises(KSDiffError, match="minutes: expected more than 0"):
-        adapt(*files, out, weights=weights, minutes=0)
+        adapt(*files, weights=weights, minutes=0)
     small = procedural_scene(seed=4, size=128, bands=4)
     write_scene(tmp_path, "b", *small)
     with pytest.raises(KSDiffError, match="128 x 128 PAN pixels in common are too few"):
-        adapt(tmp_path / "b_pan.tif", tmp_path / "b_ms.tif", out, weights=weights)
+        adapt(tmp_path / "b_pan.tif", tmp_path / "b_ms.tif", weights=weights)
     eight = procedural_scene(seed=4, size=256, bands=8)
     write_scene(tmp_path, "c", *(np.asarray(part) for part in eight))
     with pytest.raises(KSDiffError, match="for 4 bands at ratio 4, but the scene has 8"):
-        adapt(tmp_path / "c_pan.tif", tmp_path / "c_ms.tif", out, weights=weights)
-    assert not out.exists()
-    out.write_text("mine")
-    with pytest.raises(KSDiffError, match="exists"):
-        adapt(*files, out, weights=weights)
-    assert out.read_text() == "mine"
+        adapt(tmp_path / "c_pan.tif", tmp_path / "c_ms.tif", weights=weights)
 
 
 def test_the_lesson_is_learnt_from_once_it_has_judged(files, weights, tmp_path, paced, monkeypatch):
@@ -112,7 +105,7 @@ def test_the_lesson_is_learnt_from_once_it_has_judged(files, weights, tmp_path, 
         return reduced(lessons)
 
     monkeypatch.setattr(_Lessons, "reduced", watched)
-    done = adapt(*files, tmp_path / "out.safetensors", weights=weights)
+    done = adapt(*files, weights=weights)
     assert done.kept and len(widths) == done.steps
     assert widths == sorted(widths) and 2 * widths[0] == widths[-1]
 

@@ -1,0 +1,60 @@
+"""How to sharpen: every option once, for Python and for the command."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal, get_args
+
+from ksdiff.errors import KSDiffError
+
+Device = Literal["auto", "cpu", "cuda"]
+Precision = Literal["float32", "bfloat16"]
+Contrast = Literal["slope", "deviations"]
+TILE_UNIT = 256  # PAN pixels: a multiple of the blocks of the GeoTIFFs written
+
+
+@dataclass(frozen=True)
+class SharpenOptions:
+    """Keyword arguments of `Sharpener`, and options of ``ksdiff sharpen``.
+
+    A new option is a new field: the command takes its name, type, default and help from here.
+
+    Raises:
+        KSDiffError: naming an option with a value that it does not take.
+    """
+
+    sensor: Annotated[
+        str | None,
+        "wv2, wv3, wv4, gf2, qb, ikonos, geoeye1, pleiades, spot6 or landsat8; "
+        "generic MTF gains without.",
+    ] = None
+    device: Annotated[Device, "Where to compute."] = "auto"
+    seed: Annotated[int, "Random seed; the same seed gives the same bytes."] = 0
+    tile: Annotated[int, "Window side in PAN pixels; a multiple of 256."] = 512
+    register: Annotated[
+        bool, "Correct shifts between PAN and MS, and between bands, that the scene shows."
+    ] = True
+    together: Annotated[
+        bool, "Leave bands that were shifted onto each other there, not where the MS has them."
+    ] = False
+    contrast: Annotated[
+        Contrast,
+        "How PAN's detail is scaled to a band: by the slope between neighbouring pixels, or by the "
+        "ratio of standard deviations, which full-resolution indexes prefer.",
+    ] = "slope"
+    precision: Annotated[
+        Precision, "Of the network; bfloat16 is faster on hardware that supports it."
+    ] = "float32"
+
+    def __post_init__(self) -> None:
+        for name, allowed in (
+            ("device", Device),
+            ("contrast", Contrast),
+            ("precision", Precision),
+        ):
+            *first, last = get_args(allowed)
+            value = getattr(self, name)
+            if value not in (*first, last):
+                raise KSDiffError(f"{name}: expected {', '.join(first)} or {last}, got {value!r}")
+        if self.tile < TILE_UNIT or self.tile % TILE_UNIT:
+            raise KSDiffError(f"tile: expected a multiple of {TILE_UNIT}, got {self.tile}")

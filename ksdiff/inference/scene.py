@@ -1,0 +1,147 @@
+"""A scene as fusing needs it: surveyed, sampled, PAN and bands in place. Made once per scene."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ksdiff.images.bands import Alignment
+from ksdiff.images.fill import fill_invalid
+from ksdiff.images.inputs import FusionInputs, SceneStatistics, detail_contrast, fusion_inputs
+from ksdiff.images.pair import Pair, Patch
+from ksdiff.images.placement import RegisteredPair, Window, put_in_place
+from ksdiff.images.wald import MTFFilters, mtf_filters
+from ksdiff.inference.progress import Stage, silent
+from ksdiff.inference.survey import sample_windows, survey
+from ksdiff.inference.transfer import upload
+from ksdiff.sensors import Sensor
+
+_FILL_REACH = 64  # PAN pixels: as far as filters reach from a valid pixel into a hole
+_SAMPLE_SIDE = 256  # PAN pixels, of the windows that stand for the scene
+_SAMPLE_RIM = 16  # PAN pixels at its rim that the prior does not see: mirrored images made them
+_SAMPLES = 8  # more say the same again, and scenes of a few windows would pay for them
+
+
+@dataclass(frozen=True)
+class PreparedScene:
+    """What all windows of a scene share, whichever model fuses them. Tensors lie on ``device``."""
+
+    pair: Pair  # PAN moved onto the MS
+    sensor: Sensor
+    device: torch.device
+    statistics: SceneStatistics
+    gains: tuple[float, ...]  # [C] MTF gains at Nyquist that the scene shows
+    alignment: Alignment | None  # where the bands lie apart
+    shift: tuple[float, float]  # (dy, dx) in PAN pixels by which PAN was off the MS
+    samples: list[tuple[Tensor, Tensor]]  # PAN [1, 1, h, w] and MS [1, C, h / ratio, w / ratio],
+    # DN, of windows far apart, in place and without holes
+    inputs: FusionInputs  # of the samples, as the batch
+
+    @classmethod
+    @torch.no_grad()
+    def of(
+        cls,
+        pair: Pair,
+        sensor: Sensor,
+        device: torch.device | None = None,
+        *,
+        register: bool = True,
+        contrast: str = "slope",
+        tile: int = 512,
+        side: int = _SAMPLE_SIDE,
+        stage: Stage = silent,
+    ) -> PreparedScene:
+        """Read a scene once for its statistics, and sample windows of it for all the rest.
+
+        Args:
+            pair: as delivered.
+            device: the CPU by default.
+            register, contrast, tile: see `ksdiff.inference.options.SharpenOptions`.
+            side: of a sample window, PAN pixels.
+            stage: told how far reading has come.
+
+        Raises:
+            KSDiffError: no pixel has data in both images.
+        """
+        device = device or torch.device("cpu")
+        count = math.prod(math.ceil(length / tile) for length in pair.shape)
+        surveyed = survey(pair, tile, stage("Surveying", count))
+        statistics = SceneStatistics(*(upload(part, device) for part in surveyed.statistics))
+        places = sample_windows(pair.shape, surveyed.valid_share, pair.ratio, side, _SAMPLES)
+        windows = [Window.read(pair, *at) for at in places]
+        delivered = [filled(window.delivered(), statistics, device) for window in windows]
+        samples, alignment, moved, gains = put_in_place(delivered, sensor, pair.phase, register)
+        if any(moved):
+            pair = RegisteredPair(pair, *moved)
+            back = [-step for step in moved]
+            pans = [_filled_pan(window.moved(*back), statistics, device) for window in windows]
+            samples = [(pan, ms) for pan, (_, ms) in zip(pans, samples, strict=True)]
+        filters = mtf_filters(gains, pair.ratio, torch.float32, device)
+        pans, bands = map(torch.cat, zip(*samples, strict=True))
+        inputs = fusion_inputs(pans, bands, filters, pair.ratio, pair.phase, statistics)
+        if contrast == "slope":
+            statistics = statistics._replace(contrast=detail_contrast(inputs, pair.ratio))
+        inputs = inputs._replace(contrast=statistics.contrast.expand(len(samples), -1))
+        return cls(pair, sensor, device, statistics, gains, alignment, moved, list(samples), inputs)
+
+    @property
+    def filters(self) -> MTFFilters:
+        return mtf_filters(self.gains, self.pair.ratio, torch.float32, self.device)
+
+    @property
+    def apart(self) -> float:
+        """PAN pixels between two bands of the MS image, at most."""
+        return 0.0 if self.alignment is None else self.alignment.furthest
+
+    @property
+    def blur(self) -> float:
+        """The MTF gain at Nyquist that the scene shows, over the sensor's."""
+        return self.gains[0] / self.sensor.ms_gains[0]
+
+    @property
+    def prior_inputs(self) -> FusionInputs:
+        """The samples without what mirrored images have made; small scenes have little and keep
+        it."""
+        if min(self.inputs.pan.shape[-2:]) < _SAMPLE_SIDE:
+            return self.inputs
+        inner = (..., slice(_SAMPLE_RIM, -_SAMPLE_RIM), slice(_SAMPLE_RIM, -_SAMPLE_RIM))
+        return self.inputs.cropped(inner)
+
+    def images(self, patch: Patch) -> tuple[Tensor, Tensor]:
+        """PAN [1, 1, H, W] and MS [1, C, h, w] of a window of ``pair``, DN without holes."""
+        return filled(patch, self.statistics, self.device)
+
+    def network_inputs(self, patch: Patch) -> FusionInputs:
+        """What the network sees of a window of ``pair``."""
+        pan, ms = self.images(patch)
+        if self.alignment is not None:
+            ms = self.alignment.together(ms)
+        ratio, phase = self.pair.ratio, self.pair.phase
+        return fusion_inputs(pan, ms, self.filters, ratio, phase, self.statistics)
+
+
+def filled(
+    patch: Patch, statistics: SceneStatistics, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """PAN [1, 1, H, W] and MS [1, C, h, w] in DN on the device, without holes."""
+    ratio = patch.pan.shape[-1] // patch.ms.shape[-1]
+    mean = statistics.ms_mean[..., None, None]
+    ms = _filled(patch.ms, patch.ms_valid, mean, _FILL_REACH // ratio, device)
+    return _filled_pan(patch, statistics, device), ms
+
+
+def _filled_pan(patch: Patch, statistics: SceneStatistics, device: torch.device) -> Tensor:
+    mean = statistics.pan_mean[..., None, None]
+    return _filled(patch.pan, patch.pan_valid, mean, _FILL_REACH, device)
+
+
+def _filled(
+    values: Tensor, valid: Tensor, fallback: Tensor, reach: int, device: torch.device
+) -> Tensor:
+    there = upload(values, device)
+    if valid.all():  # asked on the CPU, where there is nothing to wait for
+        return there
+    return fill_invalid(there, upload(valid, device), fallback, reach)

@@ -1,0 +1,111 @@
+"""A prepared scene, window by window: read, fused, blended."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ksdiff.images.pair import Patch
+from ksdiff.images.polyphase import extend
+from ksdiff.inference.progress import Stage, silent
+from ksdiff.inference.scene import PreparedScene
+from ksdiff.inference.tiles import Blender, Span, plan_spans
+from ksdiff.inference.transfer import download, held_back
+
+_MULTIPLE = 8  # PAN pixels: the network halves its input three times
+_OVERLAP = 32  # PAN pixels over which neighbours blend
+_MARGIN = 32  # PAN pixels around a window that its filters need and its result drops
+
+# Fused DN [C, H, W] from PAN [1, 1, H, W] and MS [1, C, h, w], DN without holes.
+Fuse = Callable[[Tensor, Tensor], Tensor]
+
+
+class Part(NamedTuple):
+    """A finished part of the fused image."""
+
+    fused: Tensor  # [C, h, w] DN
+    valid: Tensor  # [C, h, w] bool, its pixels that have data
+    top: int  # of its corner, PAN pixels
+    left: int
+    source: Patch  # what lies there of PAN and MS
+
+
+class _Begun(NamedTuple):
+    fused: Callable[[], Tensor]  # waits for the window's DN [C, h, w]
+    valid: Tensor
+    source: Patch
+
+
+def fused_windows(
+    scene: PreparedScene, fuse: Fuse, tile: int, in_flight: int = 0, stage: Stage = silent
+) -> Iterator[Part]:
+    """The fused scene, part by part in reading order.
+
+    Args:
+        tile: side of a window in PAN pixels.
+        in_flight: windows whose results are waited for only after the next ones have begun.
+        stage: told how far fusing has come.
+    """
+    rows, columns = (
+        plan_spans(length, tile, _OVERLAP, _MARGIN, _MULTIPLE) for length in scene.pair.shape
+    )
+    blender = Blender(rows, columns)
+    step = stage("Sharpening", len(rows) * len(columns))
+    places = itertools.product(range(len(rows)), range(len(columns)))
+    begun = ((i, j, _begin(scene, fuse, rows[i], columns[j])) for i, j in places)
+    for i, j, window in held_back(begun, in_flight):
+        fused = blender.add(window.fused(), i, j)
+        height, width = fused.shape[1:]
+        yield Part(
+            fused,
+            window.valid[:, :height, :width],
+            rows[i].start,
+            columns[j].start,
+            window.source.cropped(slice(0, height), slice(0, width)),
+        )
+        step()
+
+
+def _begin(scene: PreparedScene, fuse: Fuse, row: Span, column: Span) -> _Begun:
+    """Set a window going."""
+    pair = scene.pair
+    patch = pair.read(
+        row.read_start,
+        column.read_start,
+        row.read_stop - row.read_start,
+        column.read_stop - column.read_start,
+    )
+    inner = tuple(slice(s.start - s.read_start, s.stop - s.read_start) for s in (row, column))
+    valid = valid_output(patch, pair.ratio, pair.phase)[..., inner[0], inner[1]]
+    source = patch.cropped(*inner)
+    if not valid.any():
+        return _Begun(download(torch.zeros(valid.shape)), valid, source)
+    size = (row.padded_stop - row.read_start, column.padded_stop - column.read_start)
+    fused = fuse(*scene.images(_mirrored(patch, size, pair.ratio)))
+    return _Begun(download(fused[..., inner[0], inner[1]]), valid, source)
+
+
+def valid_output(patch: Patch, ratio: int, phase: tuple[float, float]) -> Tensor:
+    """Pixels of the fused window that have data [C, H, W]: PAN's and the nearest MS pixel's."""
+    if patch.ms_valid.all():
+        return patch.pan_valid[0].expand(patch.ms_valid.shape[1], -1, -1)
+    nearest = [
+        torch.floor((torch.arange(length) - at) / ratio + 0.5).long().clamp(0, count - 1)
+        for length, count, at in zip(patch.pan.shape[-2:], patch.ms.shape[-2:], phase, strict=True)
+    ]
+    ms_valid = patch.ms_valid[0][:, nearest[0]][:, :, nearest[1]]
+    return ms_valid & patch.pan_valid[0]
+
+
+def _mirrored(patch: Patch, size: tuple[int, int], ratio: int) -> Patch:
+    """Continue a window beyond the scene, to the size that the network takes."""
+    parts = []
+    for values, scale in zip(patch, (1, ratio, 1, ratio), strict=True):
+        for dim, length in zip((-2, -1), size, strict=True):
+            values = extend(values, dim, 0, length // scale, "symmetric")
+        parts.append(values)
+    return Patch(*parts)
