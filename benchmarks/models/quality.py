@@ -44,8 +44,8 @@ def quality(bands: int, device: str) -> list[dict]:
     """SAM, ERGAS and Q2n of all scenes with truth; a row is one scene, method, mode and seed.
 
     Trained weights are looked for where the configs say; for missing ones the command that makes
-    them is printed. PAN is taken as it lies, except in the rows of `ksdiff.Sharpener`, which
-    registers it and projects the result back onto the MS image.
+    them is printed. All see the scene as `ksdiff.Sharpener` prepares it; only the rows of
+    `ksdiff.Sharpener` itself project the result back onto the MS image.
 
     Raises:
         KSDiffError: there are no scenes of so many bands.
@@ -72,13 +72,13 @@ def _rows(bands: int, device: str) -> Iterator[dict]:
         except KSDiffError as problem:
             print(f"quality: {bands} bands: {name}: skipped: {problem}")
     found = {name: ready(network, device) for name, network in found.items()}
-    largest = max(scene.gt[0, 0].numel() for scene in scenes)
+    largest = max(scene.truth[0, 0].numel() for scene in scenes)
     for scene in scenes:
-        moved = scene.to(torch.device(device), torch.float32)
+        inputs = FusionInputs(*(part.to(device) for part in scene.inputs))
         for name, mode, seed, fuse in _fusions(found, device, largest):
             family = next((known for known in found if name.startswith(known)), None)
             entry = {"bands": bands, "mode": mode, "trained_steps": steps.get(family)}
-            fused = scene.scale * fuse(moved.inputs, seed).float().cpu()
+            fused = scene.scale * fuse(inputs, seed).float().cpu()
             yield _row(scene, name, seed, fused, config.model.ratio) | entry
     yield from _through_sharpener(model, config, scenes, device)
 
@@ -156,10 +156,10 @@ def _through_sharpener(
 
 def _row(scene: Scene, name: str, seed: int, fused: Tensor, ratio: int) -> dict:
     """Scores of ``fused`` [1, C, H, W] in DN."""
-    indexes = reduced_indexes(fused, scene.scale * scene.gt, ratio, _DATA_RANGE, _BORDER)
+    indexes = reduced_indexes(fused, scene.truth, ratio, _DATA_RANGE, _BORDER)
     return {
         "scene": scene.name,
-        "size": list(scene.gt.shape[-2:]),
+        "size": list(scene.truth.shape[-2:]),
         "name": name,
         "seed": seed,
         **{index: indexes[index] for index in INDEXES},

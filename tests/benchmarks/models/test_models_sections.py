@@ -28,9 +28,12 @@ from benchmarks.models.contenders import (
 from benchmarks.models.pixel_diffusion import PixelDiffusion
 from ksdiff.config import load_config
 from ksdiff.errors import KSDiffError
+from ksdiff.images.pair import ArrayPair
+from ksdiff.inference.scene import PreparedScene
 from ksdiff.models.backbones import LAGNet
 from ksdiff.models.ksdiff import KSDiff
 from ksdiff.models.weights import save_weights
+from ksdiff.sensors import sensor_for
 from ksdiff.training.validation import Scene
 from tests.support.benchmarks import MACHINE
 from tests.support.models import random_inputs, small_config
@@ -113,7 +116,9 @@ def test_baselines_that_are_not_trained_are_named_with_their_command(
         folder.mkdir(parents=True)
         save_weights(folder / "weights.safetensors", network, config)
     inputs = random_inputs(1, 4, 64, 64)
-    scene = Scene("town", inputs, inputs.lms.roll(1, -1), torch.full((1, 4, 1, 1), 300.0))
+    pair = ArrayPair(inputs.pan[0] + 3, inputs.lms[0, :, ::4, ::4])
+    prepared = PreparedScene.of(pair, sensor_for(None, 4, 4))
+    scene = Scene("town", prepared, inputs.lms.roll(1, -1))
     monkeypatch.setattr(quality, "SEEDS", (0,))
     monkeypatch.setattr(quality, "_MOST", 4 * 64 * 64)
     monkeypatch.setattr(quality, "_through_sharpener", lambda *_: iter(()))
