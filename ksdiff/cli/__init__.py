@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
@@ -12,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 
 import ksdiff
-from ksdiff.cli import evaluate, sharpen, train
+from ksdiff.cli import batch, evaluate, sharpen, train
 from ksdiff.errors import KSDiffError
 from ksdiff.runtime import keep_freed_memory
 
@@ -44,6 +45,7 @@ def _options(
 _PANELS = {
     "Sharpen": {
         sharpen.sharpen: "sharpen PAN.tif MS.tif FUSED.tif",
+        batch.batch: "batch SCENES --out FUSED",
         sharpen.adapt: "adapt --pan PAN.tif --ms MS.tif --out mine.safetensors",
     },
     "Judge": {
@@ -70,6 +72,7 @@ def main() -> None:
     # Read when PyTorch is imported. Threads that spin while they wait take the core from the one
     # they wait for, where another program has the other core.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # silent where HOME is read-only
     keep_freed_memory()
     try:
         app(prog_name="ksdiff")

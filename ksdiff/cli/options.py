@@ -6,7 +6,7 @@ import functools
 import inspect
 from collections.abc import Callable
 from dataclasses import fields
-from typing import Annotated, get_type_hints
+from typing import Annotated, get_args, get_origin, get_type_hints
 
 import typer
 
@@ -18,14 +18,15 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing o
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bar, no summary.")]
 
 
-def takes(options: type, *names: str) -> Callable[[Callable], Callable]:
+def takes(options: type, *names: str, into: str = "options") -> Callable[[Callable], Callable]:
     """Give a command the fields of an options dataclass, each as an option of its own.
 
-    The command itself takes them as one argument ``options``.
+    The command itself takes them as one argument.
 
     Args:
         options: dataclass whose fields are ``Annotated[type, help]`` and have defaults.
         names: of the fields; by default all.
+        into: the argument's name.
     """
     hints = get_type_hints(options, include_extras=True)
     chosen = [each for each in fields(options) if not names or each.name in names]
@@ -34,12 +35,12 @@ def takes(options: type, *names: str) -> Callable[[Callable], Callable]:
         @functools.wraps(command)
         def run(**given):
             values = {each.name: given.pop(each.name) for each in chosen}
-            return command(**given, options=options(**values))
+            return command(**given, **{into: options(**values)})
 
         own = inspect.signature(command, eval_str=True).parameters
         run.__signature__ = inspect.Signature(
             [
-                *(each for name, each in own.items() if name != "options"),
+                *(each for name, each in own.items() if name != into),
                 *(_parameter(each.name, each.default, hints[each.name]) for each in chosen),
             ]
         )
@@ -53,6 +54,8 @@ def _parameter(name: str, default: object, hint) -> inspect.Parameter:
     kind, (help,) = hint.__origin__, hint.__metadata__
     # A switch that is off by default needs no second name to turn it off.
     flags = (f"--{name}",) if default is False else ()
+    if get_origin(kind) is tuple:
+        kind = list[get_args(kind)[0]]
     annotation = Annotated[kind, typer.Option(*flags, help=help)]
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation

@@ -10,18 +10,32 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ksdiff.cli.options import Overwrite, Quiet, Weights, takes
+from ksdiff.errors import KSDiffError
 from ksdiff.inference.options import SharpenOptions
+from ksdiff.io.output_options import OutputOptions
 
 _MINUTES = 5.0  # of --adapt
 _TOLD_BLUR = 0.25  # a measured MTF that is off the sensor's by more is worth a line
 
 
 @takes(SharpenOptions)
+@takes(OutputOptions, into="output")
 def sharpen(
-    pan: Annotated[Path, typer.Option(help="Panchromatic raster.")],
-    ms: Annotated[Path, typer.Option(help="Multispectral raster of the same place.")],
-    out: Annotated[Path, typer.Option(help="GeoTIFF to write.")],
     options: SharpenOptions,
+    output: OutputOptions,
+    files: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[PAN MS OUT]", help="The same as --pan, --ms and --out."),
+    ] = None,
+    pan: Annotated[str | None, typer.Option(help="Panchromatic raster.")] = None,
+    ms: Annotated[str | None, typer.Option(help="Multispectral raster of the same place.")] = None,
+    out: Annotated[
+        str | None,
+        typer.Option(help="Raster to write; the ending chooses the format (.tif, .jp2, .png...)."),
+    ] = None,
+    rgb: Annotated[
+        Path | None, typer.Option(help="8-bit picture in true colours to write, .tif or .png.")
+    ] = None,
     preview: Annotated[
         Path | None, typer.Option(help="PNG to write: MS, PAN and fused side by side.")
     ] = None,
@@ -32,17 +46,25 @@ def sharpen(
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
-    """Fuse a PAN and an MS raster into a sharp MS GeoTIFF."""
+    """Fuse a PAN and an MS raster into a sharp MS raster, by default a GeoTIFF."""
+    pan, ms, out = _named(files, pan, ms, out)
     from ksdiff.inference.sharpen import Sharpener
     from ksdiff.io.outputs import check_output
 
+    if adapt and options.method != "ksdiff":
+        raise KSDiffError(f"adapt: fine-tunes weights, and {options.method} has none")
     if adapt:
         check_output(out, overwrite)  # before minutes go by
         sharpener = Sharpener(_adapt(pan, ms, weights, _MINUTES, options, quiet).model, options)
     else:
         sharpener = Sharpener(weights, options)
     done = sharpener.sharpen_files(
-        pan, ms, out, preview=preview, overwrite=overwrite, progress=not quiet
+        *(pan, ms, out),
+        output=output,
+        rgb=rgb,
+        preview=preview,
+        overwrite=overwrite,
+        progress=not quiet,
     )
     if quiet:
         return
@@ -63,8 +85,22 @@ def sharpen(
         )
     if abs(done.blur - 1) > _TOLD_BLUR:
         print(f"MTF of the MS at Nyquist: {done.blur:.2f} times the sensor's, taken as measured")
-    if preview is not None:
-        print(f"{preview}: picture")
+    for picture in (rgb, preview):
+        if picture is not None:
+            print(f"{picture}: picture")
+
+
+def _named(files: list[str] | None, *options: str | None) -> tuple[str, str, str]:
+    """PAN, MS and OUT, given one after the other or as options."""
+    files = files or []
+    names = zip(("--pan", "--ms", "--out"), options, strict=True)
+    given = [name for name, value in names if value]
+    if not files and len(given) == 3:
+        return options
+    if len(files) == 3 and not given:
+        return tuple(files)
+    got = " ".join((*files, *given)) or "nothing"
+    raise KSDiffError(f"expected PAN MS OUT, or all of --pan, --ms and --out; got {got}")
 
 
 @takes(SharpenOptions, "sensor", "device", "seed")

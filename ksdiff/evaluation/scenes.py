@@ -16,8 +16,8 @@ from ksdiff.baselines import Pair
 from ksdiff.errors import KSDiffError
 from ksdiff.evaluation.report import SceneInfo
 from ksdiff.images.bands import Alignment
+from ksdiff.images.colours import colour_bands
 from ksdiff.images.pair import ArrayPair
-from ksdiff.inference.preview import colour_bands
 from ksdiff.inference.scene import PreparedScene
 from ksdiff.io.pancollection import SUFFIXES, PanCollection
 from ksdiff.io.rasters import ScenePair, open_pair

@@ -26,7 +26,8 @@ def sharpen_batch(
     *,
     suffix: str = ".tif",
     overwrite: bool = False,
-    step: Callable[[str], None] = lambda name: None,
+    begin: Callable[[str], None] = lambda name: None,
+    end: Callable[[str], None] = lambda name: None,
 ) -> BatchResult:
     """Sharpen one scene after the other into a folder, as NAME.tif.
 
@@ -35,7 +36,7 @@ def sharpen_batch(
         sharpen: does one scene, given its output.
         suffix: of the outputs, by which their format is chosen.
         overwrite: do again what is there.
-        step: called with each scene's name before it.
+        begin, end: called with each scene's name before and after it.
 
     Raises:
         KSDiffError: the folder cannot be made. What goes wrong with a scene is in the result.
@@ -47,17 +48,24 @@ def sharpen_batch(
         raise KSDiffError(f"out {out}: cannot be a folder: {error.strerror}") from None
     result = BatchResult()
     for job in jobs:
-        step(job.name)
+        begin(job.name)
         target = out / f"{job.name}{suffix}"
         if target.exists() and not overwrite:
             result.skipped.append(job.name)
-            continue
-        try:
-            sharpen(job, target)
-        except KSDiffError as error:
-            result.failed[job.name] = str(error)
-        except Exception as error:  # one scene's defect must not end the others
-            result.failed[job.name] = f"unexpected {type(error).__name__}: {error}"
         else:
-            result.done.append(job.name)
+            _try(job, target, sharpen, result)
+        end(job.name)
     return result
+
+
+def _try(
+    job: Job, target: Path, sharpen: Callable[[Job, Path], object], result: BatchResult
+) -> None:
+    try:
+        sharpen(job, target)
+    except KSDiffError as error:
+        result.failed[job.name] = str(error)
+    except Exception as error:  # one scene's defect must not end the others
+        result.failed[job.name] = f"unexpected {type(error).__name__}: {error}"
+    else:
+        result.done.append(job.name)

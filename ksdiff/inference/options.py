@@ -9,6 +9,18 @@ from ksdiff.errors import KSDiffError
 
 Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["float32", "bfloat16"]
+Method = Literal[
+    "ksdiff",
+    "exp",
+    "brovey",
+    "bt-h",
+    "gsa",
+    "bdsd-pc",
+    "rcs",
+    "mtf-glp",
+    "mtf-glp-fs",
+    "mtf-glp-hpm",
+]
 Contrast = Literal["slope", "deviations"]
 TILE_UNIT = 256  # PAN pixels: a multiple of the blocks of the GeoTIFFs written
 
@@ -23,6 +35,7 @@ class SharpenOptions:
         KSDiffError: naming an option with a value that it does not take.
     """
 
+    method: Annotated[Method, "ksdiff, or a classical method, which takes no weights."] = "ksdiff"
     sensor: Annotated[
         str | None,
         "wv2, wv3, wv4, gf2, qb, ikonos, geoeye1, pleiades, spot6 or landsat8; "
@@ -48,6 +61,7 @@ class SharpenOptions:
 
     def __post_init__(self) -> None:
         for name, allowed in (
+            ("method", Method),
             ("device", Device),
             ("contrast", Contrast),
             ("precision", Precision),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from ksdiff.images.colours import Stretch, colour_bands
 from ksdiff.images.pair import Pair
 from ksdiff.inference.windows import Part
 from ksdiff.io.outputs import atomic
@@ -17,9 +18,6 @@ from ksdiff.io.outputs import atomic
 _PANEL = 640  # pixels, the longer side of a panel at most
 _ZOOM = 320  # PAN pixels, side of the part shown at full resolution where the whole is reduced
 _GAP, _TITLE = 8, 26  # pixels
-_PERCENTILES = (1, 99)
-_MEDIAN_GREY = 0.35  # of the stretched MS or PAN, as far as the gamma may go
-_LEAST_GAMMA = 0.5
 _DPI = 100
 
 
@@ -72,8 +70,8 @@ class Preview:
         """Write the PNG, atomically; an existing one is replaced."""
         rows = [(row.title, row.images()) for row in self._rows]
         overview = rows[0][1]
-        stretch = _Stretch.of(overview["ms"])
-        stretches = {"ms": stretch, "pan": _Stretch.of(overview["pan"]), "fused": stretch}
+        stretch = Stretch.of(overview["ms"])
+        stretches = {"ms": stretch, "pan": Stretch.of(overview["pan"]), "fused": stretch}
         figure = _compose(rows, stretches)
         with atomic(out) as temporary:
             figure.savefig(temporary, format="png", dpi=_DPI, metadata={"Software": None})
@@ -139,45 +137,14 @@ def _on_pan_grid(ms: Tensor, valid: Tensor, bands: list[int], ratio: int) -> np.
     return _known(ms[0, bands], valid[0, bands]).repeat(ratio, 1).repeat(ratio, 2)
 
 
-def colour_bands(bands: int, descriptions: tuple[str | None, ...]) -> list[int]:
-    """Indexes of red, green and blue, by the bands' descriptions or else by what is usual."""
-    names = [(name or "").lower() for name in descriptions]
-    if all(colour in names for colour in ("red", "green", "blue")):
-        return [names.index(colour) for colour in ("red", "green", "blue")]
-    usual = {2: [1, 0, 0], 3: [0, 1, 2], 8: [4, 2, 1]}
-    return usual.get(bands, [2, 1, 0])
-
-
-class _Stretch(NamedTuple):
-    black: np.ndarray  # per band
-    white: np.ndarray
-    gamma: float
-
-    @classmethod
-    def of(cls, values: np.ndarray) -> _Stretch:
-        """For an image [C, h, w] with NaN where there is no data.
-
-        Clouds and metal roofs make most of a scene dark; one gamma for all bands lifts it.
-        """
-        known = values[:, np.isfinite(values).all(0)]
-        if not known.size:
-            known = np.zeros((len(values), 1))
-        black, white = np.percentile(known, _PERCENTILES, axis=1)
-        white = np.where(white > black, white, black + 1)
-        middle = np.median(np.clip((known - black[:, None]) / (white - black)[:, None], 0.01, 0.99))
-        gamma = np.clip(np.log(_MEDIAN_GREY) / np.log(middle), _LEAST_GAMMA, 1)
-        return cls(black, white, float(gamma))
-
-    def apply(self, values: np.ndarray) -> np.ndarray:
-        """[C, h, w] to grey or colour [h, w, 3] in 0..1, white where there is no data."""
-        black, white = self.black[:, None, None], self.white[:, None, None]
-        grey = np.clip((values - black) / (white - black), 0, 1) ** self.gamma
-        grey = np.where(np.isfinite(values).all(0), grey, 1.0)
-        return np.broadcast_to(grey, (3, *grey.shape[1:])).transpose(1, 2, 0)
+def _shown(stretch: Stretch, values: np.ndarray) -> np.ndarray:
+    """[C, h, w] to grey or colour [h, w, 3] in 0..1, white where there is no data."""
+    picture = np.where(np.isfinite(values).all(0), stretch.apply(values), 1.0)
+    return np.broadcast_to(picture, (3, *picture.shape[1:])).transpose(1, 2, 0)
 
 
 def _compose(
-    rows: list[tuple[str, dict[str, np.ndarray]]], stretches: dict[str, _Stretch]
+    rows: list[tuple[str, dict[str, np.ndarray]]], stretches: dict[str, Stretch]
 ) -> Figure:
     height = sum(images["pan"].shape[1] + _TITLE for _, images in rows) + _GAP
     width = max(3 * images["pan"].shape[2] for _, images in rows) + 4 * _GAP
@@ -191,7 +158,7 @@ def _compose(
             left = _GAP + column * (image.shape[2] + _GAP)
             size = image.shape[2] / width, image.shape[1] / height
             axes = figure.add_axes((left / width, (top - image.shape[1]) / height, *size))
-            axes.imshow(stretches[panel].apply(image), interpolation="nearest", aspect="auto")
+            axes.imshow(_shown(stretches[panel], image), interpolation="nearest", aspect="auto")
             axes.set_axis_off()
             label = {"fontsize": 9, "family": "sans-serif"}
             figure.text(left / width, (top + 6) / height, names[panel], **label)

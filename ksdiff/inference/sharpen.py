@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import functools
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import rasterio
@@ -17,19 +16,21 @@ from torch import Tensor, nn
 
 from ksdiff.errors import KSDiffError
 from ksdiff.images.pair import ArrayPair, Pair
+from ksdiff.inference.classical import classical
 from ksdiff.inference.fusion import PriorStep, SceneTensors, WindowStep, addresses
 from ksdiff.inference.graphs import Graphs
 from ksdiff.inference.options import SharpenOptions
-from ksdiff.inference.preview import Preview
 from ksdiff.inference.progress import Stage, progress_bars, silent
 from ksdiff.inference.scene import PreparedScene
 from ksdiff.inference.transfer import upload
-from ksdiff.inference.windows import Part, fused_windows
-from ksdiff.io.geotiff import RasterWriter, quantise
-from ksdiff.io.outputs import atomic, check_output
-from ksdiff.io.rasters import ScenePair, open_pair
+from ksdiff.inference.windows import Fuse, Part, fused_windows
+from ksdiff.inference.writing import Target
+from ksdiff.io.output_options import OutputOptions
+from ksdiff.io.outputs import check_output
+from ksdiff.io.provenance import provenance
+from ksdiff.io.rasters import open_pair
 from ksdiff.models.ksdiff import KSDiff
-from ksdiff.models.weights import check_fit, load_weights, weights_for
+from ksdiff.models.weights import check_fit, load_weights, weights_for, weights_hash
 from ksdiff.runtime import device_named
 from ksdiff.sensors import sensor_for
 
@@ -45,7 +46,7 @@ class Fused:
     height: int
     width: int
     dtype: str
-    weights: str
+    weights: str  # or the classical method
     shift: tuple[float, float]  # (dy, dx) by which PAN was off the MS, in PAN pixels; undone
     apart: float  # PAN pixels between two bands, at most; PAN's detail was put where each has it
     blur: float  # MTF gain at Nyquist that the scene shows, over the sensor's
@@ -80,12 +81,19 @@ class Sharpener:
         self._in_flight = 1 if self.device.type == "cuda" else 0
         self._models: dict[str, nn.Module] = {}
         self._fixed: str | None = None
+        self._weights = weights
+        if self._classical and weights is not None:
+            raise KSDiffError(f"weights: {self.options.method} takes none; leave them out")
         if isinstance(weights, nn.Module):
             self._fixed = "a model in memory"
             self._models[self._fixed] = weights.to(self.device).eval()
         elif weights is not None:
             self._fixed = str(weights)
             self._load(self._fixed)
+
+    @property
+    def _classical(self) -> bool:
+        return self.options.method != "ksdiff"
 
     def with_options(self, **changes) -> Sharpener:
         """The same models on the same device, with other options."""
@@ -129,20 +137,25 @@ class Sharpener:
         out: str | Path,
         *,
         sensor: str | None = None,
+        output: OutputOptions | None = None,
+        rgb: str | Path | None = None,
         preview: str | Path | None = None,
         overwrite: bool = False,
         progress: bool = False,
     ) -> Fused:
-        """Fuse two rasters into a GeoTIFF, in memory that does not grow with the scene.
+        """Fuse two rasters into a third, in memory that does not grow with the scene.
 
         The output lies on PAN's grid, cut to the shared extent, with the data type, nodata value
-        and band descriptions of ``ms``. Pixels where either input has no data have none. It gets
-        its name when it is complete, not before.
+        and all that is said of its bands in ``ms``. Pixels where either input has no data have
+        none. Tags tell how it was made. It gets its name when it is complete, not before.
 
         Args:
             pan, ms: any raster GDAL reads; see `ksdiff.io.rasters.open_pair`.
-            out: GeoTIFF to write.
+            out: raster to write; the ending of its name chooses the format, of GeoTIFFs
+                cloud-optimised ones.
             sensor: of this pair, instead of the one given at construction.
+            output: how the raster is written.
+            rgb: 8-bit picture in true colours to write, a GeoTIFF or PNG.
             preview: PNG of both inputs and the result to write.
             overwrite: replace existing files.
             progress: show a progress bar on the terminal.
@@ -151,28 +164,39 @@ class Sharpener:
             KSDiffError: bad input, a band count without weights, a path that cannot be written.
         """
         began = time.perf_counter()
-        targets = {"out": out} if preview is None else {"out": out, "preview": preview}
-        _check_targets(targets, (pan, ms), overwrite)
+        output = output or OutputOptions()
+        if preview is not None and Path(preview).suffix.lower() != ".png":
+            raise KSDiffError(f"preview {preview}: expected a name that ends in .png")
+        if rgb is not None:
+            from ksdiff.inference.rgb import check_rgb, write_rgb
+
+            check_rgb(rgb)
+        targets = {"out": out, "rgb": rgb, "preview": preview}
+        _check_targets({k: v for k, v in targets.items() if v is not None}, (pan, ms), overwrite)
         with rasterio.Env(GDAL_CACHEMAX=_GDAL_CACHE), open_pair(pan, ms) as pair:
-            picture = None if preview is None else Preview(pair)
+            made_by = self._provenance(pan, ms, pair, sensor)
+            target = Target.of(out, pair, output, made_by)
+            picture = None
+            if preview is not None:
+                from ksdiff.inference.preview import Preview  # Matplotlib: only when it draws
+
+                picture = Preview(pair)
             with progress_bars(progress) as stage:
                 scene = self.prepare(pair, sensor, stage)
-                with atomic(out) as temporary, _writer(temporary, pair) as writer:
+                with target.opened() as write:
                     for part in self.windows(scene, stage=stage):
-                        values = quantise(
-                            part.fused.numpy(), part.valid.numpy(), pair.dtype, pair.nodata
-                        )
-                        writer.write(values, part.top, part.left)
+                        write(part)
                         if picture is not None:
                             picture.add(part)
-                    writer.finish()
             if picture is not None:
                 picture.write(preview)
+            if rgb is not None:
+                write_rgb(out, rgb, pair.descriptions)
             return Fused(
                 Path(out),
                 pair.bands,
                 *pair.shape,
-                pair.dtype,
+                target.dtype,
                 self._weights_name(pair),
                 scene.shift,
                 scene.apart,
@@ -193,7 +217,8 @@ class Sharpener:
         Raises:
             KSDiffError: no weights for the scene's bands, no pixel with data in both images.
         """
-        self._model(pair)  # before anything is read
+        if not self._classical:
+            self._model(pair)  # before anything is read
         options = self.options
         known = sensor_for(sensor or options.sensor, pair.bands, pair.ratio)
         return PreparedScene.of(
@@ -214,6 +239,14 @@ class Sharpener:
             kernels: of the scene; by default they come from its own prior.
             stage: told how far fusing has come.
         """
+        if self._classical:
+            fuse = classical(scene, self.options.method, self.options.together)
+        else:
+            fuse = self._network(scene, kernels)
+        yield from fused_windows(scene, fuse, self.options.tile, self._in_flight, stage)
+
+    def _network(self, scene: PreparedScene, kernels=None) -> Fuse:
+        """What fuses windows of a scene by the scene's model."""
         model, pair = self._model(scene.pair), scene.pair
         if kernels is None:
             kernels = self._kernels(model, scene)
@@ -228,10 +261,20 @@ class Sharpener:
         )
         tensors = SceneTensors(kernels, scene.statistics, scene.filters, scene.alignment)
         on_graphs = self.device.type == "cuda" and _capturable(model)
-        fuse = functools.partial(*((self._graphs, step) if on_graphs else (step,)), tensors)
-        yield from fused_windows(scene, fuse, self.options.tile, self._in_flight, stage)
+        return functools.partial(*((self._graphs, step) if on_graphs else (step,)), tensors)
+
+    def _provenance(self, pan, ms, pair: Pair, sensor: str | None) -> dict[str, str]:
+        name, weights = self._weights_name(pair), None
+        if not self._classical:
+            on_disk = not isinstance(self._weights, nn.Module)
+            weights = {"name": name, "sha256": weights_hash(name) if on_disk else None}
+        options = asdict(self.options) | ({"sensor": sensor} if sensor else {})
+        return provenance({"pan": pan, "ms": ms}, options, weights=weights)
 
     def _weights_name(self, pair: Pair) -> str:
+        """Or the name of the classical method."""
+        if self._classical:
+            return self.options.method
         return self._fixed or weights_for(pair.bands, pair.ratio)
 
     def _load(self, name: str) -> nn.Module:
@@ -274,23 +317,3 @@ def _check_targets(
         if resolved in taken:
             raise KSDiffError(f"{option} {path}: is one of the other files of this call")
         taken.add(resolved)
-
-
-@contextlib.contextmanager
-def _writer(path: Path, pair: ScenePair) -> Iterator[RasterWriter]:
-    writer = RasterWriter(
-        path,
-        pair.bands,
-        *pair.shape,
-        pair.dtype,
-        transform=pair.transform if pair.georeferenced else None,
-        crs=pair.crs,
-        nodata=pair.nodata,
-        descriptions=pair.descriptions,
-        gcps=pair.gcps,
-        rpcs=pair.rpcs,
-    )
-    try:
-        yield writer
-    finally:
-        writer.close()

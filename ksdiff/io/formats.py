@@ -8,7 +8,6 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
 import rasterio
@@ -19,6 +18,7 @@ from rasterio.errors import RasterioError
 from rasterio.transform import Affine
 
 from ksdiff.errors import KSDiffError
+from ksdiff.io.output_options import OutputOptions
 
 BLOCK = 512  # pixels: side of the tiles
 _PROBE = 128  # pixels: side of the image on which a format is tried
@@ -39,45 +39,6 @@ _DEFAULTS = {
     "HFA": {"COMPRESSED": "YES"},
 }
 _PREDICTED = ("DEFLATE", "LZW", "ZSTD")  # compressions that predictors serve
-
-
-@dataclass(frozen=True)
-class OutputOptions:
-    """Keyword argument ``output`` of `Sharpener.sharpen_files`, options of ``ksdiff sharpen``.
-
-    Raises:
-        KSDiffError: naming an option with a value that it does not take.
-    """
-
-    cog: Annotated[
-        bool, "GeoTIFFs are cloud-optimised: overviews, statistics, tiles of 512 pixels."
-    ] = True
-    co: Annotated[
-        tuple[str, ...], "Creation option of GDAL's driver, KEY=VALUE. Can be repeated."
-    ] = ()
-    compress: Annotated[
-        str | None, "Compression by GDAL's name: deflate (default), zstd, lzw, lerc, none, ..."
-    ] = None
-    dtype: Annotated[
-        str | None, "Data type, such as uint8, uint16 or float32; that of the MS by default."
-    ] = None
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "co", tuple(self.co))
-        for option in self.co:
-            key, _, value = option.partition("=")
-            if not key or not value:
-                raise KSDiffError(f"co: expected KEY=VALUE, got {option!r}")
-        if self.dtype is not None:
-            try:
-                kind = np.dtype(self.dtype)
-            except TypeError:
-                kind = np.dtype(complex)
-            if kind.kind not in "iuf" or self.dtype not in rasterio.dtypes.dtype_rev:
-                raise KSDiffError(
-                    f"dtype: expected uint8, uint16, int16, uint32, int32, float32 or float64, "
-                    f"got {self.dtype!r}"
-                )
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ksdiff.errors import KSDiffError
 from ksdiff.images.pair import RATIOS, Patch, check_side, ratio_of_shapes, window_slices
+from ksdiff.io.description import Description
 
 
 class ScenePair:
@@ -71,8 +72,12 @@ class ScenePair:
 
     @property
     def rpcs(self):
-        """PAN's rational polynomials, where they are its georeference."""
-        return None if self.georeferenced else self._pan.rpcs
+        """PAN's rational polynomials, for the shared extent."""
+        rpcs = self._pan.rpcs
+        if rpcs is not None:
+            rpcs.line_off -= self._pan_origin[0]
+            rpcs.samp_off -= self._pan_origin[1]
+        return rpcs
 
     @property
     def ms_transform(self):
@@ -93,6 +98,17 @@ class ScenePair:
         return self._ms.descriptions
 
     @property
+    def about(self) -> Description:
+        """What the MS file says of its bands and its making."""
+        return Description.of(self._ms, range(1, self.bands + 1))
+
+    @property
+    def bits(self) -> int | None:
+        """Bits of the MS values, where the file says that they are fewer than its data type's."""
+        bits = self._ms.tags(1, ns="IMAGE_STRUCTURE").get("NBITS")
+        return None if bits is None else int(bits)
+
+    @property
     def nodata(self) -> float | None:
         """The value that marks pixels without data in the fused image.
 
@@ -103,14 +119,14 @@ class ScenePair:
             return self._ms.nodata
         if not any(_can_lack_data(dataset) for dataset in (self._pan, self._ms)):
             return None
-        return _marker(self.dtype, self._pan.nodata)
+        return marker(self.dtype, self._pan.nodata)
 
     @property
     def pan_nodata(self) -> float | None:
         """The same for an image of PAN's kind."""
         if self._pan.nodata is not None or not _can_lack_data(self._pan):
             return self._pan.nodata
-        return _marker(self.pan_dtype, self._ms.nodata)
+        return marker(self.pan_dtype, self._ms.nodata)
 
     def read(
         self, top: int = 0, left: int = 0, height: int | None = None, width: int | None = None
@@ -349,7 +365,7 @@ def _can_lack_data(dataset: DatasetReader) -> bool:
     return dataset.nodata is not None or floating or _has_mask(dataset)
 
 
-def _marker(dtype: str, wish: float | None) -> float:
+def marker(dtype: str, wish: float | None) -> float:
     """A nodata value for a data type: NaN, what the other image has, or 0."""
     if np.issubdtype(dtype, np.floating):
         return math.nan

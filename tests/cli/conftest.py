@@ -64,10 +64,10 @@ def start():
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "2"}
     started = []
 
-    def start_process(*arguments, **options) -> subprocess.Popen:
+    def start_process(*arguments, changes=None, **options) -> subprocess.Popen:
         process = subprocess.Popen(
             [sys.executable, "-m", "ksdiff", *map(str, arguments)],
-            env=environment,
+            env=environment | (changes or {}),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -14,7 +14,7 @@ from tests.support.pancollection import patches, shifted, write_h5
 def test_help_names_every_command(ksdiff):
     status, out, _ = ksdiff("--help")
     assert status == 0
-    for command in ("sharpen", "train", "evaluate", "simulate", "info"):
+    for command in ("sharpen", "batch", "train", "evaluate", "simulate", "info"):
         assert command in out
 
 
@@ -135,8 +135,31 @@ def test_the_version_is_told_before_anything_heavy_is_imported(start):
     assert (process.returncode, out, errors) == (0, f"ksdiff {__version__}\n", "")
 
 
-@pytest.mark.parametrize("command", ["sharpen", "adapt", "evaluate", "simulate", "train", "prior"])
+@pytest.mark.parametrize(
+    "command", ["sharpen", "batch", "adapt", "evaluate", "simulate", "train", "prior"]
+)
 def test_help_ends_with_an_example(ksdiff, command):
     status, out, _ = ksdiff(command, "--help")
     assert status == 0
     assert f"Example: ksdiff {command} " in out
+
+
+def test_many_scenes_are_sharpened_and_failures_listed_at_the_end(ksdiff, tmp_path, weights):
+    scenes, out = tmp_path / "scenes", tmp_path / "fused"
+    draw = ("simulate", "--out", scenes, "--size", 128)
+    assert ksdiff(*draw, "--count", 2, "--bands", 4)[0] == 0
+    assert ksdiff(*draw, "--name", "odd", "--bands", 7)[0] == 0
+    call = ("batch", scenes, "--out", out, "--weights", weights, "--dtype", "float32")
+    result = ksdiff(*call)
+    assert failed(result, "1 of 3 scenes failed", "odd: weights", "7 bands")
+    assert "2 scenes sharpened, 0 were there, 1 failed" in result[1]
+    assert sorted(os.listdir(out)) == ["scene_0.tif", "scene_1.tif"]
+    with rasterio.open(out / "scene_1.tif") as fused:
+        assert (fused.count, fused.shape, fused.dtypes[0]) == (4, (128, 128), "float32")
+    written = (out / "scene_0.tif").stat().st_mtime_ns
+    assert "0 scenes sharpened, 2 were there, 1 failed" in ksdiff(*call)[1]
+    assert (out / "scene_0.tif").stat().st_mtime_ns == written
+    for name in ("odd_pan.tif", "odd_ms.tif"):
+        (scenes / name).unlink()
+    assert ksdiff(*call, "--quiet") == (0, "", "")
+    assert failed(ksdiff("batch", tmp_path / "no", "--out", out), "expected a folder or a .csv")

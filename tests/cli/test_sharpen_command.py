@@ -1,9 +1,11 @@
 import contextlib
+import hashlib
 import json
 import os
 import resource
 import signal
 import time
+import warnings
 
 import numpy as np
 import pytest
@@ -248,3 +250,118 @@ def test_contrast_reaches_both_commands(ksdiff, folder, weights):
         assert (header["register"], header["contrast"]) == (False, contrast)
     assert (fused["slope"] != fused["deviations"]).any()
     assert ksdiff(*options(folder, weights, "c.tif"), "--contrast", "ratio")[0] == 2
+
+
+def test_names_may_follow_each_other(ksdiff, folder, weights):
+    names = (folder / "a_pan.tif", folder / "a_ms.tif", folder / "fused.tif")
+    assert ksdiff("sharpen", *names, "--weights", weights, "--quiet") == (0, "", "")
+    with rasterio.open(folder / "fused.tif") as fused:
+        assert fused.shape == (256, 256)
+    assert failed(ksdiff("sharpen", *names[:2]), "expected PAN MS OUT", "a_ms.tif")
+    assert failed(ksdiff("sharpen", *names, "--out", "x.tif"), "expected PAN MS OUT", "--out")
+    assert failed(ksdiff("sharpen"), "expected PAN MS OUT", "got nothing")
+
+
+def test_a_geotiff_is_a_cog_that_tells_how_it_was_made(ksdiff, folder, weights):
+    cogeo = pytest.importorskip("rio_cogeo.cogeo")
+    with rasterio.open(folder / "a_ms.tif", "r+") as ms:
+        ms.update_tags(ACQUISITIONDATE="2024-05-01")
+        ms.scales, ms.offsets = (0.5,) * 4, (-1.0,) * 4
+    assert ksdiff(*options(folder, weights), "--seed", 7, "--quiet")[0] == 0
+    assert cogeo.cog_validate(folder / "fused.tif", strict=True)[0]
+    with rasterio.open(folder / "fused.tif") as fused:
+        tags = fused.tags()
+        assert tags["TIFFTAG_SOFTWARE"].startswith("ksdiff ")
+        assert tags["ACQUISITIONDATE"] == "2024-05-01"
+        made = json.loads(tags["KSDIFF_PROVENANCE"])
+        assert made["inputs"] == {"pan": str(folder / "a_pan.tif"), "ms": str(folder / "a_ms.tif")}
+        assert made["weights"] == {
+            "name": str(weights),
+            "sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
+        }
+        assert made["options"]["seed"] == 7
+        assert (fused.scales, fused.offsets) == ((0.5,) * 4, (-1.0,) * 4)
+        assert [colour.name for colour in fused.colorinterp[:3]] == ["blue", "green", "red"]
+        assert "STATISTICS_MEAN" in fused.tags(1)
+
+
+def test_options_of_the_output_reach_the_file(ksdiff, folder, weights):
+    choice = ("--no-cog", "--compress", "zstd", "--co", "BLOCKXSIZE=256", "--co", "BLOCKYSIZE=128")
+    status, _, errors = ksdiff(*options(folder, weights), *choice, "--dtype", "uint8")
+    assert status == 0, errors
+    with rasterio.open(folder / "fused.tif") as fused:
+        assert (fused.dtypes[0], fused.compression.name) == ("uint8", "zstd")
+        assert fused.block_shapes[0] == (128, 256)
+        assert fused.read().max() == 255  # the scene has values of eleven bits
+    refused = (
+        (("--co", "FOO=1"), ["creation option FOO"]),
+        (("--dtype", "complex64"), ["dtype: expected one of uint8, "]),
+        (("--preview", folder / "p.jpg"), ["preview", "ends in .png"]),
+        (("--rgb", folder / "p.jp2"), ["rgb", "ends in .tif or .png"]),
+    )
+    for extra, words in refused:
+        assert failed(ksdiff(*options(folder, weights), *extra, "--overwrite"), *words)
+
+
+def test_values_stay_within_the_bits_of_the_ms(ksdiff, folder, weights):
+    with rasterio.open(folder / "a_ms.tif") as ms:
+        values, profile = np.minimum(ms.read(), 511), ms.profile
+    profile.pop("predictor", None)
+    profile.update(nbits=9)
+    values[:, ::2, ::2] = 511
+    with rasterio.open(folder / "a_ms.tif", "w", **profile) as ms:
+        ms.write(values)
+    assert ksdiff(*options(folder, weights), "--quiet")[0] == 0
+    with rasterio.open(folder / "fused.tif") as fused:
+        assert fused.read().max() == 511
+
+
+@pytest.mark.parametrize("name", ["colours.tif", "colours.png"])
+def test_a_picture_in_true_colours(ksdiff, folder, weights, name):
+    assert ksdiff(*options(folder, weights), "--rgb", folder / name, "--quiet")[0] == 0
+    with rasterio.open(folder / name) as picture, rasterio.open(folder / "fused.tif") as fused:
+        assert [colour.name for colour in picture.colorinterp] == ["red", "green", "blue"]
+        assert picture.dtypes == ("uint8",) * 3
+        assert (picture.shape, picture.transform) == (fused.shape, fused.transform)
+        shown, values = picture.read(), fused.read((3, 2, 1))
+        assert shown.min() == 1 and shown.max() == 255
+        for one, other in zip(shown, values, strict=True):
+            order = np.argsort(other, axis=None)
+            assert (np.diff(one.ravel()[order].astype(int)) >= 0).all()
+
+
+def test_an_unwritable_home_is_no_reason_to_complain(start, folder, weights):
+    places = dict.fromkeys(("HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME"), "/proc/nowhere")
+    for name in ("a_pan.tif", "a_ms.tif"):  # and no georeference
+        with rasterio.open(folder / name) as file:
+            values = file.read()
+        (folder / name).unlink()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with rasterio.open(
+                folder / name,
+                "w",
+                driver="GTiff",
+                count=len(values),
+                dtype=values.dtype,
+                height=values.shape[1],
+                width=values.shape[2],
+            ) as file:
+                file.write(values)
+    extra = ("--preview", folder / "p.png", "--rgb", folder / "c.png", "--quiet")
+    process = start(*options(folder, weights), *extra, changes=places)
+    out, errors = process.communicate(timeout=120)
+    assert (process.returncode, out, errors) == (0, "", "")
+
+
+def test_a_classical_method_needs_no_weights(ksdiff, folder, weights):
+    call = ("sharpen", folder / "a_pan.tif", folder / "a_ms.tif", folder / "fused.tif")
+    status, out, errors = ksdiff(*call, "--method", "gsa")
+    assert status == 0, errors
+    assert "with gsa in" in out
+    with rasterio.open(folder / "fused.tif") as fused:
+        made = json.loads(fused.tags()["KSDIFF_PROVENANCE"])
+    assert (made["options"]["method"], made["weights"]) == ("gsa", None)
+    again = (*call, "--method", "gsa", "--overwrite")
+    assert failed(ksdiff(*again, "--weights", weights), "gsa takes none")
+    assert failed(ksdiff(*again, "--adapt"), "gsa has none")

@@ -18,9 +18,10 @@ def make(job, target):
 
 
 def test_failures_do_not_end_the_others_and_what_is_done_is_skipped(tmp_path):
-    out, seen = tmp_path / "new" / "out", []
-    result = sharpen_batch(JOBS, out, make, step=seen.append)
+    out, seen, ended = tmp_path / "new" / "out", [], []
+    result = sharpen_batch(JOBS, out, make, begin=seen.append, end=ended.append)
     assert (result.done, result.skipped, seen) == (["a", "d"], [], ["a", "b", "c", "d"])
+    assert ended == seen
     assert result.failed == {
         "b": "b_ms.tif: there is no such file",
         "c": "unexpected ZeroDivisionError: by zero",

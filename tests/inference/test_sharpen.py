@@ -162,7 +162,7 @@ def test_the_output_keeps_georeference_names_and_data_type(files, quick):
         assert set(file.dtypes) == {"uint16"}
         assert file.nodata is None
         assert file.compression.name == "deflate"
-        assert file.block_shapes[0] == (256, 256)
+        assert file.block_shapes[0] == (512, 512)
         assert file.colorinterp[3].name != "alpha"
 
 
@@ -315,7 +315,7 @@ def test_an_existing_output_is_kept_unless_told_otherwise(files, quick):
 def test_paths_are_checked_before_the_work(files, quick, tmp_path, monkeypatch):
     pan, ms, _ = files
     sharpener = Sharpener(quick)
-    monkeypatch.setattr(sharpener, "_prepare", lambda *_: pytest.fail("work began"))
+    monkeypatch.setattr(sharpener, "prepare", lambda *_: pytest.fail("work began"))
     (tmp_path / "plain").write_text("")
     for out, match in (
         (tmp_path / "no" / "out.tif", "there is no folder"),
@@ -330,7 +330,7 @@ def test_paths_are_checked_before_the_work(files, quick, tmp_path, monkeypatch):
     with pytest.raises(KSDiffError, match="is one of the other files"):
         sharpener.sharpen_files(pan, ms, ms, overwrite=True)
     with pytest.raises(KSDiffError, match="is one of the other files"):
-        sharpener.sharpen_files(pan, ms, tmp_path / "o.tif", preview=tmp_path / "o.tif")
+        sharpener.sharpen_files(pan, ms, tmp_path / "o.png", preview=tmp_path / "o.png")
 
 
 def test_a_failure_in_the_middle_leaves_no_file_and_keeps_the_old_one(files, tmp_path):

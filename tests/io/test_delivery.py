@@ -13,8 +13,9 @@ from rasterio.rpc import RPC
 from ksdiff.errors import KSDiffError
 from ksdiff.io.delivery import delivered
 from ksdiff.io.description import Description
-from ksdiff.io.formats import Format, OutputOptions
+from ksdiff.io.formats import Format
 from ksdiff.io.geotiff import write_raster
+from ksdiff.io.output_options import OutputOptions
 from tests.support import PAN_GRID, ROOT, UTM
 
 cogeo = pytest.importorskip("rio_cogeo.cogeo")
@@ -210,7 +211,8 @@ def test_a_full_disk_is_reported_at_the_image_and_at_the_overviews(tmp_path, lim
     code = f"""
 import numpy as np
 from ksdiff.io.delivery import delivered
-from ksdiff.io.formats import Format, OutputOptions
+from ksdiff.io.formats import Format
+from ksdiff.io.output_options import OutputOptions
 values = np.random.default_rng(0).integers(0, 255, (2, 1024, 1024)).astype("uint8")
 form = Format.of("a.tif", OutputOptions(), "uint8")
 with delivered(r"{tmp_path / "a.tif"}", form, *values.shape, "uint8") as target:

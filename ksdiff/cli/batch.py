@@ -1,0 +1,68 @@
+"""Fuse many scenes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from ksdiff.cli.options import Overwrite, Quiet, Weights, takes
+from ksdiff.errors import KSDiffError
+from ksdiff.inference.options import SharpenOptions
+from ksdiff.io.output_options import OutputOptions
+
+
+@takes(SharpenOptions)
+@takes(OutputOptions, into="output")
+def batch(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            help="Folder of NAME_pan.tif and NAME_ms.tif, or .csv file with columns pan, ms and "
+            "maybe name, sensor."
+        ),
+    ],
+    options: SharpenOptions,
+    output: OutputOptions,
+    out: Annotated[Path, typer.Option(help="Folder for NAME.tif; made if it is not there.")],
+    suffix: Annotated[str, typer.Option(help="Of the names; chooses the format.")] = ".tif",
+    weights: Weights = None,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+) -> None:
+    """Fuse many scenes; what is there already is skipped, what fails is listed at the end."""
+    from ksdiff.io.jobs import list_jobs
+
+    jobs = list_jobs(source)  # before PyTorch is loaded
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(
+        *columns, TimeRemainingColumn(), console=Console(stderr=True), disable=quiet
+    ) as bar:
+        task = bar.add_task("starting", total=len(jobs))
+        from ksdiff.inference.batch import sharpen_batch
+        from ksdiff.inference.sharpen import Sharpener
+
+        sharpener = Sharpener(weights, options)
+        result = sharpen_batch(
+            jobs,
+            out,
+            lambda job, target: sharpener.sharpen_files(
+                job.pan, job.ms, target, sensor=job.sensor, output=output, overwrite=overwrite
+            ),
+            suffix=suffix,
+            overwrite=overwrite,
+            begin=lambda name: bar.update(task, description=escape(name)),
+            end=lambda name: bar.advance(task),
+        )
+    if not quiet:
+        print(
+            f"{out}: {len(result.done)} scenes sharpened, {len(result.skipped)} were there, "
+            f"{len(result.failed)} failed"
+        )
+    if result.failed:
+        reasons = "\n".join(f"  {name}: {reason}" for name, reason in result.failed.items())
+        raise KSDiffError(f"{len(result.failed)} of {len(jobs)} scenes failed\n{reasons}")

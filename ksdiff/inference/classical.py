@@ -1,0 +1,38 @@
+"""Classical methods on scenes of any size: measured once, fused window by window."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ksdiff.baselines import METHODS, Pair
+from ksdiff.inference.scene import PreparedScene
+from ksdiff.inference.windows import Fuse
+
+
+def classical(scene: PreparedScene, name: str, together: bool) -> Fuse:
+    """What fuses windows of a scene by a classical method.
+
+    What the method takes from a whole image it measures on the scene's samples, which are all of a
+    small scene, so windows meet without seams. PAN lies in place, and the MTF is the scene's own.
+
+    Args:
+        name: of `ksdiff.baselines.METHODS`.
+        together: leave bands that were shifted onto each other there.
+    """
+    method, alignment, measured = METHODS[name], scene.alignment, {}
+
+    def pair(pan: Tensor, ms: Tensor) -> Pair:
+        grid = scene.pair.ratio, scene.pair.phase
+        return Pair.of(
+            pan, ms, scene.gains, *grid, "reflect", scene.sensor.pan_gain, measured=measured
+        )
+
+    def fuse(pan: Tensor, ms: Tensor) -> Tensor:
+        if alignment is not None:
+            ms = alignment.together(ms)
+        fused = method(pair(pan, ms))
+        return (fused if alignment is None or together else alignment.apart(fused))[0]
+
+    method(pair(*map(torch.cat, zip(*scene.samples, strict=True))))
+    return fuse
