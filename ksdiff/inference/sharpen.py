@@ -56,6 +56,9 @@ class Fused:
 class Sharpener:
     """Loads weights once and sharpens many scenes with them.
 
+    On a machine that does other work, too, set OMP_WAIT_POLICY=PASSIVE before importing PyTorch, as
+    the command does: threads that spin while they wait take cores from those that compute.
+
     Args:
         weights: a bundled name, a .safetensors file, or a model in memory with ``config``,
             ``estimate_kernels`` and ``fuse``; None chooses the bundled weights by band count and
