@@ -39,27 +39,13 @@ def _nonnegative(gram: Tensor, target: Tensor) -> Tensor:
 def nonnegative_least_squares(gram: np.ndarray, target: np.ndarray) -> np.ndarray:
     """The x >= 0 that minimises |A x - y|², from A^T A [K, K] and A^T y [K].
 
-    The active-set method of Lawson and Hanson (1974) on the normal equations; K is a handful.
+    `scipy.optimize.nnls` on a root of the normal equations: A itself has a row for every pixel.
     """
+    from scipy.optimize import nnls
+
     scale = np.sqrt(np.diag(gram))
     scale[scale == 0] = 1.0
-    gram, target = gram / np.outer(scale, scale), target / scale
-    x, free = np.zeros_like(target), np.zeros(target.shape, bool)
-    limit = 1e-10 * max(np.abs(target).max(initial=0.0), np.finfo(float).tiny)
-    for _ in range(3 * len(target)):
-        slope = np.where(free, -np.inf, target - gram @ x)
-        if slope.max() <= limit:
-            break
-        free[slope.argmax()] = True
-        while free.any():
-            wanted = np.zeros_like(x)
-            wanted[free] = np.linalg.lstsq(gram[np.ix_(free, free)], target[free], rcond=None)[0]
-            if (wanted[free] > 0).all():
-                x = wanted
-                break
-            blocked = free & (wanted <= 0)
-            share = np.min(x[blocked] / np.maximum(x[blocked] - wanted[blocked], 1e-300))
-            x = x + share * (wanted - x)
-            free &= x > 1e-14
-            x[~free] = 0.0
-    return x / scale
+    values, vectors = np.linalg.eigh(gram / np.outer(scale, scale))
+    kept = values > 1e-12 * values[-1]
+    root, basis = np.sqrt(values[kept]), vectors.T[kept]
+    return nnls(root[:, None] * basis, basis @ (target / scale) / root)[0] / scale

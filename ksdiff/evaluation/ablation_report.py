@@ -8,7 +8,6 @@ import numpy as np
 
 from ksdiff.config import config_to_dict
 from ksdiff.evaluation.ablation import Ablation, Table
-from ksdiff.evaluation.significance import paired_t_test
 from ksdiff.io.outputs import atomic
 from ksdiff.runtime import machine_header
 
@@ -95,6 +94,18 @@ def _table(ablation: Ablation, table: Table) -> dict:
         p = math.nan if name == table.reference else paired_t_test(row["ergas"]["seeds"], reference)
         row["p"] = None if math.isnan(p) else p
     return {"title": table.title, "reference": table.reference, "rows": rows}
+
+
+def paired_t_test(a: list[float], b: list[float]) -> float:
+    """Two-sided p-value of the hypothesis that the pairs' mean difference is 0.
+
+    ``a`` and ``b`` hold the same runs (seeds) in the same order. NaN with fewer than two pairs.
+    """
+    from scipy.stats import ttest_rel
+
+    if len(a) < 2:
+        return math.nan
+    return 1.0 if a == b else float(ttest_rel(a, b).pvalue)
 
 
 def _row(results: list[dict]) -> dict:

@@ -13,9 +13,8 @@ from ksdiff.config import Config, config_to_dict
 from ksdiff.errors import KSDiffError
 from ksdiff.evaluation import ablation as module
 from ksdiff.evaluation.ablation import load_ablation, train
-from ksdiff.evaluation.ablation_report import markdown, report, write
+from ksdiff.evaluation.ablation_report import markdown, paired_t_test, report, write
 from ksdiff.evaluation.prior import inspect_prior
-from ksdiff.evaluation.significance import paired_t_test, student_t_tails
 from ksdiff.models.ksdiff import KSDiff
 from ksdiff.training.settings import check_settings
 from ksdiff.training.validation import validation_scenes
@@ -104,13 +103,6 @@ def test_a_bad_file_says_what_is_wrong(file, change, message):
     file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | change))
     with pytest.raises(KSDiffError, match=f"ablation.yaml.*{message}"):
         load_ablation(file)
-
-
-@pytest.mark.parametrize(
-    ("t", "freedom", "p"), [(4.303, 2, 0.05), (2.776, 4, 0.05), (1.0, 1, 0.5), (0.0, 3, 1.0)]
-)
-def test_tails_of_students_distribution_are_those_of_the_tables(t, freedom, p):
-    assert student_t_tails(t, freedom) == pytest.approx(p, abs=1e-4)
 
 
 def test_the_paired_test_sees_what_is_common_to_pairs():
