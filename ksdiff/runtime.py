@@ -101,12 +101,11 @@ def device_named(name: str) -> torch.device:
 
 
 def keep_freed_memory() -> None:
-    """Let malloc keep up to half a gibibyte that was freed, for the whole process and for good.
+    """Let malloc keep up to half a gibibyte of freed memory, for the rest of the process.
 
-    A network allocates and frees the same tens of mebibytes again and again. Linux's malloc hands
-    such blocks back to the system each time, and gets them back as pages that have to be cleared:
-    an eighth of the time that sharpening on a CPU takes. Elsewhere, or with another malloc than
-    glibc's, nothing happens. A program that embeds KSDiff decides for itself whether to call it.
+    A network allocates and frees the same tens of mebibytes repeatedly. By default glibc returns
+    such blocks to the system, and clearing the new pages takes an eighth of the time of sharpening
+    on a CPU. Without glibc nothing happens. A program that embeds KSDiff may call this or not.
     """
     if sys.platform != "linux":
         return
@@ -118,7 +117,7 @@ def keep_freed_memory() -> None:
 
 @contextlib.contextmanager
 def alone_if_small(work: Tensor) -> Iterator[None]:
-    """Many small operations on ``work`` [B, channels, ...]: on the calling thread if it is small.
+    """Run many small operations on ``work`` [B, channels, ...] on one thread if it is small.
 
     For CPUs and eager execution; the number of threads is the same afterwards.
     """

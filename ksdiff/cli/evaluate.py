@@ -1,4 +1,4 @@
-"""Judge methods, draw what they are judged on, and see where time goes."""
+"""Evaluation, synthetic scenes, profiling and system information."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def evaluate(
     ],
     options: SharpenOptions,
     methods: Annotated[
-        str | None, typer.Option(help="Names with commas between; all of them by default.")
+        str | None, typer.Option(help="Comma-separated names; by default all.")
     ] = None,
     out: Annotated[
         list[Path] | None,
@@ -51,12 +51,12 @@ def evaluate(
         bool,
         typer.Option(
             "--measured",
-            help="Give classical methods, too, bands and PAN put in place and the measured MTF.",
+            help="Give classical methods the registered images and the measured MTF as well.",
         ),
     ] = False,
     overwrite: Overwrite = False,
 ) -> None:
-    """Score methods on scenes; print tables in Markdown."""
+    """Compute quality indexes of methods on scenes and print Markdown tables."""
     from ksdiff.evaluation import DEFAULT_METHODS
     from ksdiff.evaluation import evaluate as evaluate_scenes
     from ksdiff.evaluation.report import output_kind
@@ -85,13 +85,19 @@ def evaluate(
 def simulate(
     out: Annotated[Path, typer.Option(help="Folder for NAME_pan.tif, NAME_ms.tif, NAME_gt.tif.")],
     options: SharpenOptions,
-    pan: Annotated[Path | None, typer.Option(help="Degrade this pair instead of drawing.")] = None,
-    ms: Annotated[Path | None, typer.Option(help="Its MS raster, which becomes the truth.")] = None,
-    name: Annotated[str, typer.Option(help="NAME; numbered where there are several.")] = "scene",
+    pan: Annotated[
+        Path | None, typer.Option(help="Degrade this pair instead of drawing a scene.")
+    ] = None,
+    ms: Annotated[
+        Path | None, typer.Option(help="MS raster of that pair; it becomes the ground truth.")
+    ] = None,
+    name: Annotated[
+        str, typer.Option(help="NAME of the files; numbered if there are several scenes.")
+    ] = "scene",
     count: Annotated[int, typer.Option(help="How many scenes to draw.", min=1)] = 1,
     size: Annotated[int, typer.Option(help="Side of a drawn scene in PAN pixels.")] = 1024,
-    bands: Annotated[int, typer.Option(help="MS bands of a drawn scene.")] = 4,
-    ratio: Annotated[int, typer.Option(help="Of a drawn scene, 2 or 4.")] = 4,
+    bands: Annotated[int, typer.Option(help="Number of MS bands of a drawn scene.")] = 4,
+    ratio: Annotated[int, typer.Option(help="Resolution ratio of a drawn scene, 2 or 4.")] = 4,
     overwrite: Overwrite = False,
 ) -> None:
     """Make scenes with ground truth: drawn ones, or a given pair degraded by Wald's protocol."""
@@ -113,10 +119,10 @@ def simulate(
 def profile(
     options: SharpenOptions,
     size: Annotated[int, typer.Option(help="Side of the drawn tile in PAN pixels.")] = 256,
-    bands: Annotated[int, typer.Option(help="Of the tile, where no weights are named.")] = 8,
+    bands: Annotated[int, typer.Option(help="Number of bands, if no weights are given.")] = 8,
     weights: Weights = None,
 ) -> None:
-    """Tell where the time of sharpening goes, beside what this machine needs at least."""
+    """Time each step of sharpening, next to the least time this machine needs for it."""
     from ksdiff.inference.profile import profile as measure
 
     parts, machine = measure(
@@ -138,7 +144,7 @@ def profile(
 
 
 def info() -> None:
-    """Tell version, build, backends, devices and bundled weights."""
+    """Show version, build, backends, devices and bundled weights."""
     import torch
 
     import ksdiff

@@ -114,7 +114,7 @@ def adapt(
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
-    """Fine-tune weights on one scene, for a sensor that they have not seen."""
+    """Fine-tune weights on one scene, for a sensor they were not trained on."""
     from ksdiff.io.outputs import check_output
 
     check_output(out, overwrite)
@@ -145,7 +145,7 @@ def _adapt(pan, ms, weights, minutes, options: SharpenOptions, quiet):
         gain = 100 * (1 - done.after / done.before)
         verdict = "adapted" if done.kept else "no gain: the weights stay as they were"
         print(
-            f"{verdict}; error when tried one scale lower {done.before:.4f} before, "
+            f"{verdict}; error one scale lower {done.before:.4f} before, "
             f"{done.after:.4f} after ({gain:.1f} % less), {done.steps} steps in "
             f"{done.seconds:.0f} s"
         )

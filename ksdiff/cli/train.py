@@ -1,4 +1,4 @@
-"""Train, and look at what was trained and at what it is trained on."""
+"""Training, its reports, and checks of its data."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 
 from ksdiff.cli.options import Overwrite
 
-data = typer.Typer(help="Look at and mend PanCollection's HDF5 files.", no_args_is_help=True)
+data = typer.Typer(help="Check and repair PanCollection HDF5 files.", no_args_is_help=True)
 
 
 Stage = Literal["1", "2", "all"]
@@ -26,10 +26,10 @@ def train(
     ],
     stage: Annotated[Stage, typer.Option(help="Which of the two stages to run.")] = "all",
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the newest checkpoint of the run.")
+        bool, typer.Option("--resume", help="Continue from the newest checkpoint of the run.")
     ] = False,
 ) -> None:
-    """Train KSDiff as the configuration says."""
+    """Train KSDiff from a configuration file."""
     from ksdiff.config import load_config
     from ksdiff.training import run
 
@@ -41,7 +41,7 @@ def ablate(
         Path, typer.Argument(help="YAML with folder, seeds, base and tables; docs/ablations.md.")
     ],
 ) -> None:
-    """Train what a file of ablations compares; what is finished is not repeated."""
+    """Train the variants that an ablation file lists; finished runs are not repeated."""
     from ksdiff.evaluation.ablation import load_ablation
     from ksdiff.evaluation.ablation import train as train_all
     from ksdiff.evaluation.ablation_report import markdown, report, write
@@ -60,7 +60,7 @@ def prior(
     json: Annotated[Path | None, typer.Option(help="JSON file to write.")] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Tell how near the sampled prior comes to the true one, and what it is worth."""
+    """Measure how close the sampled prior is to the true one, and how much it contributes."""
     from ksdiff.evaluation.prior import inspect_weights, write_json
     from ksdiff.io.outputs import check_output
 
@@ -77,7 +77,7 @@ def check(
     file: Annotated[Path, typer.Argument(help="PanCollection's .h5 file.")],
     sensor: Annotated[str, typer.Option(help="wv2, wv3, gf2 or qb.")],
 ) -> None:
-    """See whether a file is what training and evaluation expect."""
+    """Check that a file has the layout that training and evaluation expect."""
     from ksdiff.io.pancollection import PanCollection
 
     print(PanCollection(file, sensor, truth=False).describe())
@@ -89,9 +89,9 @@ def repair(
     out: Annotated[Path, typer.Option(help="Repaired copy to write.")],
     overwrite: Overwrite = False,
 ) -> None:
-    """Mend patches whose ms is one pixel off, as in QuickBird's files; takes ms from lms."""
+    """Repair patches whose ms is shifted by one pixel (QuickBird files), using lms."""
     from ksdiff.io.outputs import check_output
     from ksdiff.io.repair import repair as repair_file
 
     done = repair_file(file, check_output(out, overwrite))
-    print(f"{out}: {done.shifted} of {done.patches} patches mended")
+    print(f"{out}: {done.shifted} of {done.patches} patches repaired")

@@ -1,4 +1,4 @@
-"""What the ablations' trainings say together: JSON, Markdown, a plot."""
+"""Report on the ablations as JSON, Markdown and a plot."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""Is the prior any good: how near the sampled one comes to the true one, and what it is worth."""
+"""Report on the prior: distance from the sampled to the true one, and its effect on ERGAS."""
 
 import dataclasses
 import json

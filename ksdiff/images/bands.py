@@ -1,4 +1,4 @@
-"""Bands onto each other, and a fused image's bands back to where the MS image has them."""
+"""Registration of bands to each other, and of fused bands back to their delivered positions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ksdiff.images.wald import SHIFT_HALF_WIDTH, shift_taps
 from ksdiff.runtime import alone_if_small
 from ksdiff.sensors import Sensor
 
-_LEAST_APART = 0.3  # PAN pixels between two bands: small scenes that are in order show up to that
+_LEAST_APART = 0.3  # PAN pixels between two bands: registered small scenes show up to that
 _MOST_APART = 3.0  # PAN pixels: more is no misregistration of bands
 _REACH = 4  # pixels: the longest shift
 _START = -_REACH - SHIFT_HALF_WIDTH
@@ -48,7 +48,7 @@ class Moves(NamedTuple):
 
 
 class Alignment(NamedTuple):
-    """How the bands of a scene get onto each other and back."""
+    """The shifts that register the bands of a scene, and those that undo it."""
 
     together: Moves  # of the MS image, on its grid
     apart: Moves  # of a fused image, on PAN's grid

@@ -1,4 +1,4 @@
-"""How much the optics have blurred an MS image, measured beside its PAN.
+"""Measures the blur (MTF) of an MS image relative to its PAN.
 
 A sensor's MTF is known from its design; what reaches the user has been resampled, sharpened or
 degraded with other filters. Classical methods that estimate the filter from the pair (Vivone et al.

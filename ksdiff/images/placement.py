@@ -1,4 +1,4 @@
-"""PAN onto MS: deliveries are off by a fraction of a pixel, sometimes two, and detail suffers."""
+"""Registration of PAN to MS: deliveries are off by a fraction of a pixel, sometimes by two."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def measure_shift(
 
 
 class Placed(NamedTuple):
-    """Windows of a scene as far as they can be put in place without reading them again."""
+    """Registered windows of a scene, as far as possible without reading them again."""
 
     windows: list[tuple[Tensor, Tensor]]  # PAN as it lies; MS, its bands together
     alignment: Alignment | None
@@ -65,7 +65,7 @@ def put_in_place(
     phase: tuple[float, float],
     register: bool = True,
 ) -> Placed:
-    """Bring bands together and measure PAN's shift and the MTF; without ``register`` the MTF alone.
+    """Register bands, and measure PAN's shift and the MTF; without ``register`` only the MTF.
 
     Arguments as for `measure_shift`.
     """

@@ -1,11 +1,11 @@
-"""How far images of one scene are apart, to a few hundredths of a PAN pixel.
+"""Measures shifts between images of one scene to a few hundredths of a PAN pixel.
 
-Deliveries are off by a fraction of a pixel or two, and the bands of some sensors off one another:
-their arrays pass over the ground one after the other. Training pairs that are learn to blur, and
-detail that is added in the wrong place is no detail.
+PAN and MS of a delivery are misregistered by up to two pixels, and so are the bands of sensors
+whose arrays see the ground one after the other. A network trained on such pairs learns to blur, and
+detail added in the wrong place degrades the image.
 
-All shifts are found alike: one image is explained by others and by its own slopes (Lucas and
-Kanade 1981), over what varies between neighbouring pixels.
+Every shift is a least-squares fit: one image as a combination of others and of its own slopes
+(Lucas and Kanade 1981), on the local detail of the images.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The two steps of a scene whose shapes come back: its prior, and a window's way from DN to DN.
+"""The two computations that repeat with the same shapes: a scene's prior, and fusing a window.
 
-Neither asks or fetches anything from the CPU once its filters are cached, so that a GPU can run
-both from graphs.
+Once their filters are cached, neither reads from or waits for the CPU, so both can run from CUDA
+graphs.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Functions whose shapes come back, from CUDA graphs: one launch each in the place of hundreds."""
+"""CUDA graphs for functions that are called again with the same shapes."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ _MOST = 20  # graphs: a scene has up to nine shapes of windows, and one of sampl
 
 
 class Graphs:
-    """Calls functions; on a CUDA device from graphs.
+    """Calls functions, on a CUDA device through graphs: one launch instead of hundreds.
 
-    With tensors of new shapes a function is called as it is. When the shapes come back it is called
-    once more and captured, and from then on replayed. What is used least recently is given up; all
-    graphs share one pool of memory.
+    A function is called directly the first time it gets tensors of certain shapes, captured the
+    second time and replayed from then on. The least recently used graphs are dropped; all share
+    one memory pool.
 
-    A replay runs no Python. What is captured must neither ask tensors for their values nor fetch
-    any from the CPU; where a function does, capturing fails, a warning says so, and from then on
-    all functions are called as they are. For inference, and for one thread and stream at a time.
+    A replay runs no Python. A captured function must neither read tensor values on the CPU nor copy
+    from it; if it does, capturing fails with a warning, and all functions are called directly from
+    then on. For inference, and for one thread and stream at a time.
 
     Args:
         device: where the tensors lie; on any but a CUDA device functions are just called.

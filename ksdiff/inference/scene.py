@@ -1,4 +1,4 @@
-"""A scene as fusing needs it: surveyed, sampled, PAN and bands in place. Made once per scene."""
+"""What is computed once per scene: statistics, sample windows, shifts and MTF."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ksdiff.sensors import Sensor
 _FILL_REACH = 64  # PAN pixels: as far as filters reach from a valid pixel into a hole
 _SAMPLE_SIDE = 256  # PAN pixels, of the windows that stand for the scene
 _SAMPLE_RIM = 16  # PAN pixels at its rim that the prior does not see: mirrored images made them
-_SAMPLES = 8  # more say the same again, and scenes of a few windows would pay for them
+_SAMPLES = 8  # more change little and cost time on small scenes
 
 
 @dataclass(frozen=True)
@@ -54,14 +54,14 @@ class PreparedScene:
         side: int = _SAMPLE_SIDE,
         stage: Stage = silent,
     ) -> PreparedScene:
-        """Read a scene once for its statistics, and sample windows of it for all the rest.
+        """Read a scene once for statistics, and a few windows of it for everything else.
 
         Args:
             pair: as delivered.
             device: the CPU by default.
             register, contrast, tile: see `ksdiff.inference.options.SharpenOptions`.
             side: of a sample window, PAN pixels.
-            stage: told how far reading has come.
+            stage: progress callback.
 
         Raises:
             KSDiffError: no pixel has data in both images.
@@ -103,8 +103,7 @@ class PreparedScene:
 
     @property
     def prior_inputs(self) -> FusionInputs:
-        """The samples without what mirrored images have made; small scenes have little and keep
-        it."""
+        """The samples without the rim that mirrored borders affect; small scenes keep it."""
         if min(self.inputs.pan.shape[-2:]) < _SAMPLE_SIDE:
             return self.inputs
         inner = (..., slice(_SAMPLE_RIM, -_SAMPLE_RIM), slice(_SAMPLE_RIM, -_SAMPLE_RIM))

@@ -1,4 +1,4 @@
-"""Sharpening scenes of any size: one survey, one prior, then window by window."""
+"""The public class that sharpens scenes of any size."""
 
 from __future__ import annotations
 
@@ -211,11 +211,11 @@ class Sharpener:
     def prepare(
         self, pair: Pair, sensor: str | None = None, stage: Stage = silent
     ) -> PreparedScene:
-        """Survey a scene, sample it, and find how its images lie.
+        """Measure a scene: statistics, sample windows, shifts and MTF.
 
         Args:
             sensor: of this pair, instead of the one given at construction.
-            stage: told how far reading has come.
+            stage: progress callback.
 
         Raises:
             KSDiffError: no weights for the scene's bands, no pixel with data in both images.
@@ -240,7 +240,7 @@ class Sharpener:
 
         Args:
             kernels: of the scene; by default they come from its own prior.
-            stage: told how far fusing has come.
+            stage: progress callback.
         """
         if self._classical:
             fuse = classical(scene, self.options.method, self.options.together)
@@ -301,12 +301,12 @@ class Sharpener:
         return self._graphs(step, scene.prior_inputs, noise)
 
     def _addresses(self, model: nn.Module) -> tuple[int, ...]:
-        """Where there are graphs; elsewhere it would take two milliseconds for nothing."""
+        """Needed for graphs only; it takes two milliseconds."""
         return addresses(model) if self.device.type == "cuda" else ()
 
 
 def _capturable(model: nn.Module) -> bool:
-    """A model of another kind may do in Python what a graph does not repeat."""
+    """Other models may run Python code that a graph does not repeat."""
     return type(model) is KSDiff
 
 

@@ -1,4 +1,4 @@
-"""Windows on their way to a device and back, while it computes others."""
+"""Transfers of windows to a device and back that overlap with computation."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _T = TypeVar("_T")
 
 
 def upload(x: Tensor, device: torch.device) -> Tensor:
-    """``x``, which lies on the CPU, on the device; a GPU is not waited for."""
+    """Copy ``x`` from the CPU to the device without waiting for a GPU."""
     if device.type == "cuda":
         x = x.contiguous().pin_memory()
     return x.to(device, non_blocking=True)
 
 
 def download(x: Tensor) -> Callable[[], Tensor]:
-    """Start to bring ``x`` to the CPU; a call of the result waits for it and gives it."""
+    """Start copying ``x`` to the CPU; calling the result waits for the copy and returns it."""
     there = x.to("cpu", non_blocking=True)  # from a GPU into pinned memory
     if x.device.type != "cuda":
         return lambda: there
@@ -34,7 +34,7 @@ def download(x: Tensor) -> Callable[[], Tensor]:
 
 
 def held_back(items: Iterable[_T], count: int) -> Iterator[_T]:
-    """The items in their order, each when ``count`` more have been drawn, or no more come."""
+    """Yield items in order, each after ``count`` further ones have been drawn."""
     waiting: deque[_T] = deque()
     for item in items:
         waiting.append(item)

@@ -1,4 +1,4 @@
-"""A prepared scene, window by window: read, fused, blended."""
+"""Fusing a prepared scene window by window."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def fused_windows(
     Args:
         tile: side of a window in PAN pixels.
         in_flight: windows whose results are waited for only after the next ones have begun.
-        stage: told how far fusing has come.
+        stage: progress callback.
     """
     rows, columns = (
         plan_spans(length, tile, _OVERLAP, _MARGIN, _MULTIPLE) for length in scene.pair.shape
@@ -71,7 +71,7 @@ def fused_windows(
 
 
 def _begin(scene: PreparedScene, fuse: Fuse, row: Span, column: Span) -> _Begun:
-    """Set a window going."""
+    """Read a window and start fusing it."""
     pair = scene.pair
     patch = pair.read(
         row.read_start,

@@ -94,7 +94,7 @@ def _beside(temporary: Path) -> list[Path]:
 
 
 def _remove_abandoned(path: Path) -> None:
-    """Away with what killed processes left of earlier tries at this path.
+    """Remove temporary files that crashed runs left for this path.
 
     An old file only: on a shared disk, a process that is not here may be alive on another machine.
     """

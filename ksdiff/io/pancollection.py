@@ -152,7 +152,7 @@ class PanCollection:
         if shifted:
             raise KSDiffError(
                 f"{self.path}: ms is one pixel off its lms in {shifted} of {len(looked_at)} "
-                "patches looked at, as in the published QuickBird files; mend them with: "
+                "patches checked, as in the published QuickBird files; repair them with: "
                 f"ksdiff data repair {self.path} --out REPAIRED.h5"
             )
 

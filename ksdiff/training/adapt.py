@@ -1,4 +1,4 @@
-"""Fine-tuning weights on the very scene that they are to sharpen, for sensors never seen."""
+"""Fine-tuning weights on the scene to be sharpened, for sensors outside the training data."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def adapt(
 
 
 class _Lessons:
-    """What a scene teaches: crops of its degraded self, crops of itself, and what judges."""
+    """Training crops of a scene, degraded and at full resolution, and the crops that judge."""
 
     def __init__(
         self,
@@ -194,7 +194,7 @@ class _Lessons:
 
 
 class _Clock:
-    """How much of the time is spent, and whom to tell."""
+    """The share of the time that is spent, and its progress callback."""
 
     def __init__(self, began: float, seconds: float, step: Callable[[float, float], None]) -> None:
         self.began, self.seconds, self.step = began, seconds, step
@@ -208,7 +208,7 @@ class _Clock:
 
 
 class _Learner:
-    """A copy of the model that learns, and its moving average, which is what counts."""
+    """A copy of the model in training, and its moving average, which is used."""
 
     def __init__(self, model: KSDiff, lessons: _Lessons) -> None:
         self.lessons, self.generator = lessons, torch.Generator().manual_seed(0)

@@ -1,4 +1,4 @@
-"""A batch in equal parts: over the processes, and in each of them one after another.
+"""Equal parts of a batch: distributed over processes, and accumulated in each of them.
 
 What a step computes does not depend on how its batch is cut: part k of n holds samples
 [k * size, (k + 1) * size) of the batch, and the noise that belongs to them.

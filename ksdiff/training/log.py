@@ -1,4 +1,4 @@
-"""What a run leaves behind: metrics.csv, TensorBoard events, curves.png."""
+"""The logs of a run: metrics.csv, TensorBoard events, curves.png."""
 
 import csv
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The run folder: whose it is, and what is written into it beside checkpoints and logs."""
+"""The run folder: which run owns it, and its files other than checkpoints and logs."""
 
 import json
 import shutil
