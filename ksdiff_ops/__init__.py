@@ -1,14 +1,16 @@
 """Per-pixel and low-rank kernel operators for PyTorch, on CPU and GPU.
 
 `dynamic_conv`, `lowrank_dynamic_conv`, `tucker_kernel`, `batched_conv2d` and `adaptive_conv2d` are
-functions of tensors; `AdaptiveConv2d` and `LowRankDynamicConv` are layers with the parameters that
-go with two of them; `backends` tells and chooses what runs them; `build_info` tells what was
-compiled.
+functions of tensors; `carafe` and `separable_dynamic_conv` are composed of the first.
+`AdaptiveConv2d` and `LowRankDynamicConv` are layers with the parameters that go with two of them,
+`nn` has layers of published networks. `backends` tells and chooses what runs the operators;
+`build_info` tells what was compiled.
 """
 
-from ksdiff_ops import backends, implementations, native, registration
+from ksdiff_ops import backends, implementations, native, nn, registration
 from ksdiff_ops.adaptive_conv2d import adaptive_conv2d
 from ksdiff_ops.batched_conv2d import batched_conv2d
+from ksdiff_ops.composed import carafe, separable_dynamic_conv
 from ksdiff_ops.dynamic_conv import dynamic_conv
 from ksdiff_ops.lowrank_dynamic_conv import lowrank_dynamic_conv
 from ksdiff_ops.modules import AdaptiveConv2d, LowRankDynamicConv
@@ -22,8 +24,11 @@ __all__ = [
     "backends",
     "batched_conv2d",
     "build_info",
+    "carafe",
     "dynamic_conv",
     "lowrank_dynamic_conv",
+    "nn",
+    "separable_dynamic_conv",
     "tucker_kernel",
 ]
 

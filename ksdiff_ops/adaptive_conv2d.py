@@ -1,35 +1,52 @@
 """Dense convolution over patches that are scaled pixel by pixel and tap by tap."""
 
+from typing import Literal
+
 from torch import Tensor
 
-from ksdiff_ops import arguments, autocast, backends
+from ksdiff_ops import arguments, autocast, backends, reference
+from ksdiff_ops.arguments import Pair, Window
 from ksdiff_ops.bias import add_bias
 
+_PLANES = "; planes [B, kh * kw, Ho, Wo] are given as attention.unflatten(1, (kh, kw))"
 
+
+@arguments.overridable
 def adaptive_conv2d(
     x: Tensor,
     attention: Tensor,
     weight: Tensor,
     bias: Tensor | None = None,
     *,
+    stride: int | Pair = 1,
+    padding: Literal["same", "symmetric"] | int | Pair = "same",
+    dilation: int | Pair = 1,
+    groups: int = 1,
     backend: str | None = None,
 ) -> Tensor:
-    """Convolves `x` with one kernel whose taps are weighted anew at every pixel.
+    """Convolves `x` with kernels whose taps are weighted anew at every pixel.
 
-    y[b, o, p] = bias[o] + sum over channels c and taps j of weight[o, c, j]
-    * attention[b, j, p] * x[b, c, p + d(j)], where d(j) is the tap's place relative to the
-    kernel's centre, with zeros outside the image. The scaled patches, kh * kw times the image,
-    are never written to memory.
+    y[b, o, p] = bias[o] + sum over channels c of o's group and taps i of weight[o, c, i]
+    * attention[b, i, p] * x[b, c, p * stride + i * dilation - padding], with zeros outside the
+    image. With one kernel for all samples, no groups, stride 1 and dilation 1, the scaled patches,
+    kh * kw times the image, are never written to memory; all else is composed of PyTorch's
+    operators, tap by tap, on every backend.
 
     Args:
         x: images [B, Cin, H, W]; float32, float64, float16 or bfloat16, any strides.
-        attention: factor of every tap at every pixel [B, kh, kw, H, W].
-        weight: kernel [Cout, Cin, kh, kw]; an even kernel's odd pixel is below and to the right.
+        attention: factor of every tap at every pixel [B, kh, kw, Ho, Wo].
+        weight: kernel [Cout, Cin / groups, kh, kw], or [B, Cout, Cin / groups, kh, kw] for one per
+            sample; an even kernel's odd pixel is below and to the right.
         bias: added to every output channel, [Cout], or [B, Cout] for one per sample, or None.
+        stride: step between output pixels, one int or (rows, columns).
+        padding: "same", "symmetric", or an int or two, as for `dynamic_conv`.
+        dilation: step between taps.
+        groups: blocks of channels that do not mix; divides Cin and Cout. With a channel a group
+            and one kernel per sample this is a decoupled dynamic filter (DDF).
         backend: "reference", "cpu" or "triton"; None lets the device decide.
 
     Returns:
-        [B, Cout, H, W], contiguous, in x's dtype; sums are in float32 or better. Inside
+        [B, Cout, Ho, Wo], contiguous, in x's dtype; sums are in float32 or better. Inside
         `torch.autocast` the tensors are cast to its dtype first. Differentiable to any order;
         the same input gives the same bits, forward and backward.
 
@@ -38,21 +55,20 @@ def adaptive_conv2d(
         RuntimeError: the backend asked for is not there; the message says how to get it.
 
     Source: Su et al., Pixel-Adaptive Convolutional Neural Networks (2019), equation 3; Jin et
-    al., LAGConv (2022), equation 4.
+    al., LAGConv (2022), equation 4; Zhou et al., Decoupled Dynamic Filter Networks (2021).
     """
     arguments.require_tensor("x", x, "[B, Cin, H, W]")
-    arguments.require_tensor("attention", attention, "[B, kh, kw, H, W]")
-    arguments.require_tensor("weight", weight, "[Cout, Cin, kh, kw]")
+    arguments.require_tensor("attention", attention, "[B, kh, kw, Ho, Wo]", _PLANES)
+    own = isinstance(weight, Tensor) and weight.dim() == 5
+    layout = "[B, Cout, Cin / groups, kh, kw]" if own else "[Cout, Cin / groups, kh, kw]"
+    arguments.require_tensor("weight", weight, layout)
     batch, channels, height, width = x.shape
-    out_channels, _, kh, kw = weight.shape
-    arguments.require_shape(
-        "weight", weight, "[Cout, Cin, kh, kw]", (out_channels, channels, kh, kw)
-    )
-    if kh < 1 or kw < 1:
-        raise ValueError(f"kernel size: expected at least 1 x 1, got {kh} x {kw}")
-    arguments.require_shape(
-        "attention", attention, "[B, kh, kw, H, W]", (batch, kh, kw, height, width)
-    )
+    out_channels, _, kh, kw = weight.shape[-4:]
+    groups = arguments.channel_groups(groups, channels, out_channels)
+    inner = (out_channels, channels // groups, kh, kw)
+    arguments.require_shape("weight", weight, layout, (batch, *inner) if own else inner)
+    window, size = arguments.resolve_window((height, width), (kh, kw), stride, padding, dilation)
+    arguments.require_shape("attention", attention, "[B, kh, kw, Ho, Wo]", (batch, kh, kw, *size))
     named = [("x", x), ("attention", attention), ("weight", weight)]
     if bias is not None:
         each = isinstance(bias, Tensor) and bias.dim() == 2
@@ -65,5 +81,10 @@ def adaptive_conv2d(
     names = [name for name, _ in named]
     arguments.require_alike(*zip(names, (x, attention, weight, *biases), strict=True))
     operator = backends.operator("adaptive_conv2d", x.device.type, backend)
-    y = operator(x, attention, weight)
+    centred = Window((1, 1), ((kh - 1) // 2, (kw - 1) // 2), (1, 1))
+    if not own and groups == 1 and window == centred and size == (height, width):
+        y = operator(x, attention, weight)
+    else:
+        kernels = weight if own else weight[None]
+        y = reference.windowed_adaptive_conv2d(x, attention, kernels, *window, groups)
     return add_bias(y, biases[0]) if biases else y

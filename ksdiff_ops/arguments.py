@@ -1,14 +1,20 @@
 """Checks of what users pass in: errors name the argument, what was expected and what came."""
 
-from typing import Literal, NamedTuple
+import functools
+import operator
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple, ParamSpec
 
 import torch
 from torch import Tensor
+from torch.overrides import handle_torch_function, has_torch_function
 
 DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 LARGEST = 2**31 - 1  # of a stride, padding or dilation: products of two fit in 64 bits
+LARGEST_SPAN = 4096  # of a dilated kernel on an image that is smaller
 
 Pair = tuple[int, int]
+_P = ParamSpec("_P")
 
 
 class Window(NamedTuple):
@@ -19,17 +25,36 @@ class Window(NamedTuple):
     dilation: Pair
 
 
+def overridable(function: Callable[_P, Tensor]) -> Callable[_P, Tensor]:
+    """As PyTorch's own functions, to be overridden by the tensor-likes among its arguments: tensor
+    subclasses, and the proxies with which `torch.fx` traces.
+    """
+
+    @functools.wraps(function)
+    def call(*args: _P.args, **kwargs: _P.kwargs) -> Tensor:
+        given = (*args, *kwargs.values())
+        if has_torch_function(given):
+            return handle_torch_function(call, given, *args, **kwargs)
+        return function(*args, **kwargs)
+
+    return call
+
+
 def shape_text(tensor: Tensor) -> str:
     return "[" + ", ".join(str(size) for size in tensor.shape) + "]"
 
 
-def require_tensor(name: str, value: object, layout: str) -> None:
-    """Raises unless `value` is a tensor of a supported dtype with as many axes as `layout`."""
+def require_tensor(name: str, value: object, layout: str, hint: str = "") -> None:
+    """Raises unless `value` is a tensor of a supported dtype with as many axes as `layout`; `hint`
+    ends the message about the axes.
+    """
     if not isinstance(value, Tensor):
         raise TypeError(f"{name}: expected a tensor {layout}, got {type(value).__name__}")
     rank = layout.count(",") + 1
     if value.dim() != rank:
-        raise ValueError(f"{name}: expected {rank} axes {layout}, got shape {shape_text(value)}")
+        raise ValueError(
+            f"{name}: expected {rank} axes {layout}, got shape {shape_text(value)}{hint}"
+        )
     if value.dtype not in DTYPES:
         raise TypeError(
             f"{name}: expected float32, float64, float16 or bfloat16, got {value.dtype}"
@@ -65,23 +90,48 @@ def pair(name: str, value: object, least: int) -> Pair:
         both = tuple(value)
     else:
         both = (value, value)
+    parts = []
     for part in both:
-        if isinstance(part, bool) or not isinstance(part, int):
+        if not is_integer(part):
             raise TypeError(f"{name}: expected an int or two, got {value!r}")
         if part < least:
             raise ValueError(f"{name}: expected at least {least}, got {value!r}")
         if part > LARGEST:
             raise ValueError(f"{name}: expected at most {LARGEST}, got {value!r}")
-    return both
+        parts.append(as_int(part))
+    return parts[0], parts[1]
+
+
+def is_integer(value: object) -> bool:
+    """Whether a value is an int, or one of NumPy's; bools are not, nor are tensors."""
+    if isinstance(value, (bool, Tensor)):
+        return False
+    return isinstance(value, (int, torch.SymInt)) or hasattr(type(value), "__index__")
+
+
+def as_int(value: Any) -> int:
+    """A value that `is_integer` as an int; symbolic ones stay."""
+    return value if isinstance(value, (int, torch.SymInt)) else operator.index(value)
 
 
 def count(name: str, value: object) -> int:
     """An int of at least one."""
-    if isinstance(value, bool) or not isinstance(value, int):
+    if not is_integer(value):
         raise TypeError(f"{name}: expected an int, got {value!r}")
-    if value < 1:
+    number = as_int(value)
+    if number < 1:
         raise ValueError(f"{name}: expected at least 1, got {value!r}")
-    return value
+    return number
+
+
+def _require_span(size: int, kernel: int, dilation: int) -> None:
+    """Raises where a kernel is far larger than the image that is padded for it."""
+    span, most = dilation * (kernel - 1) + 1, max(2 * size, LARGEST_SPAN)
+    if span > most:
+        raise ValueError(
+            f"dilation: expected a dilated kernel that spans at most {most} pixels of an image of "
+            f"{size}, got {span}"
+        )
 
 
 def same_padding(size: int, kernel: int, stride: int, dilation: int) -> tuple[int, int]:
@@ -92,24 +142,43 @@ def same_padding(size: int, kernel: int, stride: int, dilation: int) -> tuple[in
     return out, max((out - 1) * stride + dilation * (kernel - 1) + 1 - size, 0) // 2
 
 
+def _symmetric_window(
+    size: Pair, kernel: Pair, stride: Pair, dilation: Pair
+) -> tuple[Window, Pair]:
+    if kernel[0] % 2 == 0 or kernel[1] % 2 == 0:
+        raise ValueError(
+            f'padding: expected odd kernels for "symmetric", got {kernel[0]} x {kernel[1]}'
+        )
+    pads = dilation[0] * (kernel[0] // 2), dilation[1] * (kernel[1] // 2)
+    out = (size[0] + stride[0] - 1) // stride[0], (size[1] + stride[1] - 1) // stride[1]
+    return Window(stride, pads, dilation), out
+
+
 def resolve_window(
     size: Pair,
     kernel: Pair,
     stride: int | Pair,
-    padding: Literal["same"] | int | Pair,
+    padding: Literal["same", "symmetric"] | int | Pair,
     dilation: int | Pair,
 ) -> tuple[Window, Pair]:
     """The window that a kernel of size `kernel` walks with over an image of `size`, and the
     size of what comes out, as `torch.nn.functional.conv2d` counts; "same" keeps
-    ceil(size / stride), with the odd pixel of an even kernel at the bottom and right.
+    ceil(size / stride), with the odd pixel of an even kernel at the bottom and right, and
+    "symmetric" does so with the same padding on both sides, whatever the stride.
     """
     strides = pair("stride", stride, 1)
     dilations = pair("dilation", dilation, 1)
     if kernel[0] < 1 or kernel[1] < 1:
         raise ValueError(f"kernel size: expected at least 1 x 1, got {kernel[0]} x {kernel[1]}")
     if isinstance(padding, str):
-        if padding != "same":
-            raise ValueError(f'padding: expected "same", an int or two, got {padding!r}')
+        if padding not in ("same", "symmetric"):
+            raise ValueError(
+                f'padding: expected "same", "symmetric", an int or two, got {padding!r}'
+            )
+        for axis in range(2):
+            _require_span(size[axis], kernel[axis], dilations[axis])
+        if padding == "symmetric":
+            return _symmetric_window(size, kernel, strides, dilations)
         ho, top = same_padding(size[0], kernel[0], strides[0], dilations[0])
         wo, left = same_padding(size[1], kernel[1], strides[1], dilations[1])
         return Window(strides, (top, left), dilations), (ho, wo)
@@ -135,3 +204,17 @@ def require_groups(name: str, channels: int, groups: int) -> None:
             f"{name}: expected a number of groups that divides x's {channels} channels, "
             f"got {groups}"
         )
+
+
+def channel_groups(groups: object, channels: int, out_channels: int) -> int:
+    """The argument `groups` as an int that divides the channels of image and output."""
+    if not is_integer(groups):
+        raise TypeError(f"groups: expected an int, got {groups!r}")
+    number = as_int(groups)
+    require_groups("groups", channels, number)
+    if out_channels % number != 0:
+        raise ValueError(
+            f"weight: expected a number of output channels that {number} groups divide, "
+            f"got {out_channels}"
+        )
+    return number

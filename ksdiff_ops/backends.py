@@ -75,8 +75,8 @@ def available() -> dict[str, str | None]:
 def choose(operator: str, device: str, asked: str | None = None) -> str:
     """The backend that runs an operator, such as "dynamic_conv", on tensors of a `device` type.
 
-    The argument `asked` is obeyed first, then the environment variable KSDIFF_OPS_BACKEND, then
-    the table AUTOMATIC, which also gives its reasons.
+    The argument `asked` is obeyed first, then the environment variable KSDIFF_OPS_BACKEND; then
+    `torch.onnx.export` gets the reference, all else what the table AUTOMATIC says with its reasons.
 
     Raises:
         ValueError: no such operator or backend, or one that cannot run on that device.
@@ -89,7 +89,8 @@ def choose(operator: str, device: str, asked: str | None = None) -> str:
         asked = os.environ.get(VARIABLE) or None
         source = VARIABLE
     if asked is None:
-        return _automatic(operator, device)
+        # What ONNX knows is PyTorch's own operators, which the reference is made of.
+        return "reference" if _exports_to_onnx() else _automatic(operator, device)
     if asked not in _BACKENDS:
         raise ValueError(f"{source}: expected one of {', '.join(_BACKENDS)}, got {asked!r}")
     backend = _BACKENDS[asked]
@@ -105,7 +106,13 @@ def choose(operator: str, device: str, asked: str | None = None) -> str:
 
 def operator(name: str, device: str, asked: str | None = None) -> Callable[..., torch.Tensor]:
     """The function that runs the operator `name`, in the backend that `choose` gives."""
-    return _BACKENDS[choose(name, device, asked)].operator(name)
+    chosen = choose(name, device, asked)
+    if chosen != "reference" and torch.jit.is_tracing():
+        raise RuntimeError(
+            f"{name}: torch.jit.trace cannot record the operators of the backend {chosen!r}; use "
+            "torch.export or torch.compile, or trace with backend='reference'"
+        )
+    return _BACKENDS[chosen].operator(name)
 
 
 def _automatic(operator: str, device: str) -> str:
@@ -124,6 +131,12 @@ def _automatic(operator: str, device: str) -> str:
         f"no backend for tensors on {device!r} ({'; '.join(problems)}); "
         "backend='reference' runs anywhere, slowly"
     )
+
+
+def _exports_to_onnx() -> bool:
+    # The cheap question first: the other imports the exporter.
+    traced = torch.compiler.is_exporting() or torch.jit.is_tracing()
+    return traced and torch.onnx.is_in_onnx_export()
 
 
 def _runs_on(backend: Backend, device: str) -> bool:

@@ -9,13 +9,14 @@ from ksdiff_ops.arguments import Pair
 from ksdiff_ops.bias import add_bias
 
 
+@arguments.overridable
 def batched_conv2d(
     x: Tensor,
     weight: Tensor,
     bias: Tensor | None = None,
     *,
     stride: int | Pair = 1,
-    padding: Literal["same"] | int | Pair = "same",
+    padding: Literal["same", "symmetric"] | int | Pair = "same",
     dilation: int | Pair = 1,
     groups: int = 1,
     backend: str | None = None,
@@ -31,7 +32,9 @@ def batched_conv2d(
             the whole batch is given as `weight.expand(B, -1, -1, -1, -1)`, at no cost.
         bias: added to every output channel [Cout], or None.
         stride: step between output pixels, one int or (rows, columns).
-        padding: "same" (Ho = ceil(H / stride)), or the zeros added on both sides as
+        padding: "same" (Ho = ceil(H / stride), the kernels centred on the image), "symmetric" (the
+            same size from odd kernels, with half a kernel of zeros on both sides, as involution
+            has it; at stride 2 these differ), or the zeros added on both sides as
             `torch.nn.functional.conv2d` does.
         dilation: step between taps.
         groups: blocks of channels that do not mix; divides Cin and Cout.
@@ -53,14 +56,7 @@ def batched_conv2d(
     arguments.require_tensor("weight", weight, layout)
     batch, channels, height, width = x.shape
     out_channels, _, kh, kw = weight.shape[1:]
-    if isinstance(groups, bool) or not isinstance(groups, int):
-        raise TypeError(f"groups: expected an int, got {groups!r}")
-    arguments.require_groups("groups", channels, groups)
-    if out_channels % groups != 0:
-        raise ValueError(
-            f"weight: expected a number of output channels that {groups} groups divide, "
-            f"got {out_channels}"
-        )
+    groups = arguments.channel_groups(groups, channels, out_channels)
     arguments.require_shape(
         "weight", weight, layout, (batch, out_channels, channels // groups, kh, kw)
     )

@@ -7,13 +7,16 @@ from torch import Tensor
 from ksdiff_ops import arguments, autocast, backends
 from ksdiff_ops.arguments import Pair
 
+_PLANES = "; planes [B, G * kh * kw, Ho, Wo] are given as weight.unflatten(1, (G, kh, kw))"
 
+
+@arguments.overridable
 def dynamic_conv(
     x: Tensor,
     weight: Tensor,
     *,
     stride: int | Pair = 1,
-    padding: Literal["same"] | int | Pair = "same",
+    padding: Literal["same", "symmetric"] | int | Pair = "same",
     dilation: int | Pair = 1,
     backend: str | None = None,
 ) -> Tensor:
@@ -26,7 +29,9 @@ def dynamic_conv(
         x: image [B, C, H, W]; float32, float64, float16 or bfloat16, any strides.
         weight: kernels [B, G, kh, kw, Ho, Wo] of x's dtype and device; G divides C.
         stride: step between output pixels, one int or (rows, columns).
-        padding: "same" (Ho = ceil(H / stride)), or the zeros added on both sides as
+        padding: "same" (Ho = ceil(H / stride), the kernels centred on the image), "symmetric" (the
+            same size from odd kernels, with half a kernel of zeros on both sides, as involution
+            has it; at stride 2 these differ), or the zeros added on both sides as
             `torch.nn.functional.conv2d` does.
         dilation: step between taps.
         backend: "reference", "cpu", "cuda" or "triton"; None lets the device decide.
@@ -43,7 +48,7 @@ def dynamic_conv(
     Source: Jia et al., Dynamic Filter Networks (2016), dynamic local filtering, with groups.
     """
     arguments.require_tensor("x", x, "[B, C, H, W]")
-    arguments.require_tensor("weight", weight, "[B, G, kh, kw, Ho, Wo]")
+    arguments.require_tensor("weight", weight, "[B, G, kh, kw, Ho, Wo]", _PLANES)
     x, weight = autocast.to_low_precision(x, weight)
     arguments.require_alike(("x", x), ("weight", weight))
     batch, channels, height, width = x.shape

@@ -8,13 +8,14 @@ from ksdiff_ops import arguments, autocast, backends
 from ksdiff_ops.arguments import Pair
 
 
+@arguments.overridable
 def lowrank_dynamic_conv(
     x: Tensor,
     coeff: Tensor,
     basis: Tensor,
     *,
     stride: int | Pair = 1,
-    padding: Literal["same"] | int | Pair = "same",
+    padding: Literal["same", "symmetric"] | int | Pair = "same",
     dilation: int | Pair = 1,
     backend: str | None = None,
 ) -> Tensor:
@@ -28,7 +29,9 @@ def lowrank_dynamic_conv(
         coeff: share of each basis kernel at each pixel [B, G, R, Ho, Wo]; G divides C.
         basis: basis kernels [B, G, R, kh, kw], or [G, R, kh, kw] for all samples alike.
         stride: step between output pixels, one int or (rows, columns).
-        padding: "same" (Ho = ceil(H / stride)), or the zeros added on both sides as
+        padding: "same" (Ho = ceil(H / stride), the kernels centred on the image), "symmetric" (the
+            same size from odd kernels, with half a kernel of zeros on both sides, as involution
+            has it; at stride 2 these differ), or the zeros added on both sides as
             `torch.nn.functional.conv2d` does.
         dilation: step between taps.
         backend: "reference", "cpu", "cuda" or "triton"; None lets the device decide.

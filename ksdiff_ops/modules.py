@@ -19,6 +19,7 @@ class AdaptiveConv2d(nn.Module):
         in_channels, out_channels: Cin and Cout.
         kernel_size: taps, one int or (rows, columns).
         bias: whether a bias is learnt; without, one may come with the call.
+        backend: as for the operator.
 
     Attributes:
         weight: [Cout, Cin, kh, kw].
@@ -35,10 +36,12 @@ class AdaptiveConv2d(nn.Module):
         kernel_size: int | Pair,
         bias: bool = True,
         *,
+        backend: str | None = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
+        self.backend = backend
         shape = (
             arguments.count("out_channels", out_channels),
             arguments.count("in_channels", in_channels),
@@ -58,7 +61,8 @@ class AdaptiveConv2d(nn.Module):
 
         A `bias`, [Cout] or [B, Cout], takes the place of the learnt one in this call.
         """
-        return adaptive_conv2d(x, attention, self.weight, self.bias if bias is None else bias)
+        bias = self.bias if bias is None else bias
+        return adaptive_conv2d(x, attention, self.weight, bias, backend=self.backend)
 
     def extra_repr(self) -> str:
         out_channels, in_channels, *kernel_size = self.weight.shape
@@ -74,6 +78,7 @@ class LowRankDynamicConv(nn.Module):
         kernel_size: taps, one int or (rows, columns).
         groups: G, into which the channels of the images are shared out.
         stride, dilation: of the window, as for the operator; its padding is "same".
+        backend: as for the operator.
 
     Attributes:
         basis: [G, R, kh, kw], drawn as `torch.nn.Conv2d` draws kernels of R input channels, which
@@ -91,10 +96,12 @@ class LowRankDynamicConv(nn.Module):
         *,
         stride: int | Pair = 1,
         dilation: int | Pair = 1,
+        backend: str | None = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
+        self.backend = backend
         shape = (
             arguments.count("groups", groups),
             arguments.count("rank", rank),
@@ -111,7 +118,12 @@ class LowRankDynamicConv(nn.Module):
     def forward(self, x: Tensor, coeff: Tensor) -> Tensor:
         """x [B, C, H, W], coeff [B, G, R, Ho, Wo] -> [B, C, Ho, Wo]; G divides C."""
         return lowrank_dynamic_conv(
-            x, coeff, self.basis, stride=self.stride, dilation=self.dilation
+            x,
+            coeff,
+            self.basis,
+            stride=self.stride,
+            dilation=self.dilation,
+            backend=self.backend,
         )
 
     def extra_repr(self) -> str:

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch._functorch.utils import enable_single_level_autograd_function
 from torch.autograd import forward_ad
 from torch.autograd.function import _SingleLevelFunction
+from torch.utils.flop_counter import register_flop_formula
 
 Axes = dict[str, Any]  # axis -> size, an int or a symbolic one
 Slots = dict[str, Any]  # slot -> tensor, or None
@@ -45,6 +46,7 @@ class Family:
 
     slots: the axes of every slot, such as {"x": "B C H W"}.
     primitives: the operators; each slot is made by one of them.
+    flops: those of an operator that makes one slot, a multiply-add counted as two.
     complete: adds the sizes of axes that follow from others and from the settings, such as the
         stride, with which the arguments of all the operators end.
     keeps_format: images [B, C, H, W] come out in channels_last where the first tensor is.
@@ -52,6 +54,7 @@ class Family:
 
     slots: dict[str, str]
     primitives: tuple[Primitive, ...]
+    flops: Callable[[Axes], int]
     complete: Callable[[Axes, Sequence], None] | None = None
     keeps_format: bool = False
 
@@ -75,6 +78,7 @@ def register(namespace: str, library: torch.library.Library, family: Family) -> 
         qualified = f"{namespace}::{primitive.name}"
         torch.library.register_fake(qualified, operator.fake, lib=library)
         torch.library.register_vmap(qualified, operator.batched, lib=library)
+        register_flop_formula(operator.call.overloadpacket, get_raw=True)(operator.flops)
         library.impl(primitive.name, operator.batched_gradients, "Batched")
         library.impl(primitive.name, _differentiable(operator), "Autograd")
 
@@ -131,6 +135,13 @@ class _Operator:
                 result = result.contiguous(memory_format=image_format(first))
             results.append(result)
         return results if self.primitive.lists else results[0]
+
+    def flops(self, *inputs: Any, out_val: Any = None, **_: Any) -> int:
+        """What `torch.utils.flop_counter` counts: a gradient of a chain of products by all its
+        factors takes two products for each of the chain.
+        """
+        axes = self.axes(*self.split(inputs))
+        return self.family.flops(axes) * (2 if self.primitive.lists else 1)
 
     def below_autograd(self, *inputs: Any) -> Tensor | list[Tensor]:
         with torch._C._AutoDispatchBelowAutograd():

@@ -129,16 +129,39 @@ def adaptive_conv2d(
     attention: Tensor,  # [B, kh, kw, H, W]
     weight: Tensor,  # [Cout, Cin, kh, kw]
 ) -> Tensor:  # [B, Cout, H, W]
+    """`windowed_adaptive_conv2d` at every pixel, its kernel centred."""
+    padding = ((weight.shape[2] - 1) // 2, (weight.shape[3] - 1) // 2)
+    return windowed_adaptive_conv2d(x, attention, weight[None], (1, 1), padding, (1, 1), 1)
+
+
+def windowed_adaptive_conv2d(
+    x: Tensor,  # [B, Cin, H, W]
+    attention: Tensor,  # [B, kh, kw, Ho, Wo]
+    weight: Tensor,  # [B, Cout, Cin / groups, kh, kw], or [1, ...] for all samples alike
+    stride: tuple[int, int],
+    padding: tuple[int, int],
+    dilation: tuple[int, int],
+    groups: int,
+) -> Tensor:  # [B, Cout, Ho, Wo]
     """Sum over the taps of a matrix product between that tap's kernel and a scaled image."""
-    size, kernel, once = tuple(x.shape[2:]), tuple(weight.shape[2:]), (1, 1)
+    size, kernel = tuple(attention.shape[3:]), tuple(weight.shape[3:])
+    out_channels, channels = weight.shape[1:3]
     precise = _accumulation_dtype(x.dtype)
     with torch.autocast(x.device.type, enabled=False):
-        padding = ((kernel[0] - 1) // 2, (kernel[1] - 1) // 2)
-        padded = _padded(x.to(precise), kernel, size, once, padding, once)
-        attention, weight = attention.to(precise), weight.to(precise)
-        y = padded.new_zeros(x.shape[0], weight.shape[0], *size)
+        padded = _padded(x.to(precise), kernel, size, stride, padding, dilation)
+        attention = attention.to(precise)
+        weight = weight.to(precise).unflatten(1, (groups, -1))
+        shared = weight.shape[0] == 1
+        y = padded.new_zeros(x.shape[0], groups, out_channels // groups, *size)
         for i in range(kernel[0]):
             for j in range(kernel[1]):
-                scaled = _shifted(padded, (i, j), size, once, once) * attention[:, None, i, j]
-                y = y + torch.einsum("bchw,oc->bohw", scaled, weight[..., i, j])
-        return y.to(x.dtype)
+                scaled = _shifted(padded, (i, j), size, stride, dilation) * attention[:, None, i, j]
+                scaled = scaled.unflatten(1, (groups, -1))
+                tap = weight[..., i, j]
+                if channels == 1:
+                    y = y + scaled * tap[..., 0, None, None]
+                elif shared:
+                    y = y + torch.einsum("bgchw,goc->bgohw", scaled, tap[0])
+                else:
+                    y = y + torch.einsum("bgchw,bgoc->bgohw", scaled, tap)
+        return y.flatten(1, 2).to(x.dtype)

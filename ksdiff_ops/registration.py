@@ -4,6 +4,7 @@ The compiled library `ksdiff_ops` and the Triton library `ksdiff_ops_triton` hav
 operators; each calls `register` once after defining them.
 """
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -24,6 +25,10 @@ def _complete_channels(axes: Axes, settings: Sequence) -> None:
         axes["Cin"] = axes["Cg"] * groups
 
 
+def _product(axes: Axes, names: str) -> int:
+    return math.prod(axes[name] for name in names.split())
+
+
 _DYNAMIC_CONV = Family(
     {"x": "B C H W", "weight": "B G kh kw Ho Wo", "y": "B C Ho Wo"},
     (
@@ -31,6 +36,7 @@ _DYNAMIC_CONV = Family(
         Primitive("dynamic_conv_grad_input", ("y", "weight"), ("x",), (_IMAGE,)),
         Primitive("dynamic_conv_grad_weight", ("y", "x"), ("weight",), ("G", _TAPS)),
     ),
+    flops=lambda axes: 2 * _product(axes, "B C kh kw Ho Wo"),
 )
 
 _LOWRANK_DYNAMIC_CONV = Family(
@@ -45,6 +51,9 @@ _LOWRANK_DYNAMIC_CONV = Family(
         Primitive("lowrank_dynamic_conv_grad_input", ("y", "coeff", "basis"), ("x",), (_IMAGE,)),
         Primitive("lowrank_dynamic_conv_grad_coeff", ("y", "x", "basis"), ("coeff",)),
         Primitive("lowrank_dynamic_conv_grad_basis", ("y", "x", "coeff"), ("basis",), (_TAPS,)),
+    ),
+    flops=lambda axes: (
+        2 * _product(axes, "B C kh kw Ho Wo") + 2 * _product(axes, "B G R kh kw Ho Wo")
     ),
 )
 
@@ -63,6 +72,13 @@ _TUCKER_KERNEL = Family(
         Primitive("tucker_kernel", _TUCKER_SLOTS, ("y",)),
         Primitive("tucker_kernel_backward", ("y", *_TUCKER_SLOTS), _TUCKER_SLOTS, lists=True),
     ),
+    # One mode after the other, the small ones first.
+    flops=lambda axes: (
+        2 * _product(axes, "B r1 r2 r3 r4 kw")
+        + 2 * _product(axes, "B r1 r2 r3 kh kw")
+        + 2 * _product(axes, "B r1 r2 Cin kh kw")
+        + 2 * _product(axes, "B r1 Cout Cin kh kw")
+    ),
 )
 
 _BATCHED_CONV2D = Family(
@@ -72,6 +88,7 @@ _BATCHED_CONV2D = Family(
         Primitive("batched_conv2d_grad_input", ("y", "weight"), ("x",), (_IMAGE,)),
         Primitive("batched_conv2d_grad_weight", ("y", "x"), ("weight",), (_TAPS,)),
     ),
+    flops=lambda axes: 2 * _product(axes, "B Cout Cg kh kw Ho Wo"),
     complete=_complete_channels,
     keeps_format=True,
 )
@@ -89,6 +106,7 @@ _ADAPTIVE_CONV2D = Family(
         Primitive("adaptive_conv2d_grad_attention", ("y", "x", "weight"), ("attention",)),
         Primitive("adaptive_conv2d_grad_weight", ("y", "x", "attention"), ("weight",)),
     ),
+    flops=lambda axes: 2 * _product(axes, "B Cout Cin kh kw H W"),
 )
 
 FAMILIES = (

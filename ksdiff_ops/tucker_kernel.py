@@ -10,6 +10,7 @@ _FACTOR_NAMES = ("factors[0]", "factors[1]", "factors[2]", "factors[3]")
 _FACTOR_LAYOUTS = ("[B, Cout, r1]", "[B, Cin, r2]", "[B, kh, r3]", "[B, kw, r4]")
 
 
+@arguments.overridable
 def tucker_kernel(
     core: Tensor,
     factors: Sequence[Tensor],

@@ -49,6 +49,14 @@ def test_values_are_those_of_the_function(make, shapes, function):
 
 
 @every_layer
+def test_takes_the_backend_asked_for(make, shapes, function):
+    layer, inputs = make(backend="reference"), [torch.randn(shape) for shape in shapes]
+    torch.testing.assert_close(layer(*inputs), function(layer, *inputs))
+    with pytest.raises(ValueError, match=r"backend: expected one of .*, got 'gpu'"):
+        make(backend="gpu")(*inputs)
+
+
+@every_layer
 def test_gradients_are_right_for_parameters_and_inputs(make, shapes, function):
     layer = make(dtype=torch.float64)
     inputs = [torch.randn(shape, dtype=torch.float64, requires_grad=True) for shape in shapes]
