@@ -1,4 +1,7 @@
 import os
+import subprocess
+import sys
+import urllib.request
 from pathlib import Path
 
 import numpy as np
@@ -35,3 +38,13 @@ def write(tmp_path):
         return path
 
     return write_file
+
+
+@pytest.fixture
+def served(tmp_path):
+    """``tmp_path`` over HTTP: its address, and a function that tells how many bytes were sent."""
+    command = [sys.executable, str(ROOT / "tests" / "support" / "server.py"), str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        address = f"http://127.0.0.1:{int(process.stdout.readline())}"
+        yield address, lambda: int(urllib.request.urlopen(f"{address}/sent").read())
+        process.kill()

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ksdiff.errors import KSDiffError
 
-RATIOS = (2, 4)
+RATIOS = range(2, 9)
 MIN_SIDE = 64  # PAN pixels: shorter than this, the 41-tap filters see mostly their own mirror image
 
 
@@ -63,13 +63,15 @@ class ArrayPair:
     """A pair in memory.
 
     Args:
-        pan: [H, W] or [1, H, W] array or tensor, DN; NaN marks pixels without data.
+        pan: [H, W] or [1, H, W] array or tensor, DN; NaN marks pixels without data, and so does
+            the mask of a masked array.
         ms: [C, H / ratio, W / ratio], likewise.
         phase: PAN pixel coordinate (y, x) of the centre of MS pixel (0, 0); by default the corners
             of the two images coincide, ``(ratio - 1) / 2``.
 
     Raises:
-        KSDiffError: shapes that do not fit each other, a ratio other than 2 or 4.
+        KSDiffError: shapes that do not fit each other, a ratio that is not a whole number from 2
+            to 8.
     """
 
     def __init__(self, pan, ms, phase: tuple[float, float] | None = None):
@@ -120,8 +122,8 @@ def ratio_of_shapes(pan: tuple[int, int], ms: tuple[int, int]) -> int:
             f"pan and ms look exchanged: PAN is {pan[0]}x{pan[1]}, MS {ms[0]}x{ms[1]}"
         )
     raise KSDiffError(
-        f"without georeference PAN must have exactly 2 or 4 times the rows and columns of MS; "
-        f"PAN is {pan[0]}x{pan[1]}, MS {ms[0]}x{ms[1]}"
+        f"without georeference PAN must have exactly 2, 3, ... or 8 times the rows and columns of "
+        f"MS; PAN is {pan[0]}x{pan[1]}, MS {ms[0]}x{ms[1]}"
     )
 
 
@@ -157,6 +159,8 @@ def window_slices(
 
 def _tensor(name: str, values) -> Tensor:
     """Real numbers on the CPU, whatever they came in."""
+    if isinstance(values, np.ma.MaskedArray) and values.dtype.kind in "iuf":
+        values = np.ma.filled(values.astype(np.float32), np.nan)
     if not isinstance(values, Tensor):
         try:
             values = torch.from_numpy(np.ascontiguousarray(values))

@@ -3,39 +3,46 @@
 from __future__ import annotations
 
 import math
-import warnings
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import rasterio
-import torch
-from rasterio.enums import MaskFlags
-from rasterio.io import DatasetReader
+from rasterio.transform import Affine
 from rasterio.windows import Window
 from torch import Tensor
 
 from ksdiff.errors import KSDiffError
-from ksdiff.images.pair import RATIOS, Patch, check_side, ratio_of_shapes, window_slices
+from ksdiff.images.pair import Patch, check_side, window_slices
+from ksdiff.io.collar import mask_collars
 from ksdiff.io.description import Description
+from ksdiff.io.grids import overlap, relate
+from ksdiff.io.image import Image, open_dataset
+from ksdiff.io.input_options import InputOptions
+from ksdiff.io.mosaic import open_parts
+
+Name = str | Path  # of a raster: whatever GDAL opens
 
 
 class ScenePair:
-    """Two open GeoTIFFs and the extent they share; a context manager. Made by `open_pair`."""
+    """Two open rasters and the extent they share; a context manager. Made by `open_pair`."""
 
-    def __init__(self, pan: DatasetReader, ms: DatasetReader):
+    def __init__(self, pan: Image, ms: Image, reading: InputOptions):
         self._pan, self._ms = pan, ms
         _check_bands(pan, ms)
-        _check_crs(pan, ms)
-        offset, self.ratio = _relate(pan, ms)
-        rows = _align("rows", offset[0], self.ratio, pan.height, ms.height, pan, ms)
-        columns = _align("columns", offset[1], self.ratio, pan.width, ms.width, pan, ms)
+        offset, self.ratio = relate(pan, ms)
+        rows, columns = (
+            overlap(name, offset[axis], self.ratio, pan.shape[axis], ms.shape[axis], pan, ms)
+            for axis, name in enumerate(("rows", "columns"))
+        )
         self.bands = ms.count
         self.shape = (rows.count * self.ratio, columns.count * self.ratio)
         self.phase = (rows.phase, columns.phase)
         self._pan_origin = (rows.pan_start, columns.pan_start)
         self._ms_origin = (rows.ms_start, columns.ms_start)
         check_side(self.shape, f"the extent shared by {pan.name} and {ms.name}")
+        self.notes = [*pan.notes, *ms.notes]
+        if reading.nodata == "auto":
+            self.notes += mask_collars(pan, ms)
 
     def __enter__(self) -> ScenePair:
         return self
@@ -53,27 +60,27 @@ class ScenePair:
 
     @property
     def crs(self):
-        return self._pan.crs
+        return self._pan.dataset.crs
 
     @property
     def georeferenced(self) -> bool:
-        return not self._pan.transform.is_identity
+        return self._pan.georeferenced
 
     @property
     def transform(self):
         """Affine transform of the PAN grid, cropped to the shared extent."""
-        return self._pan.transform @ self._pan.transform.translation(*self._pan_origin[::-1])
+        return _cropped(self._pan, self._pan_origin)
 
     @property
     def gcps(self) -> tuple | None:
         """PAN's ground control points and their CRS, where they are its georeference."""
-        points, crs = self._pan.gcps
+        points, crs = self._pan.dataset.gcps
         return (points, crs) if points and not self.georeferenced else None
 
     @property
     def rpcs(self):
         """PAN's rational polynomials, for the shared extent."""
-        rpcs = self._pan.rpcs
+        rpcs = self._pan.dataset.rpcs
         if rpcs is not None:
             rpcs.line_off -= self._pan_origin[0]
             rpcs.samp_off -= self._pan_origin[1]
@@ -82,16 +89,16 @@ class ScenePair:
     @property
     def ms_transform(self):
         """Affine transform of the MS grid, cropped to the shared extent."""
-        return self._ms.transform @ self._ms.transform.translation(*self._ms_origin[::-1])
+        return _cropped(self._ms, self._ms_origin)
 
     @property
     def dtype(self) -> str:
         """The data type of the MS bands, which the fused image keeps."""
-        return self._ms.dtypes[0]
+        return self._ms.dtype
 
     @property
     def pan_dtype(self) -> str:
-        return self._pan.dtypes[0]
+        return self._pan.dtype
 
     @property
     def descriptions(self) -> tuple[str | None, ...]:
@@ -100,12 +107,12 @@ class ScenePair:
     @property
     def about(self) -> Description:
         """What the MS file says of its bands and its making."""
-        return Description.of(self._ms, range(1, self.bands + 1))
+        return Description.of(self._ms.dataset, self._ms.indexes)
 
     @property
     def bits(self) -> int | None:
         """Bits of the MS values, where the file says that they are fewer than its data type's."""
-        bits = self._ms.tags(1, ns="IMAGE_STRUCTURE").get("NBITS")
+        bits = self._ms.dataset.tags(1, ns="IMAGE_STRUCTURE").get("NBITS")
         return None if bits is None else int(bits)
 
     @property
@@ -113,20 +120,19 @@ class ScenePair:
         """The value that marks pixels without data in the fused image.
 
         The MS file's own; where it declares none and yet pixels can lack data, NaN for floating
-        point, else PAN's value if the data type holds it, else 0.
+        point, else the collar's or PAN's value if the data type holds it, else 0.
         """
-        if self._ms.nodata is not None:
-            return self._ms.nodata
-        if not any(_can_lack_data(dataset) for dataset in (self._pan, self._ms)):
-            return None
-        return marker(self.dtype, self._pan.nodata)
+        return _marker_of(self._ms, self._pan)
 
     @property
     def pan_nodata(self) -> float | None:
         """The same for an image of PAN's kind."""
-        if self._pan.nodata is not None or not _can_lack_data(self._pan):
-            return self._pan.nodata
-        return marker(self.pan_dtype, self._ms.nodata)
+        return _marker_of(self._pan)
+
+    @property
+    def masked_by_alpha(self) -> bool:
+        """Whether the MS image marks its pixels without data by an alpha band."""
+        return self._ms.alpha is not None
 
     def read(
         self, top: int = 0, left: int = 0, height: int | None = None, width: int | None = None
@@ -134,17 +140,17 @@ class ScenePair:
         """See `Pair.read`. A file that cannot be decoded raises KSDiffError."""
         pan, ms = window_slices(self.shape, self.ratio, top, left, height, width)
         return Patch.of(
-            _read(self._pan, _moved(pan, self._pan_origin)),
-            _read(self._ms, _moved(ms, self._ms_origin)),
+            self._pan.read(_moved(pan, self._pan_origin)),
+            self._ms.read(_moved(ms, self._ms_origin)),
         )
 
-    def read_truth(self, path: str | Path) -> Tensor:
+    def read_truth(self, path: Name) -> Tensor:
         """Ground truth [1, C, H, W] on the PAN grid of the shared extent, DN.
 
         Raises:
             KSDiffError: other bands than the MS, or a grid that is not PAN's.
         """
-        with _open(path, "gt") as truth:
+        with open_dataset(path, "gt") as truth:
             if truth.count != self.bands:
                 raise KSDiffError(
                     f"{path}: ground truth has {truth.count} bands, {self._ms.name} {self.bands}"
@@ -164,15 +170,18 @@ class ScenePair:
                 raise KSDiffError(
                     f"{path}: ground truth must lie on the pixel grid of {self._pan.name}; "
                     f"its transform is {tuple(truth.transform)[:6]}, "
-                    f"PAN's {tuple(self._pan.transform)[:6]}"
+                    f"PAN's {tuple(self._pan.dataset.transform)[:6]}"
                 )
-            values, valid = _read(truth, Window(corner[1], corner[0], *self.shape[::-1]))
+            image = Image(truth, "gt", str(path), bands=truth.indexes)
+            values, valid = image.read(Window(corner[1], corner[0], *self.shape[::-1]))
         if not valid.all():
             raise KSDiffError(f"{path}: ground truth has pixels without data; crop them away")
         return values
 
 
-def open_pair(pan_path: str | Path, ms_path: str | Path) -> ScenePair:
+def open_pair(
+    pan: Name | Sequence[Name], ms: Name | Sequence[Name], reading: InputOptions | None = None
+) -> ScenePair:
     """Open a PAN and an MS raster as one scene.
 
     The shared extent is cut to whole MS pixels, each of which stands for ``ratio x ratio`` PAN
@@ -181,45 +190,47 @@ def open_pair(pan_path: str | Path, ms_path: str | Path) -> ScenePair:
     coincide, and it may be fractional. Files without georeference are taken to cover the same
     ground.
 
+    Args:
+        pan, ms: whatever GDAL opens by that name; several are stacked or mosaicked, see
+            `ksdiff.io.mosaic.open_parts`.
+        reading: how; see there.
+
     Raises:
         KSDiffError: a file that is missing or is no raster, other than one PAN band, fewer than two
             MS bands, complex values, exchanged roles, different CRS, grids rotated against each
-            other, a ratio other than 2 or 4, no or too little overlap.
+            other, a ratio that is not a whole number from 2 to 8, no or too little overlap.
     """
-    pan = _open(pan_path, "pan")
+    reading = reading or InputOptions()
+    images: list[Image] = []
     try:
-        ms = _open(ms_path, "ms")
-        try:
-            return ScenePair(pan, ms)
-        except BaseException:
-            ms.close()
-            raise
+        images.append(_open("pan", pan, reading))
+        images.append(_open("ms", ms, reading))
+        return ScenePair(*images, reading)
     except BaseException:
-        pan.close()
+        for image in images:
+            image.close()
         raise
 
 
-def _open(path: str | Path, role: str) -> DatasetReader:
-    path = Path(path)
-    if not path.exists():
-        raise KSDiffError(f"{role} {path}: there is no such file")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
-            dataset = rasterio.open(path)
-    except rasterio.errors.RasterioError as error:
-        raise KSDiffError(f"{role} {path}: not a readable raster: {error}") from None
-    if dataset.count == 0:
+def names_of(given: Name | Sequence[Name]) -> list[str]:
+    """One name or several, as given."""
+    return [str(name) for name in ([given] if isinstance(given, str | Path) else given)]
+
+
+def _open(role: str, names: Name | Sequence[Name], reading: InputOptions) -> Image:
+    names = names_of(names)
+    dataset = open_parts(names, role)
+    chosen = reading.bands if role == "ms" else ()
+    if chosen and max(chosen) > dataset.count:
         dataset.close()
-        raise KSDiffError(f"{role} {path}: the file holds no raster band of its own")
-    for band, dtype in enumerate(dataset.dtypes, start=1):
-        if dtype.startswith("complex"):
-            dataset.close()
-            raise KSDiffError(f"{role} {path}: band {band} is {dtype}; expected real values")
-    return dataset
+        raise KSDiffError(
+            f"bands: {', '.join(names)} has {dataset.count} bands, there is no band {max(chosen)}"
+        )
+    nodata = reading.nodata_of(dataset.dtypes[0])
+    return Image(dataset, role, ", ".join(names), nodata=nodata, bands=chosen)
 
 
-def _check_bands(pan: DatasetReader, ms: DatasetReader) -> None:
+def _check_bands(pan: Image, ms: Image) -> None:
     if pan.count > 1 and ms.count == 1:
         raise KSDiffError(
             f"pan and ms look exchanged: {pan.name} has {pan.count} bands, {ms.name} one"
@@ -230,139 +241,22 @@ def _check_bands(pan: DatasetReader, ms: DatasetReader) -> None:
         raise KSDiffError(f"ms {ms.name}: expected two bands or more, got {ms.count}")
 
 
-def _check_crs(pan: DatasetReader, ms: DatasetReader) -> None:
-    if pan.crs != ms.crs:
-        raise KSDiffError(
-            f"pan {pan.name} is in {_crs(pan)}, ms {ms.name} in {_crs(ms)}; "
-            "reproject one to the other's (gdalwarp) or assign what is missing (gdal_edit -a_srs)"
-        )
-
-
-def _crs(dataset: DatasetReader) -> str:
-    return dataset.crs.to_string() if dataset.crs else "no coordinate reference system"
-
-
-def _relate(pan: DatasetReader, ms: DatasetReader) -> tuple[tuple[float, float], int]:
-    """Where the MS grid begins in PAN pixels (y, x), and the ratio of the two pixel sizes."""
-    located = [not dataset.transform.is_identity for dataset in (pan, ms)]
-    if not any(located):
-        return (0.0, 0.0), ratio_of_shapes(pan.shape, ms.shape)
-    if not all(located):
-        bare = (pan, ms)[located.index(False)]
-        raise KSDiffError(f"{bare.name}: has no georeference, while its partner has one")
-    to_pan = ~pan.transform @ ms.transform
-    skew = max(abs(to_pan.b) * ms.height, abs(to_pan.d) * ms.width)
-    if skew > 0.5 or to_pan.a <= 0 or to_pan.e <= 0:
-        raise KSDiffError(
-            f"pan {pan.name} and ms {ms.name} are rotated or mirrored against each other; "
-            "warp one to the other's orientation"
-        )
-    ratio = round((to_pan.a + to_pan.e) / 2)
-    drift = max(abs(to_pan.a - ratio) * ms.width, abs(to_pan.e - ratio) * ms.height)
-    sizes = f"PAN pixels measure {_pixel(pan)}, MS pixels {_pixel(ms)}"
-    if to_pan.a < 0.75 and to_pan.e < 0.75:
-        raise KSDiffError(f"pan {pan.name} and ms {ms.name} look exchanged: {sizes}")
-    wrong = max(abs(to_pan.a - ratio), abs(to_pan.e - ratio)) > 0.02 * ratio
-    if ratio not in RATIOS or wrong:
-        raise KSDiffError(
-            f"{sizes}: a ratio of {to_pan.e:.4g} by {to_pan.a:.4g} ({pan.name}, {ms.name}); "
-            "expected 2 or 4"
-        )
-    if drift > 0.5:
-        raise KSDiffError(
-            f"{sizes}: so near a ratio of {ratio} and yet the grids drift apart by {drift:.1f} PAN "
-            f"pixels across {ms.name}; resample one of the two"
-        )
-    return (to_pan.f, to_pan.c), ratio
-
-
-def _pixel(dataset: DatasetReader) -> str:
-    return f"{dataset.res[1]:g} x {dataset.res[0]:g}"
-
-
-@dataclass(frozen=True)
-class _Axis:
-    pan_start: int
-    ms_start: int
-    count: int  # MS pixels
-    phase: float
-
-
-def _align(
-    name: str,
-    offset: float,
-    ratio: int,
-    pan_size: int,
-    ms_size: int,
-    pan: DatasetReader,
-    ms: DatasetReader,
-) -> _Axis:
-    """Assign a block of PAN pixels to each MS pixel, such that most MS pixels find theirs.
-
-    A block holds the centre of its MS pixel, which leaves ``ratio`` choices. They differ where the
-    grids are offset by a fraction of an MS pixel, as after Wald's protocol, whose MS samples lie
-    beside the middle of their blocks.
-    """
-    centre = round(offset + ratio / 2 - 0.5, 4)
-    best = None
-    for step in range(ratio):
-        origin = math.floor(centre + 0.5) - step
-        first = max(0, math.ceil(-origin / ratio))
-        stop = min(ms_size, (pan_size - origin) // ratio)
-        phase = round(centre - origin, 4)
-        rank = (stop - first, -abs(phase - (ratio - 1) / 2))
-        if best is None or rank > best[0]:
-            best = rank, _Axis(origin + first * ratio, first, stop - first, phase)
-    axis = best[1]
-    if axis.count <= 0:
-        raise KSDiffError(
-            f"pan {pan.name} and ms {ms.name} do not overlap ({name}): "
-            f"bounds {_bounds(pan)} and {_bounds(ms)}"
-        )
-    return axis
-
-
-def _bounds(dataset: DatasetReader) -> str:
-    return "(" + ", ".join(f"{value:.10g}" for value in dataset.bounds) + ")"
-
-
 def _moved(area: tuple[slice, slice], origin: tuple[int, int]) -> Window:
     rows, columns = (slice(s.start + at, s.stop + at) for s, at in zip(area, origin, strict=True))
     return Window.from_slices(rows, columns)
 
 
-def _read(dataset: DatasetReader, window: Window) -> tuple[Tensor, Tensor]:
-    try:
-        raw = dataset.read(window=window)
-        valid = np.isfinite(raw)
-        for band, nodata in enumerate(dataset.nodatavals):
-            if nodata is not None and not math.isnan(nodata):
-                valid[band] &= raw[band] != nodata
-        if _has_mask(dataset):
-            valid &= dataset.read_masks(window=window) > 0
-    except rasterio.errors.RasterioError as error:
-        raise KSDiffError(f"{dataset.name}: cannot be read, it may be damaged: {error}") from None
-    values = torch.from_numpy(raw.astype(np.float32))[None]
-    return values, torch.from_numpy(valid)[None]
+def _cropped(image: Image, origin: tuple[int, int]) -> Affine:
+    return image.dataset.transform @ Affine.translation(*origin[::-1])
 
 
-def _has_mask(dataset: DatasetReader) -> bool:
-    """Whether a mask lies beside the bands."""
-    return MaskFlags.per_dataset in dataset.mask_flag_enums[0] and not _has_alpha(dataset)
-
-
-def _has_alpha(dataset: DatasetReader) -> bool:
-    """Whether a band claims to be a mask. It is taken for a band like the others.
-
-    Four 8-bit bands are marked as red, green, blue and alpha by many a writer that was given four
-    colours.
-    """
-    return MaskFlags.alpha in dataset.mask_flag_enums[0]
-
-
-def _can_lack_data(dataset: DatasetReader) -> bool:
-    floating = np.issubdtype(dataset.dtypes[0], np.floating)
-    return dataset.nodata is not None or floating or _has_mask(dataset)
+def _marker_of(image: Image, partner: Image | None = None) -> float | None:
+    """What marks pixels without data in an image of this kind, where there can be any."""
+    if image.nodata is not None:
+        return image.nodata
+    if not any(one.can_lack_data for one in (image, partner) if one is not None):
+        return None
+    return marker(image.dtype, image.collar.value if image.collar else partner and partner.nodata)
 
 
 def marker(dtype: str, wish: float | None) -> float:

@@ -22,7 +22,7 @@ def sharpener() -> ksdiff.Sharpener:
         (PAN, MS[0], r"ms: .*\(16, 16\)"),
         (PAN.expand(3, -1, -1), MS, r"pan: .*\(3, 64, 64\)"),
         (PAN, MS[:4], "for 8 bands .* has 4 bands"),
-        (PAN, MS[:, :15], "2 or 4 times"),
+        (PAN, MS[:, :15], "2, 3, ... or 8 times"),
         (PAN > 1, MS, "pan: expected real values, got torch.bool"),
         (PAN, MS.to(torch.complex64), "ms: expected real values, got torch.complex64"),
         (np.full((64, 64), "x"), MS, "pan: .*array of real numbers"),

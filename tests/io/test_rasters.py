@@ -16,15 +16,7 @@ from ksdiff.io.geotiff import write_scene
 from ksdiff.io.rasters import open_pair
 from ksdiff.io.scenes import list_scenes
 from tests.support import PAN_GRID, UTM
-
-
-def ms_grid(ratio: float = 4, dy: float = 0.0, dx: float = 0.0) -> Affine:
-    """The MS transform whose corner lies (dy, dx) PAN pixels from PAN's."""
-    return PAN_GRID @ Affine.translation(dx, dy) @ Affine.scale(ratio)
-
-
-def ramp(bands: int, height: int, width: int, dtype="uint16") -> np.ndarray:
-    return (np.arange(bands * height * width).reshape(bands, height, width) % 60_000).astype(dtype)
+from tests.support.rasters import ms_grid, ramp
 
 
 @pytest.fixture
@@ -164,19 +156,6 @@ def test_a_mask_beside_the_bands_counts(tmp_path, pair_of):
         assert pair.nodata == 0
 
 
-def test_a_fourth_band_marked_as_alpha_is_a_band(tmp_path, pair_of):
-    with pair_of(ms=(ramp(4, 32, 40) % 250).astype("uint8")):
-        pass
-    with rasterio.open(tmp_path / "ms.tif", "r+") as file:
-        red, green, blue, alpha = (
-            rasterio.enums.ColorInterp[n] for n in ("red", "green", "blue", "alpha")
-        )
-        file.colorinterp = (red, green, blue, alpha)
-    with open_pair(tmp_path / "pan.tif", tmp_path / "ms.tif") as pair:
-        assert pair.bands == 4
-        assert pair.read().ms_valid.all()
-
-
 def test_files_without_georeference_cover_the_same_ground(pair_of):
     with pair_of(pan_grid=Affine.identity(), grid=Affine.identity()) as pair:
         assert (pair.ratio, pair.phase, pair.georeferenced) == (4, (1.5, 1.5), False)
@@ -239,14 +218,20 @@ def test_different_crs_are_refused_with_both_names(pair_of):
         pair_of(ms_crs=None)
 
 
-@pytest.mark.parametrize("ratio", [1, 3, 8, 2.5])
+@pytest.mark.parametrize("ratio", [3, 5, 8])
+def test_every_whole_ratio_from_two_to_eight_is_taken(pair_of, ratio):
+    with pair_of(pan=ramp(1, 32 * ratio, 40 * ratio), grid=ms_grid(ratio)) as pair:
+        assert (pair.ratio, pair.shape) == (ratio, (32 * ratio, 40 * ratio))
+
+
+@pytest.mark.parametrize("ratio", [1, 9, 2.5])
 def test_other_ratios_are_refused(pair_of, ratio):
-    with refused("expected 2 or 4"):
+    with refused("expected a whole number from 2 to 8"):
         pair_of(grid=ms_grid(ratio))
 
 
 def test_ratios_that_differ_between_the_axes_are_refused(pair_of):
-    with refused("expected 2 or 4"):
+    with refused("expected a whole number from 2 to 8"):
         pair_of(grid=PAN_GRID @ Affine.scale(4, 2))
 
 
@@ -279,7 +264,7 @@ def test_too_little_overlap_is_refused(pair_of):
 
 
 def test_shapes_must_fit_without_georeference(pair_of):
-    with refused("exactly 2 or 4 times"):
+    with refused("exactly 2, 3, ... or 8 times"):
         pair_of(pan=ramp(1, 128, 162), pan_grid=Affine.identity(), grid=Affine.identity())
     with refused("exchanged"):
         pair_of(ms=ramp(4, 512, 640), pan_grid=Affine.identity(), grid=Affine.identity())
@@ -329,7 +314,7 @@ def test_array_pairs_know_ratio_phase_and_nan(scene):
     [
         ((2, 64, 64), (4, 16, 16), r"pan: expected an array \[H, W\] or \[1, H, W\]"),
         ((64, 64), (16, 16), "ms: expected an array"),
-        ((64, 64), (4, 16, 20), "exactly 2 or 4 times"),
+        ((64, 64), (4, 16, 20), "exactly 2, 3, ... or 8 times"),
         ((32, 32), (4, 8, 8), "at least 64 x 64"),
     ],
 )

@@ -1,0 +1,113 @@
+"""Where the grids of a PAN and an MS raster lie to each other."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from ksdiff.errors import KSDiffError
+from ksdiff.images.pair import RATIOS, ratio_of_shapes
+from ksdiff.io.crs import same_crs
+from ksdiff.io.image import Image
+
+_SAME_PLACE = 0.05  # PAN pixels that two reference systems may put the image apart
+
+
+def _check_crs(pan: Image, ms: Image) -> None:
+    left, bottom, right, top = ms.dataset.bounds
+    corners = (left, right, left, right), (bottom, bottom, top, top)
+    tolerance = _SAME_PLACE * min(pan.dataset.res)
+    if not same_crs(pan.dataset.crs, ms.dataset.crs, *corners, tolerance):
+        raise KSDiffError(
+            f"pan {pan.name} is in {_crs(pan)}, ms {ms.name} in {_crs(ms)}; "
+            "reproject one to the other's (gdalwarp) or assign what is missing (gdal_edit -a_srs)"
+        )
+
+
+def _crs(image: Image) -> str:
+    return image.dataset.crs.to_string() if image.dataset.crs else "no coordinate reference system"
+
+
+def relate(pan: Image, ms: Image) -> tuple[tuple[float, float], int]:
+    """Where the MS grid begins in PAN pixels (y, x), and the ratio of the two pixel sizes."""
+    _check_crs(pan, ms)
+    located = [image.georeferenced for image in (pan, ms)]
+    if not any(located):
+        return (0.0, 0.0), ratio_of_shapes(pan.shape, ms.shape)
+    if not all(located):
+        bare = (pan, ms)[located.index(False)]
+        raise KSDiffError(f"{bare.name}: has no georeference, while its partner has one")
+    to_pan = ~pan.dataset.transform @ ms.dataset.transform
+    skew = max(abs(to_pan.b) * ms.shape[0], abs(to_pan.d) * ms.shape[1])
+    if skew > 0.5 or to_pan.a <= 0 or to_pan.e <= 0:
+        raise KSDiffError(
+            f"pan {pan.name} and ms {ms.name} are rotated or mirrored against each other; "
+            "warp one to the other's orientation"
+        )
+    ratio = round((to_pan.a + to_pan.e) / 2)
+    drift = max(abs(to_pan.a - ratio) * ms.shape[1], abs(to_pan.e - ratio) * ms.shape[0])
+    sizes = f"PAN pixels measure {_pixel(pan)}, MS pixels {_pixel(ms)}"
+    if to_pan.a < 0.75 and to_pan.e < 0.75:
+        raise KSDiffError(f"pan {pan.name} and ms {ms.name} look exchanged: {sizes}")
+    wrong = max(abs(to_pan.a - ratio), abs(to_pan.e - ratio)) > 0.02 * ratio
+    if ratio not in RATIOS or wrong:
+        raise KSDiffError(
+            f"{sizes}: a ratio of {to_pan.e:.4g} by {to_pan.a:.4g} ({pan.name}, {ms.name}); "
+            "expected a whole number from 2 to 8"
+        )
+    if drift > 0.5:
+        raise KSDiffError(
+            f"{sizes}: so near a ratio of {ratio} and yet the grids drift apart by {drift:.1f} PAN "
+            f"pixels across {ms.name}; resample one of the two"
+        )
+    return (to_pan.f, to_pan.c), ratio
+
+
+def _pixel(image: Image) -> str:
+    return f"{image.dataset.res[1]:g} x {image.dataset.res[0]:g}"
+
+
+@dataclass(frozen=True)
+class Axis:
+    pan_start: int
+    ms_start: int
+    count: int  # MS pixels
+    phase: float
+
+
+def overlap(
+    name: str,
+    offset: float,
+    ratio: int,
+    pan_size: int,
+    ms_size: int,
+    pan: Image,
+    ms: Image,
+) -> Axis:
+    """Assign a block of PAN pixels to each MS pixel, such that most MS pixels find theirs.
+
+    A block holds the centre of its MS pixel, which leaves ``ratio`` choices. They differ where the
+    grids are offset by a fraction of an MS pixel, as after Wald's protocol, whose MS samples lie
+    beside the middle of their blocks.
+    """
+    centre = round(offset + ratio / 2 - 0.5, 4)
+    best = None
+    for step in range(ratio):
+        origin = math.floor(centre + 0.5) - step
+        first = max(0, math.ceil(-origin / ratio))
+        stop = min(ms_size, (pan_size - origin) // ratio)
+        phase = round(centre - origin, 4)
+        rank = (stop - first, -abs(phase - (ratio - 1) / 2))
+        if best is None or rank > best[0]:
+            best = rank, Axis(origin + first * ratio, first, stop - first, phase)
+    axis = best[1]
+    if axis.count <= 0:
+        raise KSDiffError(
+            f"pan {pan.name} and ms {ms.name} do not overlap ({name}): "
+            f"bounds {_bounds(pan)} and {_bounds(ms)}"
+        )
+    return axis
+
+
+def _bounds(image: Image) -> str:
+    return "(" + ", ".join(f"{value:.10g}" for value in image.dataset.bounds) + ")"
