@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from ksdiff.cli.options import Overwrite, Quiet, Weights, takes
 from ksdiff.errors import KSDiffError
 from ksdiff.inference.options import SharpenOptions
+from ksdiff.io.input_options import InputOptions
 from ksdiff.io.output_options import OutputOptions
 
 _MINUTES = 5.0  # of --adapt
@@ -19,16 +20,27 @@ _TOLD_BLUR = 0.25  # a measured MTF that is off the sensor's by more is worth a 
 
 
 @takes(SharpenOptions)
+@takes(InputOptions, into="reading")
 @takes(OutputOptions, into="output")
 def sharpen(
     options: SharpenOptions,
+    reading: InputOptions,
     output: OutputOptions,
     files: Annotated[
         list[str] | None,
         typer.Argument(metavar="[PAN MS OUT]", help="The same as --pan, --ms and --out."),
     ] = None,
-    pan: Annotated[str | None, typer.Option(help="Panchromatic raster.")] = None,
-    ms: Annotated[str | None, typer.Option(help="Multispectral raster of the same place.")] = None,
+    pan: Annotated[
+        list[str] | None,
+        typer.Option(help="Panchromatic raster, any name GDAL opens; repeated, its tiles."),
+    ] = None,
+    ms: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Multispectral raster of the same place; repeated, its bands in this order, or "
+            "its tiles."
+        ),
+    ] = None,
     out: Annotated[
         str | None,
         typer.Option(help="Raster to write; the ending chooses the format (.tif, .jp2, .png...)."),
@@ -55,11 +67,14 @@ def sharpen(
         raise KSDiffError(f"adapt: fine-tunes weights, and {options.method} has none")
     if adapt:
         check_output(out, overwrite)  # before minutes go by
-        sharpener = Sharpener(_adapt(pan, ms, weights, _MINUTES, options, quiet).model, options)
+        sharpener = Sharpener(
+            _adapt(pan, ms, weights, _MINUTES, options, quiet, reading).model, options
+        )
     else:
         sharpener = Sharpener(weights, options)
     done = sharpener.sharpen_files(
         *(pan, ms, out),
+        reading=reading,
         output=output,
         rgb=rgb,
         preview=preview,
@@ -68,6 +83,8 @@ def sharpen(
     )
     if quiet:
         return
+    for note in done.notes:
+        print(note)
     print(
         f"{done.path}: {done.bands} bands of {done.height} x {done.width}, {done.dtype}, "
         f"with {'adapted weights' if adapt else done.weights} in {done.seconds:.1f} s"
@@ -90,7 +107,7 @@ def sharpen(
             print(f"{picture}: picture")
 
 
-def _named(files: list[str] | None, *options: str | None) -> tuple[str, str, str]:
+def _named(files: list[str] | None, *options: str | list[str] | None) -> tuple:
     """PAN, MS and OUT, given one after the other or as options."""
     files = files or []
     names = zip(("--pan", "--ms", "--out"), options, strict=True)
@@ -105,8 +122,8 @@ def _named(files: list[str] | None, *options: str | None) -> tuple[str, str, str
 
 @takes(SharpenOptions, "sensor", "device", "seed")
 def adapt(
-    pan: Annotated[Path, typer.Option(help="Panchromatic raster.")],
-    ms: Annotated[Path, typer.Option(help="Multispectral raster of the same place.")],
+    pan: Annotated[list[str], typer.Option(help="As for sharpen.")],
+    ms: Annotated[list[str], typer.Option(help="As for sharpen.")],
     out: Annotated[Path, typer.Option(help="Weights file (.safetensors) to write.")],
     options: SharpenOptions,
     weights: Weights = None,
@@ -121,7 +138,7 @@ def adapt(
     _adapt(pan, ms, weights, minutes, options, quiet).save(out)
 
 
-def _adapt(pan, ms, weights, minutes, options: SharpenOptions, quiet):
+def _adapt(pan, ms, weights, minutes, options: SharpenOptions, quiet, reading=None):
     from ksdiff.runtime import device_named
     from ksdiff.training.adapt import adapt as adapt_weights
 
@@ -134,6 +151,7 @@ def _adapt(pan, ms, weights, minutes, options: SharpenOptions, quiet):
         task = bar.add_task("", total=1.0, error="not known yet")
         done = adapt_weights(
             *(pan, ms),
+            reading=reading,
             weights=weights,
             sensor=options.sensor,
             minutes=minutes,

@@ -42,7 +42,8 @@ def write_rgb(
         descriptions: of the bands, by which colours are found.
     """
     with quiet(), rasterio.open(fused) as image:
-        bands = [index + 1 for index in colour_bands(image.count, descriptions)]
+        count = sum(colour != ColorInterp.alpha for colour in image.colorinterp)
+        bands = [index + 1 for index in colour_bands(count, descriptions)]
         stretch = Stretch.of(_reduced(image, bands))
         masked = image.nodata is not None or ColorInterp.alpha in image.colorinterp
         about = Description(names=_COLOURS, colours=tuple(ColorInterp[name] for name in _COLOURS))

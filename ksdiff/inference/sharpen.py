@@ -6,7 +6,7 @@ import copy
 import functools
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -25,16 +25,16 @@ from ksdiff.inference.scene import PreparedScene
 from ksdiff.inference.transfer import upload
 from ksdiff.inference.windows import Fuse, Part, fused_windows
 from ksdiff.inference.writing import Target
+from ksdiff.io.image import gdal_options
+from ksdiff.io.input_options import InputOptions
 from ksdiff.io.output_options import OutputOptions
 from ksdiff.io.outputs import check_output
 from ksdiff.io.provenance import provenance
-from ksdiff.io.rasters import open_pair
+from ksdiff.io.rasters import Name, names_of, open_pair
 from ksdiff.models.ksdiff import KSDiff
 from ksdiff.models.weights import check_fit, load_weights, weights_for, weights_hash
 from ksdiff.runtime import device_named
 from ksdiff.sensors import sensor_for
-
-_GDAL_CACHE = 128 * 2**20  # bytes, as rasterio takes it; by itself GDAL takes a share of all memory
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,7 @@ class Fused:
     shift: tuple[float, float]  # (dy, dx) by which PAN was off the MS, in PAN pixels; undone
     apart: float  # PAN pixels between two bands, at most; PAN's detail was put where each has it
     blur: float  # MTF gain at Nyquist that the scene shows, over the sensor's
+    notes: tuple[str, ...]  # what was guessed about the inputs, in sentences
     seconds: float
 
 
@@ -108,7 +109,8 @@ class Sharpener:
         """Fuse a pair in memory.
 
         Args:
-            pan: [H, W] or [1, H, W], array or tensor, DN; NaN marks pixels without data.
+            pan: [H, W] or [1, H, W], array or tensor, DN; NaN marks pixels without data, and so
+                does the mask of a masked array.
             ms: [C, H / ratio, W / ratio], likewise.
             phase: PAN coordinate (y, x) of the centre of MS pixel (0, 0); by default the corners of
                 the two coincide. Wald's protocol has ``(ratio // 2, ratio // 2)``.
@@ -135,10 +137,11 @@ class Sharpener:
 
     def sharpen_files(
         self,
-        pan: str | Path,
-        ms: str | Path,
+        pan: Name | Sequence[Name],
+        ms: Name | Sequence[Name],
         out: str | Path,
         *,
+        reading: InputOptions | None = None,
         sensor: str | None = None,
         output: OutputOptions | None = None,
         rgb: str | Path | None = None,
@@ -153,9 +156,11 @@ class Sharpener:
         none. Tags tell how it was made. It gets its name when it is complete, not before.
 
         Args:
-            pan, ms: any raster GDAL reads; see `ksdiff.io.rasters.open_pair`.
+            pan, ms: any raster GDAL opens by that name, or several; see
+                `ksdiff.io.rasters.open_pair`.
             out: raster to write; the ending of its name chooses the format, of GeoTIFFs
                 cloud-optimised ones.
+            reading: how the inputs are read.
             sensor: of this pair, instead of the one given at construction.
             output: how the raster is written.
             rgb: 8-bit picture in true colours to write, a GeoTIFF or PNG.
@@ -175,8 +180,9 @@ class Sharpener:
 
             check_rgb(rgb)
         targets = {"out": out, "rgb": rgb, "preview": preview}
-        _check_targets({k: v for k, v in targets.items() if v is not None}, (pan, ms), overwrite)
-        with rasterio.Env(GDAL_CACHEMAX=_GDAL_CACHE), open_pair(pan, ms) as pair:
+        sources = *names_of(pan), *names_of(ms)
+        _check_targets({k: v for k, v in targets.items() if v is not None}, sources, overwrite)
+        with rasterio.Env(**gdal_options()), open_pair(pan, ms, reading) as pair:
             made_by = self._provenance(pan, ms, pair, sensor)
             target = Target.of(out, pair, output, made_by)
             picture = None
@@ -204,6 +210,7 @@ class Sharpener:
                 scene.shift,
                 scene.apart,
                 scene.blur,
+                tuple(pair.notes),
                 time.perf_counter() - began,
             )
 
@@ -310,9 +317,7 @@ def _capturable(model: nn.Module) -> bool:
     return type(model) is KSDiff
 
 
-def _check_targets(
-    targets: dict[str, str | Path], sources: tuple[str | Path, str | Path], overwrite: bool
-) -> None:
+def _check_targets(targets: dict[str, str | Path], sources: Sequence[str], overwrite: bool) -> None:
     taken = {Path(source).resolve() for source in sources}
     for option, path in targets.items():
         check_output(path, overwrite, option)

@@ -13,7 +13,7 @@ from ksdiff.inference.windows import Part
 from ksdiff.io.delivery import delivered
 from ksdiff.io.description import Description
 from ksdiff.io.formats import Format
-from ksdiff.io.geotiff import quantise
+from ksdiff.io.geotiff import quantise, with_alpha
 from ksdiff.io.output_options import OutputOptions
 from ksdiff.io.rasters import ScenePair, marker
 
@@ -30,6 +30,7 @@ class Target:
     exact: bool
     dtype: str
     nodata: float | None
+    alpha: bool  # an alpha band instead
     bits: int | None
     about: Description
 
@@ -47,7 +48,9 @@ class Target:
         """
         dtype = options.dtype or pair.dtype
         form = Format.of(path, options, dtype)
-        nodata = pair.nodata
+        alpha = pair.masked_by_alpha if options.mask == "auto" else options.mask == "alpha"
+        about = pair.about.with_tags(tags)
+        nodata = None if alpha else pair.nodata
         if nodata is not None and dtype != pair.dtype:
             nodata = marker(dtype, nodata)
         known = [bits for bits in (form.bits, pair.bits) if bits is not None]
@@ -55,11 +58,12 @@ class Target:
             Path(path),
             pair,
             form,
-            form.tried(path, pair.bands, dtype),
+            form.tried(path, pair.bands + alpha, dtype),
             dtype,
             nodata,
+            alpha,
             min(known, default=None),
-            pair.about.with_tags(tags),
+            about.with_alpha() if alpha else about,
         )
 
     @contextlib.contextmanager
@@ -69,12 +73,13 @@ class Target:
         with delivered(
             self.path,
             self.form,
-            pair.bands,
+            pair.bands + self.alpha,
             *pair.shape,
             self.dtype,
             exact=self.exact,
             nodata=self.nodata,
             about=self.about,
+            alpha=self.alpha,
             transform=pair.transform if pair.georeferenced else None,
             crs=pair.crs,
             gcps=pair.gcps,
@@ -85,6 +90,8 @@ class Target:
                 values = quantise(
                     part.fused.numpy(), part.valid.numpy(), self.dtype, self.nodata, self.bits
                 )
+                if self.alpha:
+                    values = with_alpha(values, part.valid.numpy())
                 file.write(values, part.top, part.left)
 
             with _behind(write) as later:

@@ -190,6 +190,13 @@ def quantise(
     return out
 
 
+def with_alpha(values: np.ndarray, valid: np.ndarray) -> np.ndarray:
+    """Values [C, H, W] and an alpha band: opaque where all bands are valid; elsewhere zeros."""
+    opaque = valid.all(0)
+    most = {"uint16": 65535, "int16": 32767, "int8": 127}.get(str(values.dtype), 255)
+    return np.concatenate((values, np.full_like(values[:1], most))) * opaque.astype(values.dtype)
+
+
 def write_raster(path: str | Path, values: np.ndarray, **georeference) -> None:
     """Write values [C, H, W] as a GeoTIFF, atomically. Keywords as for `RasterWriter`."""
     with atomic(path) as temporary:

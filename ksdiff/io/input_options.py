@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Annotated
 
+import numpy as np
+
 from ksdiff.errors import KSDiffError
 
 
@@ -18,32 +20,42 @@ class InputOptions:
     """
 
     nodata: Annotated[
-        str | float,
+        str,
         "Value of pixels without data, instead of what the files declare. auto: as declared, and "
         "a collar of one value around both images; none: only as declared.",
     ] = "auto"
     bands: Annotated[
-        tuple[int, ...], "Bands to fuse, in this order, counted from 1: 4,3,2. All by default."
-    ] = ()
+        str | None, "Bands to fuse, in this order, counted from 1: 4,3,2. All by default."
+    ] = None
 
     def __post_init__(self) -> None:
         if self.nodata not in ("auto", "none"):
             try:
-                object.__setattr__(self, "nodata", float(self.nodata))
+                float(self.nodata)
             except ValueError:
                 raise KSDiffError(
                     f"nodata: expected a number, auto or none, got {self.nodata!r}"
                 ) from None
-        if any(band < 1 for band in self.bands) or len(set(self.bands)) < len(self.bands):
+        numbers = self.band_numbers
+        if any(band < 1 for band in numbers) or len(set(numbers)) < len(numbers):
+            raise KSDiffError(f"bands: expected numbers from 1, each once, got {self.bands}")
+
+    @property
+    def band_numbers(self) -> tuple[int, ...]:
+        """Counted from 1; none where all bands are meant."""
+        try:
+            return tuple(int(band) for band in self.bands.split(",")) if self.bands else ()
+        except ValueError:
             raise KSDiffError(
-                f"bands: expected numbers from 1, each once, got {', '.join(map(str, self.bands))}"
-            )
+                f"bands: expected numbers with commas between, got {self.bands!r}"
+            ) from None
 
     def nodata_of(self, dtype: str) -> float | None:
         """The value that stands for no data in an image of this type; None: what it declares."""
-        if isinstance(self.nodata, str):
+        if self.nodata in ("auto", "none"):
             return None
-        integer = dtype.startswith(("int", "uint"))
-        if integer and not (math.isnan(self.nodata) or float(self.nodata).is_integer()):
-            raise KSDiffError(f"nodata: {self.nodata:g} is no value of {dtype}")
-        return self.nodata
+        value = float(self.nodata)
+        integer = np.issubdtype(dtype, np.integer)
+        if integer and not (math.isnan(value) or value.is_integer()):
+            raise KSDiffError(f"nodata: {value:g} is no value of {dtype}")
+        return value

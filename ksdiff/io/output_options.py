@@ -30,6 +30,9 @@ class OutputOptions:
     dtype: Annotated[
         str | None, "Data type, such as uint8, uint16 or float32; that of the MS by default."
     ] = None
+    mask: Annotated[
+        str, "How pixels without data are marked: alpha, nodata, or auto, as in the MS."
+    ] = "auto"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "co", tuple(self.co))
@@ -39,3 +42,5 @@ class OutputOptions:
                 raise KSDiffError(f"co: expected KEY=VALUE, got {option!r}")
         if self.dtype is not None and self.dtype not in _DTYPES:
             raise KSDiffError(f"dtype: expected one of {', '.join(_DTYPES)}, got {self.dtype!r}")
+        if self.mask not in ("auto", "alpha", "nodata"):
+            raise KSDiffError(f"mask: expected auto, alpha or nodata, got {self.mask!r}")

@@ -220,7 +220,7 @@ def names_of(given: Name | Sequence[Name]) -> list[str]:
 def _open(role: str, names: Name | Sequence[Name], reading: InputOptions) -> Image:
     names = names_of(names)
     dataset = open_parts(names, role)
-    chosen = reading.bands if role == "ms" else ()
+    chosen = reading.band_numbers if role == "ms" else ()
     if chosen and max(chosen) > dataset.count:
         dataset.close()
         raise KSDiffError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,7 +19,8 @@ from ksdiff.images.inputs import FusionInputs, scene_inputs
 from ksdiff.images.pair import Pair
 from ksdiff.images.wald import back_project
 from ksdiff.inference.scene import PreparedScene
-from ksdiff.io.rasters import open_pair
+from ksdiff.io.input_options import InputOptions
+from ksdiff.io.rasters import Name, open_pair
 from ksdiff.metrics import sam
 from ksdiff.models.ksdiff import KSDiff
 from ksdiff.models.weights import check_fit, load_weights, save_weights, weights_for
@@ -60,9 +61,10 @@ class Adapted:
 
 
 def adapt(
-    pan: str | Path,
-    ms: str | Path,
+    pan: Name | Sequence[Name],
+    ms: Name | Sequence[Name],
     *,
+    reading: InputOptions | None = None,
     weights: str | Path | None = None,
     sensor: str | None = None,
     minutes: float = 5.0,
@@ -83,7 +85,7 @@ def adapt(
     the first ones held back.
 
     Args:
-        pan, ms, sensor, device: as for `Sharpener.sharpen_files`.
+        pan, ms, reading, sensor, device: as for `Sharpener.sharpen_files`.
         weights: to begin with; chosen by band count and ratio if left out.
         minutes: the most to spend; it ends earlier when the trial gains no more.
         step: called with the share of the time spent and the error, at every check; after the
@@ -95,7 +97,7 @@ def adapt(
     if minutes <= 0:
         raise KSDiffError(f"minutes: expected more than 0, got {minutes}")
     began = time.monotonic()
-    with open_pair(pan, ms) as pair:
+    with open_pair(pan, ms, reading) as pair:
         name = weights or weights_for(pair.bands, pair.ratio)
         model, config = load_weights(name)
         check_fit(name, model.config, pair.bands, pair.ratio)

@@ -6,6 +6,7 @@ import resource
 import signal
 import time
 import warnings
+import zipfile
 
 import numpy as np
 import pytest
@@ -37,6 +38,27 @@ def test_a_pair_becomes_a_geotiff_and_a_picture(start, folder, weights):
     with rasterio.open(folder / "fused.tif") as fused, rasterio.open(folder / "a_pan.tif") as pan:
         assert (fused.crs, fused.transform, fused.shape) == (pan.crs, pan.transform, pan.shape)
         assert fused.descriptions == ("blue", "green", "red", "nir")
+
+
+def test_bands_in_several_files_and_names_of_gdal(ksdiff, folder, weights):
+    with rasterio.open(folder / "a_ms.tif") as ms:
+        for band in ms.indexes:
+            name = folder / f"b{band}.tif"
+            write_raster(name, ms.read([band]), transform=ms.transform, crs=ms.crs)
+    with zipfile.ZipFile(folder / "pan.zip", "w") as archive:
+        archive.write(folder / "a_pan.tif", "pan.tif")
+    assert ksdiff(*options(folder, weights))[0] == 0
+    parts = [word for band in range(1, 5) for word in ("--ms", folder / f"b{band}.tif")]
+    for number, pan in enumerate(
+        (f"/vsizip/{folder}/pan.zip/pan.tif", f"zip://{folder}/pan.zip!pan.tif")
+    ):
+        out = folder / f"{number}.tif"
+        status, _, errors = ksdiff(
+            "sharpen", "--pan", pan, *parts, "--out", out, "--weights", weights
+        )
+        assert status == 0, errors
+        with rasterio.open(out) as fused, rasterio.open(folder / "fused.tif") as expected:
+            np.testing.assert_array_equal(fused.read(), expected.read())
 
 
 def test_two_processes_write_the_same_bytes(start, folder, weights):
