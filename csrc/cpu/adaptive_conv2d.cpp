@@ -14,7 +14,7 @@ class Kernel {
   Kernel(const Tensor& weight, Numbers numbers)
       : out_(weight.size(0)), in_(weight.size(1)), taps_(weight.size(2) * weight.size(3)),
         loaded_(out_ * in_ * taps_) {
-    const Tensor kernel = torch::stable::contiguous(weight);
+    const Tensor kernel = packed(weight);
     load_row(numbers, kernel.const_data_ptr(), 0, out_ * in_ * taps_, loaded_.data());
   }
 
@@ -264,23 +264,22 @@ Tensor forward(const Tensor& x, const Tensor& attention, const Tensor& weight) {
   const Problem problem = problem_of(x.size(0), x.size(1), weight.size(0), x.size(2), x.size(3),
                                      weight.size(2), weight.size(3));
   const Numbers numbers = numbers_of(x);
-  const Tensor image = torch::stable::contiguous(x),
-               factors = torch::stable::contiguous(attention);
+  const Tensor image = packed(x),
+               factors = packed(attention);
   Tensor out =
       torch::stable::new_empty(x, Sizes{x.size(0), weight.size(0), x.size(2), x.size(3)});
   with_products(numbers, [&](auto way) {
     using Way = decltype(way);
-    Kernel<Way> kernel(weight, numbers);
-    const Matrix<Way> matrix = kernel.straight();
     if constexpr (Way::together == 1) {
       if (is_for_whole_planes<Way>(problem)) {
         convolve_planes<Way>(problem, numbers, image.const_data_ptr(), factors.const_data_ptr(),
-                             false, matrix, out);
+                             false, as_matrix<Way>(weight), out);
         return;
       }
     }
+    Kernel<Way> kernel(weight, numbers);
     convolve<Way>(problem, numbers, image.const_data_ptr(), factors.const_data_ptr(), false,
-                  matrix, out.mutable_data_ptr());
+                  kernel.straight(), out.mutable_data_ptr());
   });
   return out;
 }
@@ -294,23 +293,22 @@ Tensor grad_input(const Tensor& grad, const Tensor& attention, const Tensor& wei
   const Problem problem = problem_of(grad.size(0), grad.size(1), weight.size(1), grad.size(2),
                                      grad.size(3), weight.size(2), weight.size(3));
   const Numbers numbers = numbers_of(grad);
-  const Tensor from = torch::stable::contiguous(grad),
-               factors = torch::stable::contiguous(attention);
+  const Tensor from = packed(grad),
+               factors = packed(attention);
   Tensor out = torch::stable::new_empty(
       grad, Sizes{grad.size(0), weight.size(1), grad.size(2), grad.size(3)});
   with_products(numbers, [&](auto way) {
     using Way = decltype(way);
-    Kernel<Way> kernel(weight, numbers);
-    const Matrix<Way> matrix = kernel.mirrored();
     if constexpr (Way::together == 1) {
       if (is_for_whole_planes<Way>(problem)) {
         convolve_planes<Way>(problem, numbers, from.const_data_ptr(), factors.const_data_ptr(), true,
-                             matrix, out);
+                             as_mirrored_matrix<Way>(weight), out);
         return;
       }
     }
+    Kernel<Way> kernel(weight, numbers);
     convolve<Way>(problem, numbers, from.const_data_ptr(), factors.const_data_ptr(), true,
-                  matrix, out.mutable_data_ptr());
+                  kernel.mirrored(), out.mutable_data_ptr());
   });
   return out;
 }
@@ -324,21 +322,20 @@ Tensor grad_attention(const Tensor& grad, const Tensor& x, const Tensor& weight)
   const Problem problem = problem_of(x.size(0), x.size(1), grad.size(1), x.size(2), x.size(3),
                                      weight.size(2), weight.size(3));
   const Numbers numbers = numbers_of(grad);
-  const Tensor from = torch::stable::contiguous(grad), image = torch::stable::contiguous(x);
+  const Tensor from = packed(grad), image = packed(x);
   Tensor out = torch::stable::new_empty(
       grad, Sizes{x.size(0), weight.size(2), weight.size(3), x.size(2), x.size(3)});
   with_products(numbers, [&](auto way) {
     using Way = decltype(way);
-    Kernel<Way> kernel(weight, numbers);
-    const Matrix<Way> matrix = kernel.transposed();
     if constexpr (Way::together == 1) {
       if (is_for_whole_planes<Way>(problem)) {
         correlate_planes<Way>(problem, numbers, image.const_data_ptr(), from.const_data_ptr(),
-                              matrix, out);
+                              torch::stable::transpose(as_matrix<Way>(weight), 0, 1), out);
         return;
       }
     }
-    correlate<Way>(problem, numbers, image.const_data_ptr(), from.const_data_ptr(), matrix,
+    Kernel<Way> kernel(weight, numbers);
+    correlate<Way>(problem, numbers, image.const_data_ptr(), from.const_data_ptr(), kernel.transposed(),
                    out.mutable_data_ptr());
   });
   return out;
@@ -352,8 +349,8 @@ Tensor grad_weight(const Tensor& grad, const Tensor& x, const Tensor& attention)
                                      attention.size(1), attention.size(2));
   const Shape& shape = problem.shape;
   const Numbers numbers = numbers_of(grad);
-  const Tensor from = torch::stable::contiguous(grad), image = torch::stable::contiguous(x),
-               factors = torch::stable::contiguous(attention);
+  const Tensor from = packed(grad), image = packed(x),
+               factors = packed(attention);
   Tensor out = torch::stable::new_empty(
       grad, Sizes{problem.others, shape.channels, shape.kernel_y, shape.kernel_x});
   with_products(numbers, [&](auto way) {

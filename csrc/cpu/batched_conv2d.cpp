@@ -368,9 +368,9 @@ Call call_of(const Tensor& image, const char* image_name, const Tensor& weight, 
 // Whether depthwise kernels are left to PyTorch: it puts channels into the lanes of a vector, which
 // few pixels do not fill. In half precision its convolutions are slower.
 bool is_tiny_depthwise(const Call& call, const Tensor& image, bool channels_last) {
-  constexpr int64_t most_pixels = 8 * 8;
+  constexpr int64_t most_pixels = 8 * 8, least_planes = 128;  // what its call costs beside ours
   return !channels_last && image.scalar_type() == ScalarType::Float &&
-         call.out_height * call.out_width <= most_pixels;
+         call.out_height * call.out_width <= most_pixels && call.batch * call.out >= least_planes;
 }
 
 bool is_empty(const Tensor& tensor) { return tensor.numel() == 0; }
@@ -390,7 +390,7 @@ Tensor forward(const Tensor& x, const Tensor& weight, Sizes size, Sizes stride, 
   }
   const Tensor image = torch::stable::contiguous(x, format_of(channels_last));
   if (call.is_depthwise() && !is_tiny_depthwise(call, x, channels_last)) {
-    const Tensor kernels = torch::stable::contiguous(weight);
+    const Tensor kernels = packed(weight);
     Tensor out = empty_like(x, call.out_size(), channels_last);
     const Numbers numbers = numbers_of(x);
     with_real(numbers, [&](auto real) {
@@ -419,7 +419,7 @@ Tensor grad_input(const Tensor& grad, const Tensor& weight, Sizes size, Sizes st
   }
   const Tensor from = torch::stable::contiguous(grad, format_of(channels_last));
   if (call.is_depthwise() && !is_tiny_depthwise(call, grad, channels_last)) {
-    const Tensor kernels = torch::stable::contiguous(weight);
+    const Tensor kernels = packed(weight);
     Tensor out = empty_like(grad, call.x_size(), channels_last);
     const Numbers numbers = numbers_of(grad);
     with_real(numbers, [&](auto real) {

@@ -48,7 +48,7 @@ Tensor forward(const Tensor& x, const Tensor& weight, Sizes stride, Sizes paddin
   const Shape shape = shape_of(weight, x.size(1), x.size(2), x.size(3));
   check_size("weight", weight, 0, x.size(0));
   const Numbers numbers = numbers_of(x);
-  const Tensor image = torch::stable::contiguous(x), kernels = torch::stable::contiguous(weight);
+  const Tensor image = packed(x), kernels = packed(weight);
   Tensor out = new_output(x, Sizes{shape.batch, x.size(1), shape.out_height, shape.out_width});
   if (scales(shape, window)) {
     scale(shape, numbers, image.const_data_ptr(), kernels.const_data_ptr(),
@@ -83,7 +83,7 @@ Tensor grad_input(const Tensor& grad, const Tensor& weight, Sizes size, Sizes st
   check_size("grad", grad, 2, shape.out_height);
   check_size("grad", grad, 3, shape.out_width);
   const Numbers numbers = numbers_of(grad);
-  const Tensor from = torch::stable::contiguous(grad), kernels = torch::stable::contiguous(weight);
+  const Tensor from = packed(grad), kernels = packed(weight);
   Tensor out = new_output(grad, Sizes{shape.batch, grad.size(1), shape.height, shape.width});
   if (scales(shape, window)) {
     scale(shape, numbers, from.const_data_ptr(), kernels.const_data_ptr(),
@@ -120,7 +120,7 @@ Tensor grad_weight(const Tensor& grad, const Tensor& x, int64_t groups, Sizes ke
   const Shape shape{x.size(0), groups,    x.size(1) / groups, x.size(2),   x.size(3),
                     kernel[0], kernel[1], grad.size(2),       grad.size(3)};
   const Numbers numbers = numbers_of(grad);
-  const Tensor from = torch::stable::contiguous(grad), image = torch::stable::contiguous(x);
+  const Tensor from = packed(grad), image = packed(x);
   Tensor out = new_output(grad, Sizes{shape.batch, groups, kernel[0], kernel[1],
                                       shape.out_height, shape.out_width});
   if (scales(shape, window)) {

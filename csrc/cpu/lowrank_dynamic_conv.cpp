@@ -255,8 +255,8 @@ Tensor forward(const Tensor& x, const Tensor& coeff, const Tensor& basis, Sizes 
                         coeff.size(2)};
   const Shape& shape = problem.shape;
   const Numbers numbers = numbers_of(x);
-  const Tensor image = torch::stable::contiguous(x), shares = torch::stable::contiguous(coeff),
-               kernels = torch::stable::contiguous(basis);
+  const Tensor image = packed(x), shares = packed(coeff),
+               kernels = packed(basis);
   Tensor out = new_output(x, Sizes{shape.batch, x.size(1), shape.out_height, shape.out_width});
   with_real(numbers, [&](auto real) {
     using Real = decltype(real);
@@ -297,8 +297,8 @@ Tensor grad_input(const Tensor& grad, const Tensor& coeff, const Tensor& basis, 
                         coeff.size(2)};
   const Shape& shape = problem.shape;
   const Numbers numbers = numbers_of(grad);
-  const Tensor from = torch::stable::contiguous(grad), shares = torch::stable::contiguous(coeff),
-               kernels = torch::stable::contiguous(basis);
+  const Tensor from = packed(grad), shares = packed(coeff),
+               kernels = packed(basis);
   Tensor out = new_output(grad, Sizes{shape.batch, grad.size(1), shape.height, shape.width});
   const GradColumnTaps columns(shape.kernel_x, window.stride_x, window.padding_x,
                                window.dilation_x);
@@ -330,8 +330,8 @@ Tensor grad_coeff(const Tensor& grad, const Tensor& x, const Tensor& basis, Size
                         basis.size(2)};
   const Shape& shape = problem.shape;
   const Numbers numbers = numbers_of(grad);
-  const Tensor from = torch::stable::contiguous(grad), image = torch::stable::contiguous(x),
-               kernels = torch::stable::contiguous(basis);
+  const Tensor from = packed(grad), image = packed(x),
+               kernels = packed(basis);
   Tensor out = new_output(grad, Sizes{shape.batch, shape.groups, problem.rank, shape.out_height,
                                       shape.out_width});
   with_real(numbers, [&](auto real) {
@@ -363,8 +363,8 @@ Tensor grad_basis(const Tensor& grad, const Tensor& x, const Tensor& coeff, Size
                         coeff.size(2)};
   const Shape& shape = problem.shape;
   const Numbers numbers = numbers_of(grad);
-  const Tensor from = torch::stable::contiguous(grad), image = torch::stable::contiguous(x),
-               shares = torch::stable::contiguous(coeff);
+  const Tensor from = packed(grad), image = packed(x),
+               shares = packed(coeff);
   Tensor out = torch::stable::new_empty(
       grad, Sizes{shape.batch, shape.groups, problem.rank, kernel[0], kernel[1]});
   const int64_t chunks = correlate_chunks(shape), images = shape.batch * shape.groups;

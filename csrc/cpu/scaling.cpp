@@ -5,18 +5,23 @@
 namespace ksdiff_ops::cpu {
 namespace {
 
-// Numbers of a plane that one task takes: what is widened of them stays in the first cache.
-constexpr int64_t kSpan = 2048;
-constexpr int64_t kWidenedSpan = 512;  // where several planes are widened at once
+// Numbers of a plane that one task takes. Planes are read and written in long runs, unless what is
+// widened of them has to stay in the first cache.
+template <typename Stored>
+constexpr bool kRounds = !std::is_same_v<Stored, SumOf<Stored>>;
+template <typename Stored>
+constexpr int64_t kScaledSpan = kRounds<Stored> ? 2048 : 16384;
+template <typename Stored>
+constexpr int64_t kSummedSpan = kRounds<Stored> ? 512 : 2048;
 
-// Calls body(image_index, first, count) for spans of all planes of kernels.
+// Calls body(plane, first, count) for spans of some planes, each number of which takes part in so
+// many products.
 template <class Body>
-void for_spans(const Shape& shape, int64_t span, const Body& body) {
+void for_spans(int64_t planes, int64_t plane, int64_t span, int64_t products, const Body& body) {
   // A number is read and written for every product: about as long as so many products take.
   constexpr int64_t products_per_number = 4;
-  const int64_t plane = shape.out_plane(), spans = ceil_div(plane, span);
-  for_tasks(shape.batch * shape.groups * spans,
-            std::min(span, plane) * shape.channels * products_per_number,
+  const int64_t spans = ceil_div(plane, span);
+  for_tasks(planes * spans, std::min(span, plane) * products * products_per_number,
             [&](int64_t begin, int64_t end) {
     for (int64_t task = begin; task < end; ++task) {
       const int64_t first = task % spans * span;
@@ -29,11 +34,11 @@ void for_spans(const Shape& shape, int64_t span, const Body& body) {
 template <typename Stored>
 const SumOf<Stored>* widen(Numbers numbers, const Stored* source, int64_t count,
                            SumOf<Stored>* room) {
-  if constexpr (std::is_same_v<Stored, SumOf<Stored>>) {
-    return source;
-  } else {
+  if constexpr (kRounds<Stored>) {
     load_row(numbers, source, 0, count, room);
     return room;
+  } else {
+    return source;
   }
 }
 
@@ -41,19 +46,18 @@ template <typename Stored>
 void forward(const Shape& shape, Numbers numbers, const Stored* image, const Stored* kernels,
              Stored* out) {
   const int64_t plane = shape.out_plane();
-  for_spans(shape, kSpan, [&](int64_t index, int64_t first, int64_t count) {
-    SumOf<Stored> room[kSpan];
+  for_spans(shape.batch * shape.groups * shape.channels, plane, kScaledSpan<Stored>, 1,
+            [&](int64_t index, int64_t first, int64_t count) {
+    SumOf<Stored> room[kRounds<Stored> ? kScaledSpan<Stored> : 1];
     Streams<Stored, Stored> streams{};
-    streams.right[0] = widen(numbers, kernels + index * plane + first, count, room);
+    streams.left[0] = streams.soon[0] = image + index * plane + first;
+    streams.right[0] =
+        widen(numbers, kernels + index / shape.channels * plane + first, count, room);
+    streams.out = out + index * plane + first;
     streams.terms = 1;
     streams.rows = 1;
     streams.columns = count;
-    for (int64_t c = 0; c < shape.channels; ++c) {
-      const int64_t place = (index * shape.channels + c) * plane + first;
-      streams.left[0] = streams.soon[0] = image + place;
-      streams.out = out + place;
-      stream(streams);
-    }
+    stream(streams);
   });
 }
 
@@ -61,11 +65,11 @@ template <typename Stored>
 void grad_weight(const Shape& shape, Numbers numbers, const Stored* grad, const Stored* image,
                  Stored* out) {
   using Real = SumOf<Stored>;
-  constexpr bool rounds = !std::is_same_v<Stored, Real>;
   const int64_t plane = shape.out_plane(), channels = shape.channels;
-  for_spans(shape, rounds ? kWidenedSpan : kSpan,
+  for_spans(shape.batch * shape.groups, plane, kSummedSpan<Stored>, channels,
             [&](int64_t index, int64_t first, int64_t count) {
-    Real room[rounds ? kMostStreams : 1][kWidenedSpan], sums[kSpan];
+    constexpr int64_t numbers_of_plane = kSummedSpan<Stored>;
+    Real room[kMostStreams * numbers_of_plane], sums[numbers_of_plane];
     Stored* const target = out + index * plane + first;
     for (int64_t c = 0; c < channels; c += kMostStreams) {
       const int64_t terms = std::min(channels - c, kMostStreams);
@@ -74,7 +78,8 @@ void grad_weight(const Shape& shape, Numbers numbers, const Stored* grad, const 
         for (int64_t term = 0; term < terms; ++term) {
           const int64_t place = (index * channels + c + term) * plane + first;
           streams.left[term] = streams.soon[term] = grad + place;
-          streams.right[term] = widen(numbers, image + place, count, room[rounds ? term : 0]);
+          streams.right[term] = widen(numbers, image + place, count,
+                                      room + term * numbers_of_plane);
         }
         streams.terms = static_cast<int>(terms);
         streams.rows = 1;

@@ -1,16 +1,16 @@
 #include "small_planes.h"
 
-#include <cstring>
-
 namespace ksdiff_ops::cpu {
 namespace {
 
 using torch::headeronly::ScalarType;
 
 template <typename Real>
+constexpr ScalarType kType = std::is_same_v<Real, double> ? ScalarType::Double : ScalarType::Float;
+
+template <typename Real>
 Tensor empty_reals(const Tensor& like, int64_t rows, int64_t columns) {
-  const auto type = std::is_same_v<Real, double> ? ScalarType::Double : ScalarType::Float;
-  return torch::stable::new_empty(like, Sizes{rows, columns}, type);
+  return torch::stable::new_empty(like, Sizes{rows, columns}, kType<Real>);
 }
 
 template <typename Real>
@@ -36,14 +36,6 @@ void for_samples(const Problem& problem, const Body& body) {
   for (int64_t first = 0; first < problem.shape.batch; first += most) {
     body(SideBySide{first, std::min(most, problem.shape.batch - first), plane, pitch});
   }
-}
-
-template <class Way>
-Tensor tensor_of(const Tensor& like, const Matrix<Way>& matrix, int64_t rows) {
-  using Real = typename Way::Real;
-  const Tensor tensor = empty_reals<Real>(like, rows, matrix.terms());
-  std::memcpy(reals<Real>(tensor), matrix.data(), rows * matrix.terms() * sizeof(Real));
-  return tensor;
 }
 
 // [channels, columns]
@@ -101,14 +93,37 @@ Tensor patches_of(const Tensor& like, const Problem& problem, const SideBySide& 
 }  // namespace
 
 template <class Way>
+Tensor as_matrix(const Tensor& weight) {
+  constexpr ScalarType type = kType<typename Way::Real>;
+  const Tensor typed =
+      weight.scalar_type() == type ? weight : torch::stable::to(weight, type);
+  return torch::stable::reshape(
+      typed, Sizes{weight.size(0), weight.size(1) * weight.size(2) * weight.size(3)});
+}
+
+template <class Way>
+Tensor as_mirrored_matrix(const Tensor& weight) {
+  using Real = typename Way::Real;
+  const int64_t out = weight.size(0), in = weight.size(1), taps = weight.size(2) * weight.size(3);
+  const Tensor straight = packed(as_matrix<Way>(weight));
+  const Tensor mirrored = empty_reals<Real>(weight, in, out * taps);
+  const Real* source = static_cast<const Real*>(straight.const_data_ptr());
+  for (int64_t o = 0; o < out; ++o) {
+    for (int64_t c = 0; c < in; ++c, source += taps) {
+      std::reverse_copy(source, source + taps, reals<Real>(mirrored) + (c * out + o) * taps);
+    }
+  }
+  return mirrored;
+}
+
+template <class Way>
 void convolve_planes(const Problem& problem, Numbers numbers, const void* image,
-                     const void* attention, bool mirrored, const Matrix<Way>& matrix,
+                     const void* attention, bool mirrored, const Tensor& matrix,
                      const Tensor& out) {
   using Real = typename Way::Real;
-  const Tensor left = tensor_of(out, matrix, problem.others);
   for_samples<Real>(problem, [&](const SideBySide& part) {
     const Tensor y = torch::stable::matmul(
-        left, patches_of<Way>(out, problem, part, numbers, image, attention, mirrored));
+        matrix, patches_of<Way>(out, problem, part, numbers, image, attention, mirrored));
     for (int64_t s = 0; s < part.samples; ++s) {
       for (int64_t o = 0; o < problem.others; ++o) {
         store_row(numbers, reals<Real>(y) + o * part.columns() + s * part.pitch, part.plane,
@@ -120,13 +135,12 @@ void convolve_planes(const Problem& problem, Numbers numbers, const void* image,
 
 template <class Way>
 void correlate_planes(const Problem& problem, Numbers numbers, const void* image, const void* grad,
-                      const Matrix<Way>& matrix, const Tensor& out) {
+                      const Tensor& matrix, const Tensor& out) {
   using Real = typename Way::Real;
   const Shape& shape = problem.shape;
-  const Tensor left = tensor_of(out, matrix, problem.patch());
   for_samples<Real>(problem, [&](const SideBySide& part) {
     const Tensor products = torch::stable::matmul(
-        left, planes_of<Real>(out, part, numbers, grad, problem.others));
+        matrix, planes_of<Real>(out, part, numbers, grad, problem.others));
     for_rows<Way>(problem, part, numbers, image, nullptr, false,
                   [&](auto& near, int64_t s, int64_t y, int64_t column) {
       near.sum(0, shape.width, reals<Real>(products) + column, part.columns());
@@ -156,10 +170,12 @@ void accumulate_planes(const Problem& problem, Numbers numbers, const void* imag
 }
 
 #define KSDIFF_INSTANTIATE(Way)                                                                  \
+  template Tensor as_matrix<Way>(const Tensor&);                                                 \
+  template Tensor as_mirrored_matrix<Way>(const Tensor&);                                        \
   template void convolve_planes<Way>(const Problem&, Numbers, const void*, const void*, bool,    \
-                                     const Matrix<Way>&, const Tensor&);                         \
+                                     const Tensor&, const Tensor&);                              \
   template void correlate_planes<Way>(const Problem&, Numbers, const void*, const void*,         \
-                                      const Matrix<Way>&, const Tensor&);                        \
+                                      const Tensor&, const Tensor&);                             \
   template void accumulate_planes<Way>(const Problem&, Numbers, const void*, const void*,        \
                                        const void*, const Tensor&);
 KSDIFF_INSTANTIATE(Singly<float>)

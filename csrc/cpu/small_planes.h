@@ -16,16 +16,23 @@ bool is_for_whole_planes(const Problem& problem) {
          problem.patch() * problem.shape.image_plane() * bytes <= most_bytes;
 }
 
+// The kernel [Cout, Cin, kh, kw] as [Cout, Cin * taps], or as [Cin, Cout * taps] with its taps from
+// the last to the first, in what sums are made in.
+template <class Way>
+Tensor as_matrix(const Tensor& weight);
+template <class Way>
+Tensor as_mirrored_matrix(const Tensor& weight);
+
 // out[o][p] = sum over channels and taps of matrix[o][c, tap] * the scaled neighbours of p
 template <class Way>
 void convolve_planes(const Problem& problem, Numbers numbers, const void* image,
-                     const void* attention, bool mirrored, const Matrix<Way>& matrix,
+                     const void* attention, bool mirrored, const Tensor& matrix,
                      const Tensor& out);
 
 // out[tap][p] = sum over channels of image[c][neighbour of p] * (matrix[c, tap][o] . grad[o][p])
 template <class Way>
 void correlate_planes(const Problem& problem, Numbers numbers, const void* image, const void* grad,
-                      const Matrix<Way>& matrix, const Tensor& out);
+                      const Tensor& matrix, const Tensor& out);
 
 // out[o][c, tap] = sum over pixels of the scaled neighbours of p * grad[o][p]
 template <class Way>

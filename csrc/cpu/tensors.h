@@ -79,6 +79,11 @@ struct Numbers {
 
 Numbers numbers_of(const Tensor& tensor);
 
+// The tensor itself where it is contiguous: asking PyTorch for that costs a call of an operator.
+inline Tensor packed(const Tensor& tensor) {
+  return tensor.is_contiguous() ? tensor : torch::stable::contiguous(tensor);
+}
+
 // As new_empty. Memory fresh from the system is handed out by the page when it is first written,
 // which for a large tensor takes longer than all else: where it can be, it is asked for in large
 // pages.

@@ -35,21 +35,17 @@ Modes check(const Operands& in) {
   return modes;
 }
 
-Tensor dense(const Tensor& tensor) {
-  return tensor.is_contiguous() ? tensor : torch::stable::contiguous(tensor);
-}
-
 Operands dense(const Operands& in) {
-  Operands out{dense(in.core), in.factors, std::nullopt};
-  for (Tensor& factor : out.factors) factor = dense(factor);
-  if (in.base) out.base = dense(*in.base);
+  Operands out{packed(in.core), in.factors, std::nullopt};
+  for (Tensor& factor : out.factors) factor = packed(factor);
+  if (in.base) out.base = packed(*in.base);
   return out;
 }
 
 // A thread is worth it for more multiplications than elsewhere: these are done a vector at a time.
 template <class Body>
 void for_vector_tasks(int64_t tasks, int64_t work, const Body& body) {
-  for_tasks(tasks, work / 8, body);
+  for_tasks(tasks, work / 32, body);
 }
 
 // Reals of one call, not initialised.
@@ -273,7 +269,7 @@ std::vector<Tensor> tucker_kernel_backward(const Tensor& grad, const Tensor& cor
   check_size("grad", grad, 0, m.batch);
   for (int mode = 0; mode < 4; ++mode) check_size("grad", grad, mode + 1, m.size[mode]);
   const Operands in = dense(given);
-  const Tensor from = dense(grad);
+  const Tensor from = packed(grad);
 
   std::vector<Tensor> out{torch::stable::new_empty(core, in.core.sizes())};
   for (const Tensor& factor : in.factors) {

@@ -134,7 +134,7 @@ def test_bfloat16_is_summed_in_float32_where_pytorch_does_not():
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("size", [(1, 1), (7, 7), (14, 14), (1, 129), (151, 1), (3, 300), (70, 33)])
 def test_depthwise_kernels_at_odd_sizes(size, memory_format):
-    x, weight = tensors(2, (20, 20), 20, size, (7, 7))
+    x, weight = tensors(7, (20, 20), 20, size, (7, 7))
 
     def convolve(x, weight, backend):
         x = x.contiguous(memory_format=memory_format)
