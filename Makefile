@@ -3,7 +3,10 @@
 #   make demo                       a procedural scene, sharpened, as GeoTIFF and PNG, with its metrics
 #   make demo PAN=p.tif MS=m.tif    your own pair [SENSOR=wv3] [OUT=fused.tif]
 #   make test                       the tests [ARGS="-k wald"]
-#   make lint | bench | clean       ruff | benchmarks [DEVICE=cpu|cuda] | away with what make made
+#   make lint | types | docs        ruff | mypy | the pages as a site, in site/
+#   make bench                      benchmarks of the operators [DEVICE=cpu|cuda]
+#   make wheels                     the distributions of a release, in dist/
+#   make clean                      removes what make made
 #
 # TORCH says what PyTorch to install: a requirement, or the path of a wheel. TRITON likewise.
 
@@ -18,7 +21,7 @@ SHELL := bash
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench clean environment
+.PHONY: help demo test lint types docs bench wheels clean environment
 
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.ksdiff-installed
@@ -44,7 +47,7 @@ $(STAMP): $(NATIVE)
 	@$(PIP) '$(TORCH)' $(BUILD_NEEDS) | { grep -v '^Requirement already' || true; }
 	@$(BIN)/python -c 'import triton' 2>/dev/null || $(PIP) -q '$(TRITON)'
 	@echo "make: compiling csrc and installing KSDiff in $(VENV)"
-	@$(PIP) -q --no-build-isolation --editable '.[test]'
+	@$(PIP) -q --no-build-isolation --editable '.[dev]'
 	@touch $@
 
 SCENE := demo/scene
@@ -74,6 +77,26 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
+types: $(STAMP)
+	$(BIN)/mypy
+
+# Strict: a broken link or an unknown name is an error.
+docs: export NO_MKDOCS_2_WARNING = 1
+docs: $(STAMP)
+	$(BIN)/mkdocs build --quiet --strict
+
+# PyTorch's libraries stay outside the wheel: whatever PyTorch is installed brings them.
+wheels: export TORCH_CUDA_ARCH_LIST ?= all
+wheels: export KSDIFF_OPS_CUDA ?= 1
+wheels: export KSDIFF_OPS_FROM = index
+wheels: export PATH := $(abspath $(BIN)):$(PATH)
+wheels: $(STAMP)
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation --outdir dist .
+	$(BIN)/python -m build --no-isolation --outdir dist/linux ops
+	$(BIN)/auditwheel repair --exclude 'libtorch*' --exclude 'libc10*' -w dist dist/linux/*.whl
+	mv dist/linux/*.tar.gz dist && rm -r dist/linux
+
 # Waiting threads that spin would take the cores from the code that is measured.
 bench: export OMP_WAIT_POLICY ?= PASSIVE
 bench: $(STAMP)
@@ -81,5 +104,5 @@ bench: $(STAMP)
 	$(BIN)/python -m benchmarks.docs
 
 clean:
-	rm -rf $(VENV) build dist demo *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build ops/build dist demo site *.egg-info ops/*.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	rm -f ksdiff_ops/*.so ksdiff_ops/*.new

@@ -53,7 +53,7 @@ def build_wheel(folder: Path) -> Path:
         "import sys; sys.path.insert(0, 'build_support'); import backend; "
         f"backend.build_sdist({str(folder)!r})"
     )
-    run(sys.executable, "-c", code, folder=ROOT)
+    run(sys.executable, "-c", code, folder=ROOT / "ops")
     (archive,) = folder.glob("*.tar.gz")
     pip = (sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation")
     run(*pip, "-w", folder, archive)
