@@ -1,23 +1,29 @@
 #!/usr/bin/env bash
-# Builds, tests, sanitises and measures on a CUDA machine, in under ten minutes, into one JSON file.
+# Tests, sanitises and measures on a CUDA machine, most valuable first, within a quarter of an hour.
 #
 #   bash benchmarks/gpu.sh [RESULT.json]        (default: benchmarks/results/gpu.json)
 #
-# Needs nvcc (CUDA_HOME or PATH) and a Python (PYTHON=..., default python3) with a CUDA build of
-# PyTorch >= 2.10, setuptools, pybind11, ninja, pytest and hypothesis. Triton is
-# tested where it is installed; where rasterio is, CUDA graphs of whole scenes are tested and the
-# model's tile is measured; compute-sanitizer is run where it is found (PATH or CUDA_HOME). The
-# kernels are built in place, for the GPU that is there or for TORCH_CUDA_ARCH_LIST; nothing is
-# installed.
+#   PYTHON=...  a Python with a CUDA build of PyTorch >= 2.10, pytest and hypothesis
+#               (default python3)
+#   WHEEL=...   a wheel of the operators, built beforehand on a machine with nvcc:
+#                 TORCH_CUDA_ARCH_LIST=9.0 KSDIFF_OPS_CUDA=1 pip wheel --no-deps ./ops
+#               Its libraries are put beside the sources. Without WHEEL they must be there already.
+#   LIMIT=...   seconds for everything (default 570)
 #
-# Exit codes: 0 everything passed; 1 a step failed, or a test step ran out of time: the file is
-# written and says which; 2 this machine cannot run it: nothing is written. Measurements are taken
-# most useful first, and the last of them may be cut short without making the run a failure.
+# Nothing is compiled here. Every step's result is in RESULT.json and in the folder beside it,
+# RESULT.steps, as soon as the step has ended; a step that breaks does not stop the next. Called
+# again, the script leaves out the steps that have passed, so that it can be cut off anywhere;
+# remove the folder to begin anew. Triton is tested where it is installed; where rasterio is, whole
+# scenes and the models are measured; compute-sanitizer and ncu are run where they are found.
+#
+# Exit codes: 0 everything passed; 1 a step failed, or a test step ran out of time; 2 this machine
+# cannot run it: nothing is written. Measurements may be cut short without making it a failure.
 set -uo pipefail
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 python="${PYTHON:-python3}"
 result="$(realpath -m "${1:-$root/benchmarks/results/gpu.json}")"
-limit=570 # seconds for everything
+parts="${result%.json}.steps"
+limit="${LIMIT:-570}"
 
 refuse() {
   echo "gpu.sh: $1" >&2
@@ -28,24 +34,44 @@ command -v "$python" >/dev/null || refuse "no Python '$python'; name one with PY
 "$python" -c 'import torch' 2>/dev/null || refuse "$python has no PyTorch; name another with PYTHON=..."
 "$python" -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' 2>/dev/null ||
   refuse "PyTorch sees no CUDA device here, and everything this script does needs one"
-[[ -n "${CUDA_HOME:-}" && -x "${CUDA_HOME:-}/bin/nvcc" ]] || command -v nvcc >/dev/null ||
-  [[ -x /usr/local/cuda/bin/nvcc ]] || refuse "no nvcc in CUDA_HOME or on PATH"
-for module in setuptools pybind11 ninja pytest hypothesis; do
+for module in pytest hypothesis; do
   "$python" -c "import $module" 2>/dev/null || refuse "$python lacks the package $module"
 done
-
 cd "$root"
+if [[ -n "${WHEEL:-}" ]]; then
+  "$python" -c 'import sys, zipfile
+wheel = zipfile.ZipFile(sys.argv[1])
+wheel.extractall(".", [n for n in wheel.namelist() if n.endswith(".so")])' "$WHEEL" ||
+    refuse "cannot unpack WHEEL=$WHEEL"
+fi
+[[ -e ksdiff_ops/_C_cuda.so ]] ||
+  refuse "no compiled CUDA kernels in ksdiff_ops; build a wheel where nvcc is, and name it with WHEEL=..."
+
 export PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1 OMP_WAIT_POLICY=PASSIVE
-parts="$(mktemp -d)"
-trap 'rm -rf "$parts"' EXIT
+mkdir -p "$parts"
 SECONDS=0
 failed=0
 
-# step NAME must|may SECONDS COMMAND...: runs a step within its share of the time that is left, and
-# notes how it ended. What `may` be cut short is interrupted, so that it writes what it has.
+# note NAME STATUS SECONDS: keeps how a step ended, and brings RESULT.json up to date.
+note() {
+  printf '%s\t%s\t%s\n' "$1" "$2" "$3" >>"$parts/steps.tsv"
+  echo "gpu.sh: $1: $2 after $3 s"
+  "$python" -m benchmarks.gpu_result "$parts" "$result" >"$parts/summary.txt" || failed=1
+}
+
+passed() {
+  [[ -e "$parts/steps.tsv" ]] && grep -qP "^$1\tpassed\t" "$parts/steps.tsv"
+}
+
+# step NAME must|may SECONDS COMMAND...: runs a step within its share of the time that is left. What
+# `may` be cut short is interrupted, so that it writes what it has.
 step() {
   local name="$1" duty="$2" share="$3" status code start=$SECONDS
   shift 3
+  if passed "$name"; then
+    echo "gpu.sh: $name: passed before"
+    return 0
+  fi
   ((share > limit - SECONDS)) && share=$((limit - SECONDS))
   if ((share < 10)); then
     status=$([[ $duty == may ]] && echo "no time left" || echo "failed: no time left")
@@ -60,18 +86,12 @@ step() {
       *) status="failed: exit code $code" ;;
     esac
   fi
-  printf '%s\t%s\t%s\n' "$name" "$status" $((SECONDS - start)) >>"$parts/steps.tsv"
-  echo "gpu.sh: $name: $status after $((SECONDS - start)) s"
+  note "$name" "$status" $((SECONDS - start))
   if [[ $status == failed* ]]; then
     failed=1
     tail -n 30 "$parts/$name.log" 2>/dev/null | sed 's/^/    /'
     return 1
   fi
-}
-
-skip() {
-  printf '%s\tskipped: %s\t0\n' "$1" "$2" >>"$parts/steps.tsv"
-  echo "gpu.sh: $1: skipped: $2"
 }
 
 # Tests need no conftest above their own folder, which would ask for packages that only scenes need.
@@ -81,46 +101,45 @@ bench() { # NAME SECONDS MODULE ARGUMENTS...
   shift 2
   step "$name" may "$share" "$python" -m "$@" --device cuda
 }
+tool() { # the path of one of the CUDA toolkit's programs, or nothing
+  command -v "$1" || { [[ -x "${CUDA_HOME:-/usr/local/cuda}/bin/$1" ]] && echo "${CUDA_HOME:-/usr/local/cuda}/bin/$1"; }
+}
 
-"$python" -c 'import rasterio' 2>/dev/null && rasters=1 || rasters=0
-capability="$("$python" -c 'import torch; print("%d.%d" % torch.cuda.get_device_capability())')"
-if step build must 200 env KSDIFF_OPS_CUDA=1 \
-  TORCH_CUDA_ARCH_LIST="${TORCH_CUDA_ARCH_LIST:-$capability}" \
-  "$python" setup.py build_ext --inplace; then
-  step gpu-tests must 150 "${tests[@]}" --maxfail 20 --junitxml "$parts/gpu-tests.xml" \
-    tests/ops/test_gpu.py
-  if ((rasters)); then
-    step graph-tests must 60 "$python" -m pytest -q -p no:cacheprovider \
-      --junitxml "$parts/graph-tests.xml" tests/inference/test_graphs.py
-  else
-    skip graph-tests "no rasterio"
-  fi
-  # What Triton does on a CPU has no place here; tensorly is one test's second opinion.
-  leave_out=(--ignore tests/ops/test_gpu.py --ignore-glob "*triton*")
-  "$python" -c 'import tensorly' 2>/dev/null || leave_out+=(--ignore tests/ops/test_tucker_kernel.py)
-  step other-tests must 120 "${tests[@]}" --junitxml "$parts/other-tests.xml" \
-    tests/ops "${leave_out[@]}"
-  sanitizer="$(command -v compute-sanitizer || echo "${CUDA_HOME:-/usr/local/cuda}/bin/compute-sanitizer")"
-  for tool in memcheck racecheck; do
-    if [[ -x $sanitizer ]]; then
-      # Every tensor in memory of its own, so that a read beyond its end is seen.
-      step "$tool" must 60 env PYTORCH_NO_CUDA_MEMORY_CACHING=1 \
-        "$sanitizer" --tool "$tool" --error-exitcode 9 "$python" -m benchmarks.gpu_sanitize cuda
-    else
-      skip "$tool" "no compute-sanitizer"
-    fi
+step first-calls must 60 "$python" -m benchmarks.gpu_first "$parts"
+step gpu-tests must 180 "${tests[@]}" --maxfail 40 --junitxml "$parts/gpu-tests.xml" \
+  tests/ops/test_gpu.py
+if sanitizer="$(tool compute-sanitizer)"; then
+  for check in memcheck-cuda racecheck-cuda memcheck-triton; do
+    # Every tensor in memory of its own, so that a read beyond its end is seen.
+    step "$check" must 60 env PYTORCH_NO_CUDA_MEMORY_CACHING=1 "$sanitizer" \
+      --tool "${check%-*}" --error-exitcode 9 "$python" -m benchmarks.gpu_sanitize "${check#*-}"
   done
-  # The most telling cases first, then the rest: without what has to be compiled, which takes long.
-  bench operators 150 benchmarks.ops --json "$parts/operators.json" --quick --seconds 130
-  bench operators-rest 150 benchmarks.ops --json "$parts/operators.json" --eager --seconds 130
-  if ((rasters)); then
-    bench tile 60 benchmarks.models latency --only ksdiff-s --out "$parts/tile"
-  else
-    skip tile "no rasterio"
-  fi
+else
+  note sanitizer "skipped: no compute-sanitizer" 0
 fi
+# The most telling cases first, then the rest: without what has to be compiled, which takes long.
+bench operators 150 benchmarks.ops --json "$parts/operators.json" --quick --seconds 130
+bench operators-rest 150 benchmarks.ops --json "$parts/operators.json" --eager --seconds 130
+if "$python" -c 'import rasterio' 2>/dev/null; then
+  bench tile 60 benchmarks.models latency --only ksdiff-s --out "$parts/tile"
+  bench models 120 benchmarks.models latency --out "$parts/models"
+  scenes=1
+else
+  note models "skipped: no rasterio" 0
+  scenes=0
+fi
+step profile may 30 "$python" -m benchmarks.gpu_profile "$parts"
+if ncu="$(tool ncu)"; then
+  step ncu may 60 "$ncu" --set full --launch-count 3 --force-overwrite --export "$parts/worst" \
+    "$python" -m benchmarks.gpu_profile --run "$parts"
+fi
+((scenes)) && step graph-tests must 60 "$python" -m pytest -q -p no:cacheprovider \
+  --junitxml "$parts/graph-tests.xml" tests/inference/test_graphs.py
+# What Triton does on a CPU has no place here; tensorly is one test's second opinion.
+leave_out=(--ignore tests/ops/test_gpu.py --ignore-glob "*triton*")
+"$python" -c 'import tensorly' 2>/dev/null || leave_out+=(--ignore tests/ops/test_tucker_kernel.py)
+step other-tests must 120 "${tests[@]}" --junitxml "$parts/other-tests.xml" tests/ops "${leave_out[@]}"
 
-mkdir -p "$(dirname "$result")"
-"$python" -m benchmarks.gpu_result "$parts" "$result" || exit 1
+cat "$parts/summary.txt"
 echo "gpu.sh: wrote $result after $SECONDS s"
 exit $failed

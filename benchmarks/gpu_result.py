@@ -1,68 +1,58 @@
 """Puts what gpu.sh's steps left behind into one JSON: `python -m benchmarks.gpu_result DIR JSON`.
 
-The file has `header` and `rows` like every result, and `build`, `steps` and `tests` besides. Where
-CUDA C++ is the backend, Triton's times stand beside its own.
+The file has `header` and `rows` like every result, and beside them `build`, `first_calls`, `steps`,
+`tests` and `profile`, as far as there are any yet. Where CUDA C++ is the backend, Triton's times
+stand beside its own. Needs nothing but Python, so that it can be run after every step.
 """
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
-_MEASUREMENTS = ("operators.json", "tile/latency.json")
+_MEASUREMENTS = ("operators.json", "tile/latency.json", "models/latency.json")
 _LOG_LINES = 40
 
 
 def main(parts: Path, target: Path) -> None:
     steps = _steps(parts)
+    first = _read(parts / "first.json")
     result = {
-        "header": _machine(),
-        "build": _build(),
+        "header": first.get("machine", {}),
+        "build": first.get("build", {}),
+        "first_calls": first.get("calls", {}),
         "steps": steps,
         "tests": {path.stem: _tests(path) for path in sorted(parts.glob("*.xml"))},
-        "rows": [row for name in _MEASUREMENTS for row in _rows(parts / name)],
+        "rows": [row for name in _MEASUREMENTS for row in _read(parts / name).get("rows", [])],
+        "profile": _read(parts / "profile.json"),
     }
-    target.write_text(json.dumps(result, indent=1) + "\n")
+    unfinished = target.with_name(target.name + ".new")
+    unfinished.write_text(json.dumps(result, indent=1) + "\n")
+    unfinished.replace(target)
     for step in steps:
         print(f"{step['name']:20} {step['seconds']:4} s  {step['status']}")
 
 
-def _machine() -> dict[str, object]:
-    import torch
-
-    from benchmarks import results
-
-    properties = torch.cuda.get_device_properties(0)
-    return results.header("cuda") | {
-        "gpu_capability": f"{properties.major}.{properties.minor}",
-        "gpu_memory_gib": round(properties.total_memory / 2**30, 1),
-        "multiprocessors": properties.multi_processor_count,
-        "driver": _output("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"),
-    }
-
-
-def _build() -> dict[str, object]:
-    import ksdiff_ops
-
-    return ksdiff_ops.build_info()
-
-
 def _steps(parts: Path) -> list[dict[str, object]]:
-    steps = []
-    for line in (parts / "steps.tsv").read_text().splitlines():
+    """Every step as it ended last, in the order of their first ends."""
+    steps: dict[str, dict[str, object]] = {}
+    path = parts / "steps.tsv"
+    for line in path.read_text().splitlines() if path.exists() else []:
         name, status, seconds = line.split("\t")
         step = {"name": name, "status": status, "seconds": int(seconds)}
         log = parts / f"{name}.log"
         if status.startswith("failed") and log.exists():
             step["log"] = log.read_text(errors="replace").splitlines()[-_LOG_LINES:]
-        steps.append(step)
-    return steps
+        steps[name] = step
+    return list(steps.values())
 
 
 def _tests(report: Path) -> dict[str, object]:
     """Counts, and the first line of every failure, out of a JUnit file."""
-    suite = ElementTree.parse(report).getroot().find("testsuite")
+    try:
+        suite = ElementTree.parse(report).getroot().find("testsuite")
+    except ElementTree.ParseError:
+        return {"problems": {report.name: "cut short"}}
     counts = {name: int(suite.get(name)) for name in ("tests", "failures", "errors", "skipped")}
     problems = {
         f"{case.get('classname')}.{case.get('name')}": problem.get("message", "").split("\n")[0]
@@ -73,17 +63,12 @@ def _tests(report: Path) -> dict[str, object]:
     return counts | {"problems": problems}
 
 
-def _rows(path: Path) -> list[dict[str, object]]:
-    # A step that was stopped before its first result leaves nothing.
-    return json.loads(path.read_text())["rows"] if path.exists() else []
-
-
-def _output(*command: str) -> str:
+def _read(path: Path) -> dict:
+    """A step's result; a step that was stopped before its first leaves nothing, or half a file."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return done.stdout.strip().split("\n")[0]
+        return json.loads(path.read_text())
+    except (FileNotFoundError, json.JSONDecodeError):
+        return {}
 
 
 if __name__ == "__main__":

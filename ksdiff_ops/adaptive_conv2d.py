@@ -29,8 +29,9 @@ def adaptive_conv2d(
     y[b, o, p] = bias[o] + sum over channels c of o's group and taps i of weight[o, c, i]
     * attention[b, i, p] * x[b, c, p * stride + i * dilation - padding], with zeros outside the
     image. With one kernel for all samples, no groups, stride 1 and dilation 1, the scaled patches,
-    kh * kw times the image, are never written to memory; all else is composed of PyTorch's
-    operators, tap by tap, on every backend.
+    kh * kw times the image, are never written to memory. With a channel a group, the products of
+    kernel and attention are written out and given to `dynamic_conv`; all else is composed of
+    PyTorch's operators, tap by tap, on every backend.
 
     Args:
         x: images [B, Cin, H, W]; float32, float64, float16 or bfloat16, any strides.
@@ -86,5 +87,10 @@ def adaptive_conv2d(
         y = operator(x, attention, weight)
     else:
         kernels = weight if own else weight[None]
-        y = reference.windowed_adaptive_conv2d(x, attention, kernels, *window, groups)
+        chosen = backends.choose("adaptive_conv2d", x.device.type, backend)
+        if chosen != "reference" and groups == channels == out_channels:
+            planes = attention[:, None] * kernels[:, :, 0, :, :, None, None]
+            y = backends.operator("dynamic_conv", x.device.type, chosen)(x, planes, *window)
+        else:
+            y = reference.windowed_adaptive_conv2d(x, attention, kernels, *window, groups)
     return add_bias(y, biases[0]) if biases else y

@@ -97,19 +97,13 @@ def separable_dynamic_conv(
     )
     window, _ = arguments.resolve_window((height, width), (kh, kw), 1, "same", dilation)
     rows = horizontal[:, :, None]
+    above = window.padding[0]
+    padded = pad(x, (0, 0, above, window.dilation[0] * (kh - 1) - above))
     y = x.new_zeros(batch, groups, channels // groups, height, width)
     for row in range(kh):
-        down = row * window.dilation[0] - window.padding[0]
-        first, last = max(-down, 0), min(height - down, height)
-        if first >= last:
-            continue
-        # Only the rows of the output for which this row of the kernel is inside the image.
+        first = row * window.dilation[0]
         part = dynamic_conv(
-            x[:, :, first + down : last + down],
-            rows[..., first:last, :],
-            dilation=window.dilation,
-            backend=backend,
-        ).unflatten(1, (groups, -1))
-        part = part * vertical[:, :, row, None, first:last]
-        y = y + pad(part, (0, 0, first, height - last))
+            padded[:, :, first : first + height], rows, dilation=window.dilation, backend=backend
+        )
+        y = y + part.unflatten(1, (groups, -1)) * vertical[:, :, row, None]
     return y.flatten(1, 2)

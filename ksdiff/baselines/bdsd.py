@@ -4,11 +4,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ksdiff.baselines.pair import Pair
+from ksdiff.baselines.pair import ClassicalPair
 from ksdiff.images.wald import degrade_ms, mtf_filter
 
 
-def bdsd_pc(pair: Pair) -> Tensor:
+def bdsd_pc(pair: ClassicalPair) -> Tensor:
     """BDSD-PC: lms_b + g_b (PAN - sum_c w_bc lms_c), with g_b and w_bc not negative.
 
     Vivone, "Robust band-dependent spatial-detail approaches for panchromatic sharpening", IEEE TGRS
@@ -20,7 +20,7 @@ def bdsd_pc(pair: Pair) -> Tensor:
     return pair.lms + torch.einsum("ck,bkhw->bchw", coefficients, images)
 
 
-def _coefficients(pair: Pair) -> Tensor:
+def _coefficients(pair: ClassicalPair) -> Tensor:
     """Of PAN and the bands in every band [C, 1 + C]."""
     step = slice(pair.ratio // 2, None, pair.ratio)
     # Where PAN is sampled: the MS image itself if it was decimated there, else its interpolation.

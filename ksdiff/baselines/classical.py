@@ -7,9 +7,9 @@ from torch import Tensor
 from ksdiff.baselines.bdsd import bdsd_pc
 from ksdiff.baselines.component import brovey, bt_h, exp, gsa, rcs
 from ksdiff.baselines.glp import mtf_glp, mtf_glp_fs, mtf_glp_hpm
-from ksdiff.baselines.pair import Pair
+from ksdiff.baselines.pair import ClassicalPair
 
-METHODS: dict[str, Callable[[Pair], Tensor]] = {
+METHODS: dict[str, Callable[[ClassicalPair], Tensor]] = {
     "exp": exp,
     "brovey": brovey,
     "bt-h": bt_h,

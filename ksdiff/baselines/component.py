@@ -6,7 +6,15 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ksdiff.baselines.pair import Pair, centred, covariance, deviation, divide, mean, modulate
+from ksdiff.baselines.pair import (
+    ClassicalPair,
+    centred,
+    covariance,
+    deviation,
+    divide,
+    high_pass_modulation,
+    mean,
+)
 from ksdiff.images.polyphase import FilterBank, filter_axis
 
 # The default of early Orfeo Toolbox releases. Newer ones use 9, a window almost five MS pixels wide
@@ -15,12 +23,12 @@ RCS_RADIUS = 3
 _HAZE_SHARES = (0.95, 0.45, 0.40, 0.05)  # of blue, green, red, near infrared
 
 
-def exp(pair: Pair) -> Tensor:
+def exp(pair: ClassicalPair) -> Tensor:
     """The expanded MS image itself, without PAN: what every method must beat."""
     return pair.lms
 
 
-def _at_ms_scale(pair: Pair, lms: Tensor, pan: Tensor) -> tuple[Tensor, Tensor]:
+def _at_ms_scale(pair: ClassicalPair, lms: Tensor, pan: Tensor) -> tuple[Tensor, Tensor]:
     """lms and PAN, low-passed, at one PAN pixel per MS pixel: [N, C] and [N, 1], float64.
 
     Both are taken at the same places of the PAN grid, so the phase of the MS image is respected.
@@ -37,7 +45,7 @@ def _least_squares(columns: Tensor, target: Tensor) -> Tensor:
     return (torch.linalg.pinv(gram, hermitian=True) @ (columns.mT @ target))[None, ..., None]
 
 
-def _weighted(pair: Pair, bands: Tensor) -> Tensor:
+def _weighted(pair: ClassicalPair, bands: Tensor) -> Tensor:
     """The sum of ``bands`` [B, 1, H, W] with the weights by which lms explains PAN best."""
     weights = pair.of_scene(
         "weights", lambda: _least_squares(*_at_ms_scale(pair, pair.lms, pair.pan)).to(bands.dtype)
@@ -45,16 +53,16 @@ def _weighted(pair: Pair, bands: Tensor) -> Tensor:
     return (bands * weights).sum(1, keepdim=True)
 
 
-def brovey(pair: Pair) -> Tensor:
+def brovey(pair: ClassicalPair) -> Tensor:
     """Weighted Brovey: lms * PAN / intensity.
 
     The intensity is the weighted sum of bands that explains PAN best at the resolution of the MS
     image (least squares), which also absorbs PAN's gain.
     """
-    return modulate(pair, "brovey", pair.lms, pair.pan, _weighted(pair, pair.lms))
+    return high_pass_modulation(pair, "brovey", pair.lms, pair.pan, _weighted(pair, pair.lms))
 
 
-def gsa(pair: Pair) -> Tensor:
+def gsa(pair: ClassicalPair) -> Tensor:
     """Gram-Schmidt adaptive (Aiazzi, Baronti and Selva, IEEE TGRS 2007).
 
     Intensity by least squares with an offset; each band takes PAN - intensity with the gain
@@ -87,7 +95,7 @@ def _haze(ms: Tensor) -> Tensor:
     return dark.clamp_min(0).to(ms.dtype)[None, :, None, None]
 
 
-def bt_h(pair: Pair) -> Tensor:
+def bt_h(pair: ClassicalPair) -> Tensor:
     """Brovey with haze correction (BT-H): (lms - haze) * PAN / intensity + haze.
 
     Lolli, Alparone, Garzelli and Vivone, "Haze correction for contrast-based multispectral
@@ -103,21 +111,21 @@ def bt_h(pair: Pair) -> Tensor:
         "bt-h scale", lambda: divide(deviation(intensity), deviation(pair.lowpass(pan, (gain,))))
     )
     level = pair.of_scene("bt-h mean", lambda: mean(intensity))
-    return haze + modulate(pair, "bt-h", clear, scale * pan + level, intensity)
+    return haze + high_pass_modulation(pair, "bt-h", clear, scale * pan + level, intensity)
 
 
-def rcs_with(radius: int) -> Callable[[Pair], Tensor]:
+def rcs_with(radius: int) -> Callable[[ClassicalPair], Tensor]:
     """Ratio component substitution with a smoothing window of ``2 * radius + 1`` pixels."""
     width = 2 * radius + 1
     bank = FilterBank(((1.0 / width,) * width,), -radius, 1)
 
-    def rcs(pair: Pair) -> Tensor:
+    def rcs(pair: ClassicalPair) -> Tensor:
         """lms * PAN / smoothed PAN, the smoothing a plain mean, borders replicated.
 
         The Orfeo Toolbox's ``rcs`` and what its BundleToPerfectSensor applies.
         """
         smooth = filter_axis(filter_axis(pair.pan, -2, bank, "replicate"), -1, bank, "replicate")
-        return modulate(pair, f"rcs {radius}", pair.lms, pair.pan, smooth)
+        return high_pass_modulation(pair, f"rcs {radius}", pair.lms, pair.pan, smooth)
 
     return rcs
 

@@ -6,10 +6,18 @@ otherwise leave a tenth of a percent of PAN's mean in the detail.
 
 from torch import Tensor
 
-from ksdiff.baselines.pair import Pair, centred, covariance, deviation, divide, mean, modulate
+from ksdiff.baselines.pair import (
+    ClassicalPair,
+    centred,
+    covariance,
+    deviation,
+    divide,
+    high_pass_modulation,
+    mean,
+)
 
 
-def _matched_pan(pair: Pair) -> tuple[Tensor, Tensor]:
+def _matched_pan(pair: ClassicalPair) -> tuple[Tensor, Tensor]:
     """PAN matched to every band, and the same through the band's MTF, both [B, C, H, W].
 
     Mean and standard deviation are matched, PAN's deviation taken at the resolution of the MS
@@ -22,13 +30,13 @@ def _matched_pan(pair: Pair) -> tuple[Tensor, Tensor]:
     return scale * pan + level, scale * low + level
 
 
-def mtf_glp(pair: Pair) -> Tensor:
+def mtf_glp(pair: ClassicalPair) -> Tensor:
     """Additive injection: lms + PAN - low-passed PAN, PAN matched to the band."""
     pan, low = _matched_pan(pair)
     return pair.lms + pan - low
 
 
-def mtf_glp_fs(pair: Pair) -> Tensor:
+def mtf_glp_fs(pair: ClassicalPair) -> Tensor:
     """Full-scale regression: the gain is cov(lms, PAN) / cov(PAN_low, PAN).
 
     Vivone, Restaino and Chanussot, "Full scale regression-based injection coefficients for
@@ -42,11 +50,11 @@ def mtf_glp_fs(pair: Pair) -> Tensor:
     return pair.lms + gain * (pan - low)
 
 
-def mtf_glp_hpm(pair: Pair) -> Tensor:
+def mtf_glp_hpm(pair: ClassicalPair) -> Tensor:
     """High-pass modulation: lms * PAN / low-passed PAN, PAN matched to the band.
 
     Vivone et al., "Contrast and error-based fusion schemes for multispectral image
     pansharpening", IEEE GRSL 2014.
     """
     pan, low = _matched_pan(pair)
-    return modulate(pair, "mtf-glp-hpm", pair.lms, pan, low)
+    return high_pass_modulation(pair, "mtf-glp-hpm", pair.lms, pan, low)

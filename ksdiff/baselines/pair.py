@@ -15,7 +15,7 @@ _FLAT = 1e-6  # of the mean: above float32 rounding, below a single digital numb
 
 
 @dataclass(frozen=True)
-class Pair:
+class ClassicalPair:
     """PAN and MS of one scene in DN, whole or as windows of it (the batch)."""
 
     pan: Tensor  # [B, 1, H, W]
@@ -50,7 +50,7 @@ class Pair:
         boundary: str = "circular",
         pan_gain: float = GENERIC_PAN_GAIN,
         measured: dict[str, Tensor] | None = None,
-    ) -> "Pair":
+    ) -> "ClassicalPair":
         """Expand ``ms`` with its phase (see :mod:`ksdiff.images.wald`) and make a pair."""
         lms = expand(ms, ratio, phase, boundary)
         known = {} if measured is None else measured
@@ -78,7 +78,7 @@ def deviation(x: Tensor) -> Tensor:
     return x.double().std((0, -1, -2), keepdim=True).to(x.dtype)
 
 
-def centred(pair: Pair, name: str) -> Tensor:
+def centred(pair: ClassicalPair, name: str) -> Tensor:
     """The image ``pair.NAME`` less the scene's mean; exactly zero for a constant scene, where only
     rounding would be left."""
     x = getattr(pair, name)
@@ -101,7 +101,9 @@ def divide(numerator: Tensor, denominator: Tensor) -> Tensor:
     return torch.where(zero, 0.0, numerator / torch.where(zero, 1.0, denominator))
 
 
-def modulate(pair: Pair, name: str, lms: Tensor, pan: Tensor, low: Tensor) -> Tensor:
+def high_pass_modulation(
+    pair: ClassicalPair, name: str, lms: Tensor, pan: Tensor, low: Tensor
+) -> Tensor:
     """lms * pan / low, with the divisor held above a tenth of the scene's mean of it.
 
     Written as lms plus detail, so that where the divisor is held the result stays near lms.

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ksdiff.baselines import Pair
+from ksdiff.baselines import ClassicalPair
 from ksdiff.errors import KSDiffError
 from ksdiff.evaluation.report import SceneInfo
 from ksdiff.images.bands import Alignment
@@ -45,8 +45,8 @@ class Subject:
         truth = None if self.truth is None else self.truth.to(device)
         return replace(self, pan=self.pan.to(device), ms=self.ms.to(device), truth=truth)
 
-    def pair(self) -> Pair:
-        return Pair.of(
+    def pair(self) -> ClassicalPair:
+        return ClassicalPair.of(
             self.pan,
             self.ms,
             self.sensor.ms_gains,

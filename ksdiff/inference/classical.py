@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ksdiff.baselines import METHODS, Pair
+from ksdiff.baselines import METHODS, ClassicalPair
 from ksdiff.inference.scene import PreparedScene
 from ksdiff.inference.windows import Fuse
 
@@ -22,9 +22,9 @@ def classical(scene: PreparedScene, name: str, together: bool) -> Fuse:
     """
     method, alignment, measured = METHODS[name], scene.alignment, {}
 
-    def pair(pan: Tensor, ms: Tensor) -> Pair:
+    def pair(pan: Tensor, ms: Tensor) -> ClassicalPair:
         grid = scene.pair.ratio, scene.pair.phase
-        return Pair.of(
+        return ClassicalPair.of(
             pan, ms, scene.gains, *grid, "reflect", scene.sensor.pan_gain, measured=measured
         )
 

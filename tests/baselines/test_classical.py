@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import nnls
 
-from ksdiff.baselines import METHODS, Pair
+from ksdiff.baselines import METHODS, ClassicalPair
 from ksdiff.baselines.bdsd import nonnegative_least_squares
 from ksdiff.baselines.component import _haze, rcs_with
 from ksdiff.images.wald import degrade_ms, expand
@@ -35,7 +35,7 @@ def correlated_scene(seed=0):
 
 
 def pair_of(pan, gt, gains=GAINS, phase=None, boundary="circular"):
-    return Pair.of(pan, degrade_ms(gt, gains, 4), gains, 4, phase, boundary)
+    return ClassicalPair.of(pan, degrade_ms(gt, gains, 4), gains, 4, phase, boundary)
 
 
 def error(fused, gt, rim=16):
@@ -72,10 +72,10 @@ def test_methods_do_not_take_each_others_measures():
 def test_windows_with_a_scenes_measures_are_parts_of_the_scene(name):
     pan, gt = (x.repeat(1, 1, 2, 2) for x in correlated_scene())
     ms = degrade_ms(gt, GAINS, 4)
-    whole = Pair.of(pan, ms, GAINS, 4, boundary="reflect")
+    whole = ClassicalPair.of(pan, ms, GAINS, 4, boundary="reflect")
     fused = METHODS[name](whole)
     part = (..., slice(32, 160), slice(48, 176)), (..., slice(8, 40), slice(12, 44))
-    window = Pair.of(
+    window = ClassicalPair.of(
         pan[part[0]], ms[part[1]], GAINS, 4, boundary="reflect", measured=whole.measured
     )
     inner = (..., slice(28, -28), slice(28, -28))
@@ -87,7 +87,7 @@ def test_windows_with_a_scenes_measures_are_parts_of_the_scene(name):
 def test_windows_as_a_batch_are_measured_together(name):
     pan, gt = correlated_scene()
     pair = pair_of(pan, gt)
-    twice = Pair.of(pan.repeat(2, 1, 1, 1), pair.ms.repeat(2, 1, 1, 1), GAINS, 4)
+    twice = ClassicalPair.of(pan.repeat(2, 1, 1, 1), pair.ms.repeat(2, 1, 1, 1), GAINS, 4)
     fused = METHODS[name](pair)
     # Standard deviations and covariances are over N - 1.
     torch.testing.assert_close(METHODS[name](twice), fused.repeat(2, 1, 1, 1), rtol=1e-4, atol=0.1)
@@ -127,10 +127,10 @@ def test_a_constant_pan_adds_nothing(name):
 @pytest.mark.parametrize("name", SHARPENING)
 def test_constant_images_stay_finite(name):
     flat = torch.full((1, 4, 64, 64), 100.0)
-    pair = Pair.of(flat[:, :1], flat[..., :16, :16], GAINS, 4)
+    pair = ClassicalPair.of(flat[:, :1], flat[..., :16, :16], GAINS, 4)
     torch.testing.assert_close(METHODS[name](pair), flat, rtol=5e-3, atol=0)
     empty = torch.zeros_like(flat)
-    pair = Pair.of(empty[:, :1], empty[..., :16, :16], GAINS, 4)
+    pair = ClassicalPair.of(empty[:, :1], empty[..., :16, :16], GAINS, 4)
     assert METHODS[name](pair).isfinite().all()
 
 
@@ -235,15 +235,15 @@ def test_reflected_borders_do_not_wrap_around():
         for boundary in ("circular", "reflect")
     }
     assert errors["reflect"].max().item() < 60
-    wrapped = Pair.of(ramp, degrade_ms(gt, gains, 4), gains, 4)
+    wrapped = ClassicalPair.of(ramp, degrade_ms(gt, gains, 4), gains, 4)
     assert (wrapped.lms - gt)[rim].abs().max() > 300
 
 
 def test_the_phase_of_the_ms_image_is_respected_through_the_lms():
     pan, gt = correlated_scene()
     low = degrade_ms(gt.roll((2, 2), (-2, -1)), GAINS, 4)
-    right = Pair.of(pan, low, GAINS, 4, (0.0, 0.0))
-    wrong = Pair.of(pan, low, GAINS, 4)
+    right = ClassicalPair.of(pan, low, GAINS, 4, (0.0, 0.0))
+    wrong = ClassicalPair.of(pan, low, GAINS, 4)
     for name in ("gsa", "rcs", "mtf-glp-fs", "mtf-glp-hpm"):
         errors = [error(METHODS[name](pair), gt) for pair in (right, wrong)]
         assert errors[0] < 0.67 * errors[1]
@@ -253,6 +253,6 @@ def test_images_that_do_not_fit_are_refused_by_name():
     pan, gt = correlated_scene()
     ms = degrade_ms(gt, GAINS, 4)
     with pytest.raises(ValueError, match=r"pan: expected \(1, 1, 96, 96\)"):
-        Pair.of(pan[..., :-4], ms, GAINS, 4)
+        ClassicalPair.of(pan[..., :-4], ms, GAINS, 4)
     with pytest.raises(ValueError, match=r"lms: expected \(1, 4, 96, 96\)"):
-        Pair(pan, ms, expand(ms, 2), GAINS, 4)
+        ClassicalPair(pan, ms, expand(ms, 2), GAINS, 4)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ksdiff.baselines import METHODS, Pair
+from ksdiff.baselines import METHODS, ClassicalPair
 from ksdiff.io.rasters import open_pair
 from ksdiff.metrics import reduced_indexes
 from ksdiff.sensors import get_sensor, sensor_for
@@ -30,7 +30,7 @@ def table(real_scenes):
     for name, sensor in SCENES.items():
         patch, gt, gains, ratio, phase = read(real_scenes / "val", name, sensor)
         pan_gain = get_sensor(sensor).pan_gain
-        pair = Pair.of(patch.pan, patch.ms, gains, ratio, phase, pan_gain=pan_gain)
+        pair = ClassicalPair.of(patch.pan, patch.ms, gains, ratio, phase, pan_gain=pan_gain)
         rows[name] = {
             method: reduced_indexes(function(pair), gt, ratio, 2047)
             for method, function in METHODS.items()
@@ -72,7 +72,7 @@ def test_a_wrong_phase_costs_half_the_gain(real_scenes):
     assert phase == pytest.approx((0, 0))
 
     def error(method, phase):
-        pair = Pair.of(patch.pan, patch.ms, gains, ratio, phase)
+        pair = ClassicalPair.of(patch.pan, patch.ms, gains, ratio, phase)
         return reduced_indexes(METHODS[method](pair), gt, ratio, 2047)["ERGAS"]
 
     exp, right, wrong = error("exp", phase), error("mtf-glp", phase), error("mtf-glp", None)
@@ -85,7 +85,7 @@ def test_methods_run_on_eight_bit_six_band_and_ratio_two_deliveries(real_scenes)
         with open_pair(folder / f"{name}_pan.tif", folder / f"{name}_ms.tif") as source:
             patch, ratio, phase = source.read(0, 0, 256, 256), source.ratio, source.phase
         gains = sensor_for(sensor, patch.ms.shape[1], ratio).ms_gains
-        pair = Pair.of(patch.pan, patch.ms, gains, ratio, phase, "reflect")
+        pair = ClassicalPair.of(patch.pan, patch.ms, gains, ratio, phase, "reflect")
         for method in METHODS.values():
             fused = method(pair)
             assert torch.isfinite(fused).all()

@@ -1,86 +1,143 @@
-"""gpu.sh: what it says where it cannot run, and how its steps hang together, with a stub Python."""
+"""gpu.sh and its programs: what it says where it cannot run, how its steps hang together (with a
+stub Python), and what the programs find out, on the CPU.
+"""
 
+import json
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
 import torch
 
-from benchmarks import gpu_sanitize
+from benchmarks import gpu_first, gpu_profile, gpu_result, gpu_sanitize
+from benchmarks.ops import cases
 from ksdiff_ops import backends
 
-SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks/gpu.sh"
-# Notes every call; says it is compute capability 9.0; fails where FAIL occurs in the call.
-STUB = """#!/bin/bash
+ROOT = Path(__file__).resolve().parents[2]
+# Notes every call, and fails where FAIL occurs in the call; the result is put together for real.
+STUB = f"""#!/bin/bash
 echo "$*" >> "$CALLS"
-case "$*" in *get_device_capability*) echo 9.0 ;; esac
 [[ -n "$FAIL" && "$*" == *"$FAIL"* ]] && exit 1
+[[ "$*" == *zipfile* || "$*" == *gpu_result* ]] && exec {sys.executable} "$@"
 exit 0
 """
 
 
-def run(result: Path, **environment: str) -> subprocess.CompletedProcess:
+def run(script: Path, result: Path, **environment: str) -> subprocess.CompletedProcess:
     return subprocess.run(
-        ["bash", SCRIPT, result],
-        **{"env": os.environ | environment, "capture_output": True, "text": True, "timeout": 60},
+        ["bash", script, result],
+        **{"env": os.environ | environment, "capture_output": True, "text": True, "timeout": 120},
     )
+
+
+SCRIPT = ROOT / "benchmarks/gpu.sh"
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 def test_without_a_gpu_it_says_so_and_writes_nothing(tmp_path):
-    done = run(tmp_path / "gpu.json", PYTHON=sys.executable)
+    done = run(SCRIPT, tmp_path / "gpu.json", PYTHON=sys.executable)
     assert done.returncode == 2
     assert "PyTorch sees no CUDA device here" in done.stderr
     assert not list(tmp_path.iterdir())
 
 
 def test_without_a_python_it_says_how_to_name_one(tmp_path):
-    done = run(tmp_path / "gpu.json", PYTHON="no-such-python")
+    done = run(SCRIPT, tmp_path / "gpu.json", PYTHON="no-such-python")
     assert done.returncode == 2
     assert "no Python 'no-such-python'; name one with PYTHON=" in done.stderr
 
 
 @pytest.fixture
-def stubs(tmp_path) -> dict[str, str]:
-    cuda = tmp_path / "cuda/bin"
-    cuda.mkdir(parents=True)
-    for path in (tmp_path / "python", cuda / "nvcc"):
+def machine(tmp_path):
+    """A copy of the scripts in a root of their own, whose Python and sanitizer are stubs."""
+    folder = tmp_path / "root/benchmarks"
+    folder.mkdir(parents=True)
+    (folder.parent / "ksdiff_ops").mkdir()
+    for name in ("gpu.sh", "gpu_result.py", "__init__.py"):
+        (folder / name).write_bytes((ROOT / "benchmarks" / name).read_bytes())
+    tools = tmp_path / "cuda/bin"
+    tools.mkdir(parents=True)
+    for path in (tmp_path / "python", tools / "compute-sanitizer", tools / "ncu"):
         path.write_text(STUB)
         path.chmod(0o755)
-    environment = {"PYTHON": str(tmp_path / "python"), "CUDA_HOME": str(cuda.parent)}
-    return environment | {"CALLS": str(tmp_path / "calls"), "FAIL": ""}
+    wheel = tmp_path / "operators.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("ksdiff_ops/_C_cuda.so", b"kernels")
+        archive.writestr("ksdiff_ops/__init__.py", b"not unpacked")
+    environment = {
+        **{"PYTHON": str(tmp_path / "python"), "CUDA_HOME": str(tools.parent)},
+        **{"CALLS": str(tmp_path / "calls"), "FAIL": "", "WHEEL": str(wheel)},
+    }
+    return folder / "gpu.sh", environment
 
 
-def test_it_builds_tests_and_measures_the_most_telling_first(tmp_path, stubs):
-    done = run(tmp_path / "gpu.json", **stubs)
-    assert done.returncode == 0, done.stdout
-    calls = Path(stubs["CALLS"]).read_text()
-    steps = (
-        "build_ext",
-        "test_gpu.py",
-        "test_graphs.py",
-        "benchmarks.ops --json",
-        "--eager --seconds",
-        "benchmarks.models latency",
-        "benchmarks.gpu_result",
+def statuses(result: Path) -> dict[str, str]:
+    return {step["name"]: step["status"] for step in json.loads(result.read_text())["steps"]}
+
+
+def test_it_unpacks_the_wheel_then_runs_the_most_telling_first(tmp_path, machine):
+    script, environment = machine
+    result = tmp_path / "gpu.json"
+    done = run(script, result, **environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert sorted(p.name for p in (script.parents[1] / "ksdiff_ops").iterdir()) == ["_C_cuda.so"]
+    order = (
+        *("first-calls", "gpu-tests", "memcheck-cuda", "racecheck-cuda", "memcheck-triton"),
+        *("operators", "operators-rest", "tile", "models", "profile", "ncu"),
+        *("graph-tests", "other-tests"),
     )
-    places = [calls.index(step) for step in steps]
-    assert places == sorted(places)
+    assert statuses(result) == dict.fromkeys(order, "passed")
+    # The result is brought up to date after every step.
+    assert Path(environment["CALLS"]).read_text().count("benchmarks.gpu_result") == len(order)
 
 
-@pytest.mark.parametrize("failing, step", [("test_gpu.py", "gpu-tests"), ("--quick", "operators")])
-def test_a_failing_step_is_told_and_the_others_still_run(tmp_path, stubs, failing, step):
-    done = run(tmp_path / "gpu.json", **stubs | {"FAIL": failing})
+def test_without_kernels_or_a_wheel_it_says_how_to_build_one(tmp_path, machine):
+    script, environment = machine
+    done = run(script, tmp_path / "gpu.json", **environment | {"WHEEL": ""})
+    assert done.returncode == 2 and "name it with WHEEL=" in done.stderr
+    assert not (tmp_path / "gpu.json").exists()
+
+
+def test_a_failing_step_is_told_and_again_the_only_one_to_run_next_time(tmp_path, machine):
+    script, environment = machine
+    result, calls = tmp_path / "gpu.json", Path(environment["CALLS"])
+    done = run(script, result, **environment | {"FAIL": "test_gpu.py"})
     assert done.returncode == 1
-    assert f"gpu.sh: {step}: failed: exit code 1" in done.stdout
-    assert "benchmarks.gpu_result" in Path(stubs["CALLS"]).read_text()
+    assert "gpu.sh: gpu-tests: failed: exit code 1" in done.stdout
+    failed = statuses(result)
+    assert failed.pop("gpu-tests") == "failed: exit code 1"
+    # Everything else passes but the other tests, whose command names the GPU's to leave them out.
+    assert {name for name, status in failed.items() if status != "passed"} == {"other-tests"}
+    calls.write_text("")
+    done = run(script, result, **environment)
+    assert done.returncode == 0, done.stdout
+    assert set(statuses(result).values()) == {"passed"}
+    again = calls.read_text()
+    assert "test_gpu.py" in again
+    assert "gpu_first" not in again and "benchmarks.ops" not in again
 
 
-def test_without_a_build_nothing_else_is_tried(tmp_path, stubs):
-    assert run(tmp_path / "gpu.json", **stubs | {"FAIL": "build_ext"}).returncode == 1
-    assert "test_gpu.py" not in Path(stubs["CALLS"]).read_text()
+def test_when_time_is_up_tests_fail_and_measurements_do_not(tmp_path, machine):
+    script, environment = machine
+    result = tmp_path / "gpu.json"
+    assert run(script, result, **environment | {"LIMIT": "5"}).returncode == 1
+    found = statuses(result)
+    assert found["first-calls"] == "failed: no time left"
+    assert found["operators"] == "no time left"
+
+
+def test_half_a_result_is_no_obstacle(tmp_path):
+    (tmp_path / "operators.json").write_text('{"rows": [')
+    (tmp_path / "gpu-tests.xml").write_text("<testsuites><testsuite ")
+    (tmp_path / "steps.tsv").write_text("gpu-tests\tfailed: out of time\t180\n")
+    (tmp_path / "gpu-tests.log").write_text("last words\n")
+    gpu_result.main(tmp_path, tmp_path / "gpu.json")
+    result = json.loads((tmp_path / "gpu.json").read_text())
+    assert result["rows"] == []
+    assert result["steps"][0]["log"] == ["last words"]
 
 
 @pytest.mark.parametrize("backend", ["cuda", "triton"])
@@ -89,5 +146,53 @@ def test_the_sanitizer_sees_every_operator_of_a_backend(backend):
     for operator, operands in gpu_sanitize.calls(backend, "meta"):
         used.add(operator.func.__name__.strip("_"))
         assert all(operand.is_meta for operand in operands)
-    missing = set(backends.AUTOMATIC) - used
-    assert missing == set(backends._NOT_WRITTEN.get(backend, ()))
+    assert used == set(backends.AUTOMATIC) - set(backends._BACKENDS[backend].lacks)
+
+
+def test_first_calls_try_every_operator_and_tell_what_is_wrong(tmp_path, monkeypatch):
+    tried = gpu_first._each()
+    assert {name for _, name in tried} == set(backends.AUTOMATIC) == set(gpu_first._SAMPLES)
+    monkeypatch.setattr(
+        gpu_first, "_each", lambda: [("cuda", "dynamic_conv"), ("cpu", "tucker_kernel")]
+    )
+    monkeypatch.setattr(gpu_first, "_machine", lambda device: {"device": device})
+    assert gpu_first.main(tmp_path, "cpu") == 1
+    calls = json.loads((tmp_path / "first.json").read_text())["calls"]
+    assert "cannot run on tensors on 'cpu'" in calls["cuda dynamic_conv"]["problem"]
+    assert calls["cpu tucker_kernel"]["ok"]
+
+
+def test_the_profile_is_of_the_case_furthest_from_its_floor(tmp_path):
+    def row(case: cases.Case, seconds: float) -> dict:
+        facts = {"op": case.op, **case.facts, "dtype": case.dtype}
+        facts |= {"direction": "forward+backward", "form": cases.OURS, "p50": seconds}
+        return facts | {
+            "least_bytes": case.least_bytes("forward"),
+            "flops": case.operations("forward"),
+        }
+
+    near = cases.dynamic_conv((1, 4, 16, 16), 3, 4, "float32")
+    far = cases.lowrank_dynamic_conv((1, 4, 16, 16), 3, 1, "bfloat16")
+    machine = {"copy_gb_per_s": 1000.0, "fma_gflop_per_s": 1000.0}
+    (tmp_path / "first.json").write_text(json.dumps({"machine": machine}))
+    (tmp_path / "operators.json").write_text(
+        json.dumps({"rows": [row(near, 1e-6), row(far, 1e-2)]})
+    )
+    facts = gpu_profile.worst(tmp_path)
+    assert gpu_profile.make(facts) == far
+    gpu_profile.run(facts, "cpu", 1)
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        cases.dynamic_conv((1, 4, 8, 8), 3, 4, "float32"),
+        cases.batched_conv2d((2, 4, 8, 8), 6, 3, 2, "bfloat16"),
+        cases.adaptive_conv2d((1, 4, 8, 8), 6, 3, "float32"),
+        cases.tucker_kernel(2, (8, 6, 3), (2, 2, 2, 2)),
+    ],
+    ids=lambda case: case.op,
+)
+def test_a_case_can_be_made_again_from_its_facts(case):
+    made = gpu_profile.make({"op": case.op, **case.facts, "dtype": case.dtype})
+    assert (made.shapes, made.output, made.dtype) == (case.shapes, case.output, case.dtype)

@@ -109,7 +109,9 @@ def test_pancollection_files_are_checked_and_repaired(ksdiff, tmp_path):
     broken = write_h5(tmp_path / "train_wv3.h5", shifted(patches()))
     assert failed(ksdiff("data", "check", broken, "--sensor", "wv3"), "ksdiff data repair")
     mended = tmp_path / "mended.h5"
-    assert ksdiff("data", "repair", broken, "--out", mended)[1].endswith("2 of 3 patches repaired\n")
+    assert ksdiff("data", "repair", broken, "--out", mended)[1].endswith(
+        "2 of 3 patches repaired\n"
+    )
     status, out, _ = ksdiff("data", "check", mended, "--sensor", "wv3")
     assert status == 0 and "3 patches of 64 x 64 with truth, 8 bands (wv3)" in out
     assert failed(ksdiff("data", "repair", broken, "--out", mended), "exists already")

@@ -8,7 +8,7 @@ import torch
 from matplotlib.image import imread
 
 from ksdiff import KSDiffError
-from ksdiff.baselines import METHODS, Pair
+from ksdiff.baselines import METHODS, ClassicalPair
 from ksdiff.config import Config
 from ksdiff.evaluation import DEFAULT_METHODS, Evaluation, Row, SceneInfo, evaluate
 from ksdiff.evaluation.report import HIGHER_IS_BETTER
@@ -50,7 +50,7 @@ def tensors(seed, **choice):
 
 def test_scenes_with_truth_get_the_indexes_of_reduced_resolution(result):
     pan, ms, gt = tensors(1, sensor="gf2")
-    given = Pair.of(pan, ms, (0.3,) * 4, 4, (2.0, 2.0))
+    given = ClassicalPair.of(pan, ms, (0.3,) * 4, 4, (2.0, 2.0))
     expected = reduced_indexes(METHODS["mtf-glp-hpm"](given), gt, 4, 1023.0)
     row = next(row for row in result.rows if (row.scene, row.method) == ("a", "mtf-glp-hpm"))
     assert row.resolution == "reduced"
@@ -104,7 +104,7 @@ def test_ksdiff_can_take_a_scene_as_classical_methods_do(folder):
 
 def test_scenes_without_truth_get_the_indexes_of_full_resolution(result):
     pan, ms, _ = tensors(2)
-    given = Pair.of(pan, ms, (0.3,) * 4, 4, (2.0, 2.0), "reflect")
+    given = ClassicalPair.of(pan, ms, (0.3,) * 4, 4, (2.0, 2.0), "reflect")
     expected = full_indexes(given.lms, pan, ms, given.lms, (0.3,) * 4, 4, (2.0, 2.0))
     row = next(row for row in result.rows if (row.scene, row.method) == ("b", "exp"))
     assert row.resolution == "full"

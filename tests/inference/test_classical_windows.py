@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from ksdiff.baselines import METHODS, Pair
+from ksdiff.baselines import METHODS, ClassicalPair
 from ksdiff.errors import KSDiffError
 from ksdiff.images.pair import ArrayPair
 from ksdiff.inference.options import Method
@@ -21,7 +21,7 @@ def test_a_small_scene_is_what_the_method_makes_of_it(scene, name):
     pan, ms = (torch.from_numpy(image.astype(np.float32)) for image in scene[:2])
     sharpener = Sharpener(method=name, register=False)
     prepared = sharpener.prepare(ArrayPair(pan, ms, (2.0, 2.0)))
-    pair = Pair.of(pan[None], ms[None], prepared.gains, 4, (2.0, 2.0), "reflect")
+    pair = ClassicalPair.of(pan[None], ms[None], prepared.gains, 4, (2.0, 2.0), "reflect")
     fused = sharpener.fuse(prepared)
     torch.testing.assert_close(fused, METHODS[name](pair)[0], rtol=0, atol=0.05)
 
