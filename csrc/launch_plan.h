@@ -58,16 +58,40 @@ struct StagedTile {
   static constexpr int threads_y = 8;
   static constexpr int threads = threads_x * threads_y;
   // Blocks per multiprocessor, at least.
-  static constexpr int resident = kKernel == 3 ? 5 : 2;
+  static constexpr int resident = kKernel == 3 ? 4 : 2;
   static constexpr int pixels = kKernel == 7 ? 2 : 4;
   static constexpr int width = threads_x * pixels;
   static constexpr int height = threads_y;
   static constexpr int rows = height + kKernel - 1;
   static constexpr int columns = width + kKernel - 1;
-  // A thread reads its window in vectors of `pixels`, so rows start and end on one.
-  static constexpr int window = static_cast<int>(ceil_div(pixels + kKernel - 1, pixels)) * pixels;
-  static constexpr int pitch = width - pixels + window;
-  static constexpr int plane_bytes = rows * pitch * static_cast<int>(sizeof(float));
+};
+
+// How a tile's planes lie in shared memory, in numbers of kBytes: a ring of stages, each of a few
+// planes that are copied together, stages ahead of their use. A row is made of whole pieces, the
+// widest that one instruction copies. It begins `lead` numbers before the tile's first column:
+// where the padding is "same", pieces then begin on a multiple of their size in the image too.
+// With kGrad every thread's own pixels of the output gradient follow the image's plane.
+template <class Tile, int kBytes, bool kGrad>
+struct StagedLayout {
+  static constexpr int piece = 16 / kBytes;
+  static constexpr int halo = Tile::kernel / 2;
+  static constexpr int lead = static_cast<int>(ceil_div(halo, piece)) * piece - halo;
+  static constexpr int row_pieces = static_cast<int>(ceil_div(lead + Tile::columns, piece));
+  static constexpr int pitch = row_pieces * piece;
+  static constexpr int pieces = Tile::rows * row_pieces;
+  static constexpr int copies = static_cast<int>(ceil_div(pieces, Tile::threads));  // a thread's
+  static constexpr int image = Tile::rows * pitch;
+  static constexpr int plane = image + (kGrad ? Tile::height * Tile::width : 0);
+  // A thread reads its window in vectors of `pixels`, from the last multiple before it.
+  static constexpr int skip = lead % Tile::pixels;
+  static constexpr int window = Tile::pixels + Tile::kernel - 1;
+  static constexpr int parts = static_cast<int>(ceil_div(skip + window, Tile::pixels));
+  static_assert(lead - skip + Tile::width - Tile::pixels + parts * Tile::pixels <= pitch);
+  static constexpr int planes = 2;  // in a stage
+  static constexpr int stage_bytes = planes * plane * kBytes;
+  // Eight planes on their way at once keep the memory busy.
+  static constexpr int stages = std::min(5, kDefaultSharedBytes / stage_bytes);
+  static_assert(stages >= 3);
 };
 
 // The streaming tile: a vector of weights per thread, or, mirrored, a single one, because those
@@ -112,7 +136,6 @@ struct ConvPlan {
   int tiles_x = 0, tiles_y = 0;
   int splits = 1;          // parts into which channels (or, for `reduce`, tiles) are cut
   int split_channels = 0;  // channels per part
-  int stage_planes = 0;    // image planes in shared memory at a time
   int shared_bytes = 0;
   int register_budget = 0;  // the most registers a thread of this variant may use
   int64_t blocks = 0;       // 0: nothing to do
@@ -120,7 +143,7 @@ struct ConvPlan {
 
 namespace plan_detail {
 
-constexpr int kStagePlanes = 4;
+constexpr int kLeastChannels = 4;  // that are worth reading the kernels once more
 constexpr int kMaxReduceSplits = 128;  // independent of the device: the same sums everywhere
 
 inline bool unit_square(const ConvShape& s) {
@@ -128,24 +151,38 @@ inline bool unit_square(const ConvShape& s) {
          s.dilation_w == 1 && (s.kernel_h == 3 || s.kernel_h == 5 || s.kernel_h == 7);
 }
 
-template <int kKernel>
-void use_staged_tile(ConvPlan& plan) {
+// `planes` pass through shared memory.
+template <int kKernel, int kBytes, bool kGrad>
+void use_staged_tile(ConvPlan& plan, int planes) {
   using Tile = StagedTile<kKernel>;
+  using Layout = StagedLayout<Tile, kBytes, kGrad>;
   plan.pixels = Tile::pixels;
   plan.threads_x = Tile::threads_x;
   plan.threads_y = Tile::threads_y;
   plan.tile_w = Tile::width;
   plan.tile_h = Tile::height;
-  plan.shared_bytes = plan.stage_planes * Tile::plane_bytes;
+  const int stages = static_cast<int>(ceil_div(planes, Layout::planes));
+  plan.shared_bytes = std::clamp(stages, 1, Layout::stages) * Layout::stage_bytes;
   plan.register_budget = register_budget(Tile::threads, Tile::resident);
 }
 
-inline void choose_tile(ConvPlan& plan, ScalarKind scalar, bool mirrored) {
+template <int kBytes, bool kGrad>
+void use_staged_tile(ConvPlan& plan, int planes) {
+  if (plan.kernel == 3) use_staged_tile<3, kBytes, kGrad>(plan, planes);
+  if (plan.kernel == 5) use_staged_tile<5, kBytes, kGrad>(plan, planes);
+  if (plan.kernel == 7) use_staged_tile<7, kBytes, kGrad>(plan, planes);
+}
+
+inline void choose_tile(ConvPlan& plan, ScalarKind scalar, ConvRole role, int planes) {
+  const bool mirrored = role == ConvRole::grad_input;
+  const bool grad = role == ConvRole::correlate || role == ConvRole::reduce;
   switch (plan.variant) {
     case Variant::staged:
-      if (plan.kernel == 3) use_staged_tile<3>(plan);
-      if (plan.kernel == 5) use_staged_tile<5>(plan);
-      if (plan.kernel == 7) use_staged_tile<7>(plan);
+      if (scalar_bytes(scalar) == 2) {
+        grad ? use_staged_tile<2, true>(plan, planes) : use_staged_tile<2, false>(plan, planes);
+      } else {
+        grad ? use_staged_tile<4, true>(plan, planes) : use_staged_tile<4, false>(plan, planes);
+      }
       return;
     case Variant::streaming:
       plan.pixels = mirrored ? 1 : StreamingTile::vector_bytes / scalar_bytes(scalar);
@@ -171,7 +208,7 @@ inline void choose_tile(ConvPlan& plan, ScalarKind scalar, bool mirrored) {
 // over more blocks at the price of reading the kernels once more per part.
 inline void split_channels(ConvPlan& plan, int group_channels, int64_t tiles, int processors) {
   const int64_t wanted = ceil_div(2 * int64_t{processors}, std::max<int64_t>(tiles, 1));
-  const int64_t most = std::max<int64_t>(ceil_div(group_channels, plan_detail::kStagePlanes), 1);
+  const int64_t most = std::max<int64_t>(ceil_div(group_channels, plan_detail::kLeastChannels), 1);
   const int64_t parts = std::clamp<int64_t>(wanted, 1, most);
   plan.split_channels = std::max<int>(static_cast<int>(ceil_div(group_channels, parts)), 1);
   plan.splits = std::max<int>(static_cast<int>(ceil_div(group_channels, plan.split_channels)), 1);
@@ -190,13 +227,10 @@ inline ConvPlan plan_conv(const ConvShape& shape, ConvRole role, ScalarKind scal
         group_channels == 1 && !shape.low_rank ? Variant::streaming : Variant::staged;
     plan.kernel = shape.kernel_h;
   }
-  if (plan.variant == Variant::staged) {
-    // Coefficient planes pass through the same buffer as image planes.
-    const int planes = role == ConvRole::grad_input ? std::max(group_channels, shape.rank)
-                                                    : group_channels;
-    plan.stage_planes = std::clamp(planes, 1, plan_detail::kStagePlanes);
-  }
-  plan_detail::choose_tile(plan, scalar, role == ConvRole::grad_input);
+  // Coefficient planes pass through the same buffer as image planes.
+  const int planes =
+      role == ConvRole::grad_input ? std::max(group_channels, shape.rank) : group_channels;
+  plan_detail::choose_tile(plan, scalar, role, planes);
 
   const bool to_image = role == ConvRole::grad_input;
   plan.tiles_x = static_cast<int>(ceil_div(to_image ? shape.in_w : shape.out_w, plan.tile_w));

@@ -75,8 +75,19 @@ inline bool vectors_fit(int width, int pixels, int bytes_per_scalar,
   return true;
 }
 
+// Whether rows of the image are staged in whole pieces: they start on a multiple of a piece, and
+// so does the tile in them.
+inline bool pieces_fit(const ConvParams& p, const ConvPlan& plan, ScalarKind scalar,
+                       std::initializer_list<const void*> images) {
+  const int piece = 16 / scalar_bytes(scalar);
+  return (p.pad_w - plan.kernel / 2) % piece == 0 &&
+         vectors_fit(p.in_w, piece, scalar_bytes(scalar), images);
+}
+
+// `images` are the planes that are staged.
 inline ConvParams conv_params(const ConvShape& s, const ConvPlan& plan, ConvRole role,
-                              bool aligned) {
+                              ScalarKind scalar, bool aligned,
+                              std::initializer_list<const void*> images) {
   const bool mirrored = role == ConvRole::grad_input;
   const bool reversed_taps = mirrored && plan.variant != Variant::general;
   ConvParams p;
@@ -100,8 +111,8 @@ inline ConvParams conv_params(const ConvShape& s, const ConvPlan& plan, ConvRole
   p.tiles_y = plan.tiles_y;
   p.splits = role == ConvRole::correlate ? plan.tiles_x * plan.tiles_y : plan.splits;
   p.split_channels = plan.split_channels;
-  p.stage_planes = plan.stage_planes;
   p.aligned = aligned;
+  p.pieces = plan.variant == Variant::staged && pieces_fit(p, plan, scalar, images);
   return p;
 }
 

@@ -13,16 +13,44 @@ struct DenseWeights {
   using A = accumulate_t<T>;
   const T* data;
 
+  static constexpr bool kThroughRing = false;
+
+  // All loads come before the first use of one, from clamped places where a pixel is not valid:
+  // what those threads compute is not stored.
   template <class Tile>
   __device__ __forceinline__ void gather(const ConvParams& p, int64_t image, int y, int x,
-                                         int valid, A*, StagedKernels<A, Tile>& kernels) const {
-    const T* pixel = data + image * p.taps() * p.out_plane() + int64_t{y} * p.out_w + x;
+                                         StagedKernels<A, Tile>& kernels) const {
+    const T* row = data + image * p.taps() * p.out_plane() + int64_t{min(y, p.out_h - 1)} * p.out_w;
+    Vector<T, Tile::pixels> loaded[Tile::kernel][Tile::kernel];
+    if (p.aligned) {
+      const T* pixel = row + min(x, p.out_w - Tile::pixels);
+#pragma unroll
+      for (int i = 0; i < Tile::kernel; ++i) {
+#pragma unroll
+        for (int j = 0; j < Tile::kernel; ++j) {
+          const int tap = i * Tile::kernel + j;
+          loaded[i][j] = load_vector<T, Tile::pixels>(pixel + tap * p.out_plane());
+        }
+      }
+    } else {
+#pragma unroll
+      for (int i = 0; i < Tile::kernel; ++i) {
+#pragma unroll
+        for (int j = 0; j < Tile::kernel; ++j) {
+          const T* plane = row + (i * Tile::kernel + j) * p.out_plane();
+#pragma unroll
+          for (int t = 0; t < Tile::pixels; ++t) {
+            loaded[i][j].element[t] = __ldg(plane + min(x + t, p.out_w - 1));
+          }
+        }
+      }
+    }
 #pragma unroll
     for (int i = 0; i < Tile::kernel; ++i) {
 #pragma unroll
       for (int j = 0; j < Tile::kernel; ++j) {
-        load_pixels(pixel + (i * Tile::kernel + j) * p.out_plane(), valid, p.aligned,
-                    kernels[i][j]);
+#pragma unroll
+        for (int t = 0; t < Tile::pixels; ++t) kernels[i][j][t] = widen(loaded[i][j].element[t]);
       }
     }
   }
@@ -47,17 +75,28 @@ struct MirroredDenseWeights {
   using A = accumulate_t<T>;
   const T* data;
 
+  static constexpr bool kThroughRing = false;
+
   template <class Tile>
   __device__ __forceinline__ void gather(const ConvParams& p, int64_t image, int y, int x,
-                                         int valid, A*, StagedKernels<A, Tile>& kernels) const {
+                                         StagedKernels<A, Tile>& kernels) const {
+    T loaded[Tile::kernel][Tile::kernel][Tile::pixels];
 #pragma unroll
     for (int i = 0; i < Tile::kernel; ++i) {
 #pragma unroll
       for (int j = 0; j < Tile::kernel; ++j) {
 #pragma unroll
         for (int t = 0; t < Tile::pixels; ++t) {
-          kernels[i][j][t] = t < valid ? shifted(p, image, i, j, y, x + t) : A{0};
+          loaded[i][j][t] = shifted(p, image, i, j, y, x + t);
         }
+      }
+    }
+#pragma unroll
+    for (int i = 0; i < Tile::kernel; ++i) {
+#pragma unroll
+      for (int j = 0; j < Tile::kernel; ++j) {
+#pragma unroll
+        for (int t = 0; t < Tile::pixels; ++t) kernels[i][j][t] = widen(loaded[i][j][t]);
       }
     }
   }
@@ -66,16 +105,19 @@ struct MirroredDenseWeights {
   __device__ __forceinline__ void tap(const ConvParams& p, int64_t image, int i, int j, int y,
                                       int x, A (&weights)[kPixels]) const {
     static_assert(kPixels == 1);
-    weights[0] = shifted(p, image, i, j, y, x);
+    weights[0] = widen(shifted(p, image, i, j, y, x));
   }
 
-  __device__ __forceinline__ A shifted(const ConvParams& p, int64_t image, int i, int j, int y,
+  __device__ __forceinline__ T shifted(const ConvParams& p, int64_t image, int i, int j, int y,
                                        int x) const {
     const int row = y - p.pad_h + i;
     const int column = x - p.pad_w + j;
-    if (!within(row, p.in_h) || !within(column, p.in_w)) return 0;
     const int64_t plane = (image + 1) * p.taps() - 1 - (i * p.kernel_w + j);
-    return load(data + plane * p.in_plane() + int64_t{row} * p.in_w + column);
+    T weight = narrow<T>(0);
+    if (within(row, p.in_h) && within(column, p.in_w)) {
+      weight = __ldg(data + plane * p.in_plane() + int64_t{row} * p.in_w + column);
+    }
+    return weight;
   }
 };
 
@@ -87,8 +129,7 @@ struct WeightGradient {
 
   template <class Tile>
   __device__ __forceinline__ void take(const ConvParams& p, int64_t image, int, bool, int y, int x,
-                                       int valid, A*,
-                                       const StagedKernels<A, Tile>& products) const {
+                                       int valid, const StagedKernels<A, Tile>& products) const {
     T* pixel = data + image * p.taps() * p.out_plane() + int64_t{y} * p.out_w + x;
 #pragma unroll
     for (int i = 0; i < Tile::kernel; ++i) {
@@ -148,9 +189,8 @@ __global__ void __launch_bounds__(StreamingTile::threads)
     streaming_correlation(ConvParams p, const T* grad, const T* input, T* output) {
   using A = accumulate_t<T>;
   constexpr int kPixels = StreamingTile::vector_bytes / sizeof(T);
-  const int64_t tiles = int64_t{p.tiles_x} * p.tiles_y;
-  const int64_t image = blockIdx.x / tiles;
-  const int tile = static_cast<int>(blockIdx.x % tiles);
+  const int64_t image = blockIdx.x / p.tiles();
+  const int tile = static_cast<int>(blockIdx.x % p.tiles());
   const int y = tile / p.tiles_x * StreamingTile::threads_y + threadIdx.y;
   const int x = (tile % p.tiles_x * StreamingTile::threads_x + threadIdx.x) * kPixels;
   if (y >= p.out_h || x >= p.out_w) return;
@@ -176,16 +216,16 @@ __global__ void __launch_bounds__(StreamingTile::threads)
 template <typename T>
 __global__ void __launch_bounds__(GeneralTile::threads, GeneralTile::resident)
     general_weight_gradient(ConvParams p, const T* grad, const T* input, T* output) {
-  const int64_t tiles = int64_t{p.tiles_x} * p.tiles_y;
-  const int64_t image = blockIdx.x / tiles;
-  const int tile = static_cast<int>(blockIdx.x % tiles);
+  const int64_t image = blockIdx.x / p.tiles();
+  const int tile = static_cast<int>(blockIdx.x % p.tiles());
   const int y = tile / p.tiles_x * GeneralTile::threads_y + threadIdx.y;
   const int x = tile % p.tiles_x * GeneralTile::threads_x + threadIdx.x;
   if (y >= p.out_h || x >= p.out_w) return;
   T* pixel = output + image * p.taps() * p.out_plane() + int64_t{y} * p.out_w + x;
-  for (int tap = 0; tap < p.taps(); ++tap) {
-    pixel[tap * p.out_plane()] = narrow<T>(tap_product(p, grad, input, image, tap, y, x));
-  }
+  for_each_tap<false>(p, y, x, [&](int tap, bool there, int row, int column) {
+    pixel[tap * p.out_plane()] =
+        narrow<T>(tap_product(p, grad, input, image, y, x, there, row, column));
+  });
 }
 
 // --- host ----------------------------------------------------------------------------------------
@@ -195,7 +235,7 @@ void dynamic_conv(const Launcher& launch, const ConvPlan& plan, ScalarKind scala
                   const ConvShape& shape, const void* x, const void* weight, void* y) {
   const bool aligned =
       vectors_fit(shape.out_w, plan.pixels, scalar_bytes(scalar), {weight, y});
-  const ConvParams p = conv_params(shape, plan, ConvRole::forward, aligned);
+  const ConvParams p = conv_params(shape, plan, ConvRole::forward, scalar, aligned, {x});
   with_variant(
       plan, scalar,
       [&](auto type) {
@@ -223,7 +263,7 @@ void dynamic_conv_grad_input(const Launcher& launch, const ConvPlan& plan, Scala
                              const ConvShape& shape, const void* grad, const void* weight,
                              void* grad_x) {
   const bool aligned = vectors_fit(shape.in_w, plan.pixels, scalar_bytes(scalar), {grad_x});
-  const ConvParams p = conv_params(shape, plan, ConvRole::grad_input, aligned);
+  const ConvParams p = conv_params(shape, plan, ConvRole::grad_input, scalar, aligned, {grad});
   with_variant(
       plan, scalar,
       [&](auto type) {
@@ -253,7 +293,7 @@ void dynamic_conv_grad_weight(const Launcher& launch, const ConvPlan& plan, Scal
                               void* grad_weight) {
   const bool aligned =
       vectors_fit(shape.out_w, plan.pixels, scalar_bytes(scalar), {grad, grad_weight});
-  const ConvParams p = conv_params(shape, plan, ConvRole::correlate, aligned);
+  const ConvParams p = conv_params(shape, plan, ConvRole::correlate, scalar, aligned, {x});
   with_variant(
       plan, scalar,
       [&](auto type) {

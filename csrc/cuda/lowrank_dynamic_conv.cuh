@@ -15,32 +15,45 @@ struct LowRankWeights {
   const T* coeff;
   const T* basis;
 
+  static constexpr bool kThroughRing = false;
+
+  // From clamped places where a pixel is not valid: what those threads compute is not stored.
   template <class Tile>
   __device__ __forceinline__ void gather(const ConvParams& p, int64_t image, int y, int x,
-                                         int valid, A*, StagedKernels<A, Tile>& kernels) const {
-#pragma unroll
-    for (int i = 0; i < Tile::kernel; ++i) {
-#pragma unroll
-      for (int j = 0; j < Tile::kernel; ++j) {
-#pragma unroll
-        for (int t = 0; t < Tile::pixels; ++t) kernels[i][j][t] = 0;
-      }
-    }
-    const T* pixel = coeff + image * p.rank * p.out_plane() + int64_t{y} * p.out_w + x;
+                                         StagedKernels<A, Tile>& kernels) const {
+    clear<Tile>(kernels);
+    const T* row = coeff + image * p.rank * p.out_plane() + int64_t{min(y, p.out_h - 1)} * p.out_w;
     const T* kernel = basis + image * p.rank * p.taps();
+    // One plane ahead, so that its load is under way while this one is mixed.
+    Vector<T, Tile::pixels> next;
+    if (p.rank > 0) next = read<Tile>(p, row, x);
     for (int r = 0; r < p.rank; ++r) {
-      A shares[Tile::pixels];
-      load_pixels(pixel + r * p.out_plane(), valid, p.aligned, shares);
+      const Vector<T, Tile::pixels> shares = next;
+      if (r + 1 < p.rank) next = read<Tile>(p, row + (r + 1) * p.out_plane(), x);
 #pragma unroll
       for (int i = 0; i < Tile::kernel; ++i) {
 #pragma unroll
         for (int j = 0; j < Tile::kernel; ++j) {
           const A tap = load(kernel + r * p.taps() + i * Tile::kernel + j);
 #pragma unroll
-          for (int t = 0; t < Tile::pixels; ++t) kernels[i][j][t] += tap * shares[t];
+          for (int t = 0; t < Tile::pixels; ++t) {
+            kernels[i][j][t] += tap * widen(shares.element[t]);
+          }
         }
       }
     }
+  }
+
+  template <class Tile>
+  __device__ __forceinline__ static Vector<T, Tile::pixels> read(const ConvParams& p, const T* row,
+                                                                 int x) {
+    if (p.aligned) return load_vector<T, Tile::pixels>(row + min(x, p.out_w - Tile::pixels));
+    Vector<T, Tile::pixels> pixels;
+#pragma unroll
+    for (int t = 0; t < Tile::pixels; ++t) {
+      pixels.element[t] = __ldg(row + min(x + t, p.out_w - 1));
+    }
+    return pixels;
   }
 
   __device__ __forceinline__ A at(const ConvParams& p, int64_t image, int tap, int64_t plane,
@@ -62,41 +75,33 @@ struct MirroredLowRankWeights {
   const T* coeff;
   const T* basis;
 
-  template <class Tile>
-  __device__ __forceinline__ void gather(const ConvParams& p, int64_t image, int y, int x, int,
-                                         A* shared, StagedKernels<A, Tile>& kernels) const {
+  static constexpr bool kThroughRing = true;
+
+  template <class Tile, class Layout>
+  __device__ __forceinline__ void gather(const ConvParams& p, int64_t image, int top, int left,
+                                         Shared<T> ring, StagedKernels<A, Tile>& kernels) const {
+    clear<Tile>(kernels);
+    for_each_plane<Layout, T>(
+        p.rank, ring,
+        [&](int r, Shared<T> to) {
+          const T* plane = coeff + (image * p.rank + r) * p.in_plane();
+          copy_tile<Tile, Layout>(p, plane, top, left, to);
+        },
+        [] {},
+        [&](int r, Shared<T> plane) {
+          const T* last = basis + (image * p.rank + r + 1) * p.taps() - 1;
 #pragma unroll
-    for (int i = 0; i < Tile::kernel; ++i) {
+          for (int i = 0; i < Tile::kernel; ++i) {
+            A window[Layout::window];
+            read_window<Tile, Layout, T>(plane, i, window);
 #pragma unroll
-      for (int j = 0; j < Tile::kernel; ++j) {
+            for (int j = 0; j < Tile::kernel; ++j) {
+              const A tap = load(last - (i * Tile::kernel + j));
 #pragma unroll
-        for (int t = 0; t < Tile::pixels; ++t) kernels[i][j][t] = 0;
-      }
-    }
-    const int top = y - static_cast<int>(threadIdx.y) - p.pad_h;
-    const int left = x - static_cast<int>(threadIdx.x) * Tile::pixels - p.pad_w;
-    for (int r = 0; r < p.rank; r += p.stage_planes) {
-      const int planes = min(p.stage_planes, p.rank - r);
-      __syncthreads();
-      stage<Tile>(p, coeff + (image * p.rank + r) * p.in_plane(), planes, top, left, shared);
-      __syncthreads();
-      for (int n = 0; n < planes; ++n) {
-        const A* corner = shared + (n * Tile::rows + threadIdx.y) * Tile::pitch +
-                          threadIdx.x * Tile::pixels;
-        const T* last = basis + (image * p.rank + r + n + 1) * p.taps() - 1;
-#pragma unroll
-        for (int i = 0; i < Tile::kernel; ++i) {
-          A window[Tile::window];
-          read_window<Tile>(corner + i * Tile::pitch, window);
-#pragma unroll
-          for (int j = 0; j < Tile::kernel; ++j) {
-            const A tap = load(last - (i * Tile::kernel + j));
-#pragma unroll
-            for (int t = 0; t < Tile::pixels; ++t) kernels[i][j][t] += tap * window[t + j];
+              for (int t = 0; t < Tile::pixels; ++t) kernels[i][j][t] += tap * window[t + j];
+            }
           }
-        }
-      }
-    }
+        });
   }
 };
 
@@ -109,8 +114,7 @@ struct CoefficientGradient {
 
   template <class Tile>
   __device__ __forceinline__ void take(const ConvParams& p, int64_t image, int, bool, int y, int x,
-                                       int valid, A*,
-                                       const StagedKernels<A, Tile>& products) const {
+                                       int valid, const StagedKernels<A, Tile>& products) const {
     for (int r = 0; r < p.rank; ++r) {
       const T* kernel = basis + (image * p.rank + r) * p.taps();
       A sums[Tile::pixels] = {};
@@ -139,8 +143,9 @@ struct BasisGradient {
 
   template <class Tile>
   __device__ __forceinline__ void take(const ConvParams& p, int64_t image, int split,
-                                       bool first_tile, int y, int x, int valid, A* shared,
+                                       bool first_tile, int y, int x, int valid,
                                        const StagedKernels<A, Tile>& products) const {
+    const Shared<A> shared = shared_memory<A>();  // the ring, which has done its work by now
     constexpr int kTaps = Tile::kernel * Tile::kernel;
     constexpr int kWarps = Tile::threads / 32;
     const int thread = linear_thread();
@@ -177,9 +182,8 @@ __global__ void __launch_bounds__(GeneralTile::threads, GeneralTile::resident)
     general_coefficient_gradient(ConvParams p, const T* grad, const T* input, const T* basis,
                                  T* output) {
   using A = accumulate_t<T>;
-  const int64_t tiles = int64_t{p.tiles_x} * p.tiles_y;
-  const int64_t image = blockIdx.x / tiles;
-  const int tile = static_cast<int>(blockIdx.x % tiles);
+  const int64_t image = blockIdx.x / p.tiles();
+  const int tile = static_cast<int>(blockIdx.x % p.tiles());
   const int y = tile / p.tiles_x * GeneralTile::threads_y + threadIdx.y;
   const int x = tile % p.tiles_x * GeneralTile::threads_x + threadIdx.x;
   if (y >= p.out_h || x >= p.out_w) return;
@@ -187,13 +191,13 @@ __global__ void __launch_bounds__(GeneralTile::threads, GeneralTile::resident)
     const int ranks = min(GeneralTile::ranks, p.rank - r);
     const T* kernel = basis + (image * p.rank + r) * p.taps();
     A sums[GeneralTile::ranks] = {};
-    for (int tap = 0; tap < p.taps(); ++tap) {
-      const A product = tap_product(p, grad, input, image, tap, y, x);
+    for_each_tap<false>(p, y, x, [&](int tap, bool there, int row, int column) {
+      const A product = tap_product(p, grad, input, image, y, x, there, row, column);
 #pragma unroll
       for (int n = 0; n < GeneralTile::ranks; ++n) {
         if (n < ranks) sums[n] += product * load(kernel + n * p.taps() + tap);
       }
-    }
+    });
     T* pixel = output + (image * p.rank + r) * p.out_plane() + int64_t{y} * p.out_w + x;
 #pragma unroll
     for (int n = 0; n < GeneralTile::ranks; ++n) {
@@ -209,18 +213,18 @@ __global__ void __launch_bounds__(GeneralTile::threads, GeneralTile::resident)
                            accumulate_t<T>* partial) {
   using A = accumulate_t<T>;
   constexpr int kWarps = GeneralTile::threads / 32;
-  A* shared = shared_memory<A>();
+  const Shared<A> shared = shared_memory<A>();
   const int thread = linear_thread();
   const int split = static_cast<int>(blockIdx.x % p.splits);
   const int64_t image = blockIdx.x / p.splits;
-  const int64_t tiles = int64_t{p.tiles_x} * p.tiles_y;
-  for (int64_t tile = split; tile < tiles; tile += p.splits) {
-    const int y = static_cast<int>(tile / p.tiles_x) * GeneralTile::threads_y + threadIdx.y;
-    const int x = static_cast<int>(tile % p.tiles_x) * GeneralTile::threads_x + threadIdx.x;
+  for (int tile = split; tile < p.tiles(); tile += p.splits) {
+    const int y = tile / p.tiles_x * GeneralTile::threads_y + threadIdx.y;
+    const int x = tile % p.tiles_x * GeneralTile::threads_x + threadIdx.x;
     const bool inside = y < p.out_h && x < p.out_w;
     const T* pixel = coeff + image * p.rank * p.out_plane() + int64_t{y} * p.out_w + x;
-    for (int tap = 0; tap < p.taps(); ++tap) {
-      const A product = inside ? tap_product(p, grad, input, image, tap, y, x) : A{0};
+    for_each_tap<false>(p, y, x, [&](int tap, bool there, int row, int column) {
+      const A product =
+          tap_product(p, grad, input, image, y, x, inside && there, row, column);
       for (int r = 0; r < p.rank; r += GeneralTile::ranks) {
         const int ranks = min(GeneralTile::ranks, p.rank - r);
         __syncthreads();
@@ -239,7 +243,7 @@ __global__ void __launch_bounds__(GeneralTile::threads, GeneralTile::resident)
           total = tile == split ? sum : total + sum;
         }
       }
-    }
+    });
   }
 }
 
@@ -266,7 +270,7 @@ void lowrank_dynamic_conv(const Launcher& launch, const ConvPlan& plan, ScalarKi
                           const ConvShape& shape, const void* x, const void* coeff,
                           const void* basis, void* y) {
   const bool aligned = vectors_fit(shape.out_w, plan.pixels, scalar_bytes(scalar), {coeff, y});
-  const ConvParams p = conv_params(shape, plan, ConvRole::forward, aligned);
+  const ConvParams p = conv_params(shape, plan, ConvRole::forward, scalar, aligned, {x});
   const auto run = [&](auto type, auto function) {
     using T = typename decltype(type)::type;
     launch(function, grid_of(plan), p, static_cast<const T*>(x),
@@ -290,7 +294,8 @@ void lowrank_dynamic_conv_grad_input(const Launcher& launch, const ConvPlan& pla
                                      ScalarKind scalar, const ConvShape& shape, const void* grad,
                                      const void* coeff, const void* basis, void* grad_x) {
   const bool aligned = vectors_fit(shape.in_w, plan.pixels, scalar_bytes(scalar), {grad_x});
-  const ConvParams p = conv_params(shape, plan, ConvRole::grad_input, aligned);
+  const ConvParams p = conv_params(shape, plan, ConvRole::grad_input, scalar, aligned,
+                                   {grad, coeff});
   with_variant(
       plan, scalar,
       [&](auto type) {
@@ -315,7 +320,7 @@ void lowrank_dynamic_conv_grad_coeff(const Launcher& launch, const ConvPlan& pla
                                      const void* x, const void* basis, void* grad_coeff) {
   const bool aligned =
       vectors_fit(shape.out_w, plan.pixels, scalar_bytes(scalar), {grad, grad_coeff});
-  const ConvParams p = conv_params(shape, plan, ConvRole::correlate, aligned);
+  const ConvParams p = conv_params(shape, plan, ConvRole::correlate, scalar, aligned, {x});
   with_variant(
       plan, scalar,
       [&](auto type) {
@@ -346,7 +351,7 @@ void lowrank_dynamic_conv_grad_basis(const Launcher& launch, const ConvPlan& pla
                                      void* grad_basis) {
   const bool aligned =
       vectors_fit(shape.out_w, plan.pixels, scalar_bytes(scalar), {grad, coeff});
-  const ConvParams p = conv_params(shape, plan, ConvRole::reduce, aligned);
+  const ConvParams p = conv_params(shape, plan, ConvRole::reduce, scalar, aligned, {x});
   with_variant(
       plan, scalar,
       [&](auto type) {

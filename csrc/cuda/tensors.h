@@ -6,6 +6,7 @@
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -91,6 +92,14 @@ inline ConvShape conv_shape(int64_t batch, int64_t channels, int64_t groups, con
   shape.pad_w = extent("padding", padding[1], -kMaxExtent);
   shape.dilation_h = extent("dilation", dilation[0], 1);
   shape.dilation_w = extent("dilation", dilation[1], 1);
+  // Where the last output pixel's last tap reads, which kernels count in 32 bits.
+  const auto reach = [](int64_t out, int64_t step, int64_t taps, int64_t spacing) {
+    return std::max<int64_t>(out - 1, 0) * step + (taps - 1) * spacing;
+  };
+  extent("rows that a dilated kernel reaches over",
+         reach(shape.out_h, shape.stride_h, shape.kernel_h, shape.dilation_h));
+  extent("columns that a dilated kernel reaches over",
+         reach(shape.out_w, shape.stride_w, shape.kernel_w, shape.dilation_w));
   return shape;
 }
 

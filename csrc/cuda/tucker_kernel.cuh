@@ -65,10 +65,10 @@ __device__ __forceinline__ accumulate_t<T> contract_input(const TuckerParams& p,
 }
 
 // wide[a, i, hw] of sample b, from small[i, a].
-template <typename T>
+template <typename T, class Small>
 __device__ __forceinline__ accumulate_t<T> contract_axes(const TuckerParams& p,
                                                          const TuckerOperands<T>& from, int64_t b,
-                                                         const accumulate_t<T>* small, int hw) {
+                                                         const Small& small, int hw) {
   const T* row_h = from.u3 + (b * p.kernel_h + hw / p.kernel_w) * p.rank_h;
   const T* row_w = from.u4 + (b * p.kernel_w + hw % p.kernel_w) * p.rank_w;
   accumulate_t<T> sum = 0;
@@ -96,8 +96,8 @@ __global__ void __launch_bounds__(TuckerBlock::threads, TuckerBlock::resident)
   const int taps = p.taps();
   const int columns = inputs * taps;
 
-  A* small = shared_memory<A>();                             // [inputs, rank_out, ranks]
-  A* wide = small + p.tile_in * p.rank_out * p.ranks();      // [rank_out, inputs * taps]
+  const Shared<A> small = shared_memory<A>();                        // [inputs, rank_out, ranks]
+  const Shared<A> wide = small + p.tile_in * p.rank_out * p.ranks();  // [rank_out, inputs * taps]
   for (int e = thread; e < inputs * p.rank_out * p.ranks(); e += TuckerBlock::threads) {
     const int pair = e / p.ranks();
     small[e] = contract_input(p, from, b, first_in + pair / p.rank_out, pair % p.rank_out,

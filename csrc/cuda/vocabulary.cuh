@@ -56,10 +56,30 @@ struct alignas(sizeof(T) * kCount) Vector {
   T element[kCount];
 };
 
-template <typename Word, typename T, int kCount>
-__device__ __forceinline__ Vector<T, kCount> load_words(const T* address) {
-  static_assert(sizeof(Word) == sizeof(Vector<T, kCount>));
-  const Word word = __ldg(reinterpret_cast<const Word*>(address));
+// The word of that many bytes that instructions move.
+template <int kBytes>
+struct WordOf;
+template <>
+struct WordOf<2> {
+  using type = unsigned short;
+};
+template <>
+struct WordOf<4> {
+  using type = unsigned;
+};
+template <>
+struct WordOf<8> {
+  using type = uint2;
+};
+template <>
+struct WordOf<16> {
+  using type = uint4;
+};
+template <typename T, int kCount>
+using word_t = typename WordOf<sizeof(T) * kCount>::type;
+
+template <typename T, int kCount>
+__device__ __forceinline__ Vector<T, kCount> from_word(const word_t<T, kCount>& word) {
   Vector<T, kCount> vector;
   memcpy(&vector, &word, sizeof(word));
   return vector;
@@ -69,13 +89,17 @@ template <typename T, int kCount>
 __device__ __forceinline__ Vector<T, kCount> load_vector(const T* address) {
   if constexpr (kCount == 1) {
     return {__ldg(address)};
-  } else if constexpr (sizeof(T) * kCount == 16) {
-    return load_words<uint4, T, kCount>(address);
-  } else if constexpr (sizeof(T) * kCount == 8) {
-    return load_words<uint2, T, kCount>(address);
   } else {
-    return load_words<unsigned, T, kCount>(address);
+    return from_word<T, kCount>(__ldg(reinterpret_cast<const word_t<T, kCount>*>(address)));
   }
+}
+
+template <typename T, int kCount>
+__device__ __forceinline__ void store_vector(T* address, const Vector<T, kCount>& vector) {
+#if !defined(__CUDACC__)
+  cuda_on_host::check_aligned(address, sizeof(vector));
+#endif
+  *reinterpret_cast<Vector<T, kCount>*>(address) = vector;
 }
 
 // The first `valid` of kCount neighbours, zeros in place of the rest. With `aligned` the address
@@ -106,7 +130,7 @@ __device__ __forceinline__ void store_pixels(T* address, int valid, bool aligned
     Vector<T, kCount> vector;
 #pragma unroll
     for (int t = 0; t < kCount; ++t) vector.element[t] = narrow<T>(pixels[t]);
-    *reinterpret_cast<Vector<T, kCount>*>(address) = vector;
+    store_vector(address, vector);
   } else {
 #pragma unroll
     for (int t = 0; t < kCount; ++t) {
@@ -115,14 +139,89 @@ __device__ __forceinline__ void store_pixels(T* address, int valid, bool aligned
   }
 }
 
+// An address in shared memory; on the host, one that checks what is read and written through it.
+#if defined(__CUDACC__)
+template <typename T>
+using Shared = T*;
+#else
+template <typename T>
+using Shared = cuda_on_host::SharedPointer<T>;
+#endif
+
 // The block's dynamic shared memory.
-template <typename A>
-__device__ __forceinline__ A* shared_memory() {
+template <typename T>
+__device__ __forceinline__ Shared<T> shared_memory() {
 #if defined(__CUDACC__)
   extern __shared__ __align__(16) unsigned char bytes[];
-  return reinterpret_cast<A*>(bytes);
+  return reinterpret_cast<T*>(bytes);
 #else
-  return static_cast<A*>(cuda_on_host::shared_memory());
+  return cuda_on_host::shared_memory<T>();
+#endif
+}
+
+// The same address, of numbers of type U.
+template <typename U, typename T>
+__device__ __forceinline__ Shared<U> shared_cast(Shared<T> address) {
+#if defined(__CUDACC__)
+  return reinterpret_cast<U*>(address);
+#else
+  return address.template as<U>();
+#endif
+}
+
+template <int kCount, typename T>
+__device__ __forceinline__ Vector<T, kCount> load_shared(Shared<T> address) {
+  const word_t<T, kCount> word = *shared_cast<word_t<T, kCount>, T>(address);
+  return from_word<T, kCount>(word);
+}
+
+template <int kCount, typename T>
+__device__ __forceinline__ void store_shared(Shared<T> address, const Vector<T, kCount>& vector) {
+  word_t<T, kCount> word;
+  memcpy(&word, &vector, sizeof(word));
+  *shared_cast<word_t<T, kCount>, T>(address) = word;
+}
+
+// Starts a copy of kCount neighbours, 4, 8 or 16 bytes, from global to shared memory; zeros where
+// they are not `there`, and nothing is read. Copies belong to the group that the thread closes
+// next; `wait_for_copies<n>` waits until at most the n latest groups are under way. What others
+// copied is seen after a barrier that follows their wait.
+template <int kCount, typename T>
+__device__ __forceinline__ void copy_async(Shared<T> to, const T* from, bool there) {
+  constexpr int kBytes = sizeof(T) * kCount;
+  static_assert(kBytes == 4 || kBytes == 8 || kBytes == 16);
+#if defined(__CUDACC__)
+  const unsigned address = static_cast<unsigned>(__cvta_generic_to_shared(to));
+  const int bytes = there ? kBytes : 0;
+  if constexpr (kBytes == 16) {
+    // Past the L1 cache, which a halo of a few columns does not need.
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(address), "l"(from),
+                 "r"(bytes)
+                 : "memory");
+  } else {
+    asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;" ::"r"(address), "l"(from),
+                 "n"(kBytes), "r"(bytes)
+                 : "memory");
+  }
+#else
+  cuda_on_host::device.copy_async(to.offset(), from, kBytes, there);
+#endif
+}
+
+__device__ __forceinline__ void close_copies() {
+#if defined(__CUDACC__)
+  asm volatile("cp.async.commit_group;" ::: "memory");
+#else
+  cuda_on_host::device.close_copies();
+#endif
+}
+
+template <int kUnderWay>
+__device__ __forceinline__ void wait_for_copies() {
+#if defined(__CUDACC__)
+  asm volatile("cp.async.wait_group %0;" ::"n"(kUnderWay) : "memory");
+#else
+  cuda_on_host::device.wait_for_copies(kUnderWay);
 #endif
 }
 

@@ -1,9 +1,17 @@
 // CUDA's vocabulary on the CPU, so that the kernels of csrc/cuda run where there is no GPU.
 //
-// A block's threads are fibers, resumed in turn. __syncthreads and warp shuffles hand control to
-// the scheduler, which lets a barrier pass only when every thread of the block (or lane of the
-// warp) stands at it: a barrier that some thread skips is an error here, not a hang. Shared
-// memory is a heap block of exactly the bytes asked for, filled with NaN for every block.
+// A block's threads are fibers, resumed in turn: warps and the lanes of a warp in an order that is
+// drawn anew between any two barriers. __syncthreads and warp shuffles hand control to the
+// scheduler, which lets a barrier pass only when every thread of the block (or lane of the warp)
+// stands at the same one. Shared memory is exactly the bytes asked for, filled with NaN for every
+// block, and reached through pointers that check each access. An error, where a GPU would hang,
+// fault or silently differ from run to run, is:
+//   - a barrier or shuffle that some thread skips, or threads at different barriers;
+//   - a load, store or copy at an address that is not a multiple of its size;
+//   - an access beyond shared memory;
+//   - two threads at one place of shared memory between two barriers, one of them writing;
+//   - shared memory touched while an asynchronous copy to it is under way, and a copy never waited
+//     for. Copies arrive at the wait and no earlier.
 #pragma once
 
 #include <setjmp.h>
@@ -12,13 +20,17 @@
 #include <ucontext.h>
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
 #include <exception>
 #include <functional>
 #include <memory>
+#include <random>
+#include <source_location>
 #include <stdexcept>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -49,11 +61,19 @@ struct dim3 {
   unsigned x = 1, y = 1, z = 1;
 };
 
+namespace cuda_on_host {
+
+inline void check_aligned(const void* address, size_t bytes) {
+  if (reinterpret_cast<std::uintptr_t>(address) % bytes != 0) {
+    throw std::logic_error("misaligned access of " + std::to_string(bytes) + " bytes");
+  }
+}
+
+}  // namespace cuda_on_host
+
 template <typename T>
 T __ldg(const T* address) {
-  if (reinterpret_cast<std::uintptr_t>(address) % alignof(T) != 0) {
-    throw std::logic_error("misaligned load");
-  }
+  cuda_on_host::check_aligned(address, alignof(T));
   T value;
   std::memcpy(&value, address, sizeof(T));
   return value;
@@ -66,6 +86,8 @@ inline dim3 threadIdx, blockIdx, blockDim, gridDim;
 namespace cuda_on_host {
 
 constexpr int kWarp = 32;
+constexpr int kMostThreads = 1024;
+constexpr int kMostSharedBytes = 227 * 1024;
 constexpr size_t kStackBytes = 64 * 1024;
 
 enum class State { ready, at_shuffle, at_barrier, finished };
@@ -79,9 +101,18 @@ struct Flow {
   bool entered = true;
 };
 
+struct Copy {
+  size_t to, bytes;
+  const void* from;  // null: zeros
+};
+
 struct Fiber : Flow {
   std::unique_ptr<char[]> stack{new char[kStackBytes]};
   State state = State::ready;
+  int barriers = 0;
+  std::source_location place;  // of the barrier it stands at
+  std::vector<Copy> open;      // copies of the group that is not closed
+  std::vector<std::vector<Copy>> closed;
   // Two slots: a lane may write its next value before its neighbours have read the last.
   uint64_t exchanged[2] = {};
   int shuffles = 0;
@@ -93,6 +124,8 @@ class Device {
   template <typename... Parameters, typename... Arguments>
   void run(void (*kernel)(Parameters...), int64_t blocks, int threads_x, int threads_y,
            int shared_bytes, const Arguments&... arguments) {
+    if (threads_x * threads_y > kMostThreads) throw std::logic_error("too many threads");
+    if (shared_bytes > kMostSharedBytes) throw std::logic_error("too much shared memory");
     gridDim = {static_cast<unsigned>(blocks), 1, 1};
     blockDim = {static_cast<unsigned>(threads_x), static_cast<unsigned>(threads_y), 1};
     body_ = [&] { kernel(arguments...); };
@@ -105,8 +138,11 @@ class Device {
     }
   }
 
-  void barrier() {
-    fibers_[current_]->state = State::at_barrier;
+  void barrier(std::source_location place) {
+    Fiber& fiber = *fibers_[current_];
+    fiber.state = State::at_barrier;
+    fiber.place = place;
+    ++fiber.barriers;
     yield();
   }
 
@@ -123,36 +159,138 @@ class Device {
     return received;
   }
 
-  void* shared_memory() { return shared_.get(); }
+  template <typename T>
+  T read_shared(size_t offset) {
+    touch(offset, sizeof(T), false);
+    T value;
+    std::memcpy(&value, shared_.get() + offset, sizeof(T));
+    return value;
+  }
+
+  template <typename T>
+  void write_shared(size_t offset, const T& value) {
+    touch(offset, sizeof(T), true);
+    std::memcpy(shared_.get() + offset, &value, sizeof(T));
+  }
+
+  void copy_async(size_t to, const void* from, size_t bytes, bool there) {
+    check_aligned(from, bytes);
+    touch(to, bytes, true);
+    for (size_t n = to; n < to + bytes; n += kGrain) touched_[n / kGrain].under_way = true;
+    fibers_[current_]->open.push_back({to, bytes, there ? from : nullptr});
+  }
+
+  void close_copies() {
+    Fiber& fiber = *fibers_[current_];
+    fiber.closed.push_back(std::exchange(fiber.open, {}));
+  }
+
+  void wait_for_copies(size_t under_way) {
+    auto& closed = fibers_[current_]->closed;
+    while (closed.size() > under_way) {
+      for (const Copy& copy : closed.front()) arrive(copy);
+      closed.erase(closed.begin());
+    }
+  }
 
  private:
-  void run_block(int threads, int shared_bytes) {
-    shared_.reset(std::aligned_alloc(16, (shared_bytes + 15) / 16 * 16));
-    std::memset(shared_.get(), 0xff, shared_bytes);
-    for (int thread = 0; thread < threads; ++thread) prepare(*fibers_[thread]);
-    for (bool running = true; running;) {
-      for (int first = 0; first < threads; first += kWarp) {
-        run_warp(first, std::min(threads, first + kWarp));
+  // Shared memory is watched in pieces of the smallest numbers' size.
+  static constexpr size_t kGrain = 2;
+  static constexpr int kNobody = -1, kMany = -2;
+
+  struct Touched {
+    int64_t interval = -1;
+    int writer = kNobody, reader = kNobody;
+    bool under_way = false;
+  };
+
+  void touch(size_t offset, size_t bytes, bool writes) {
+    if (offset % bytes != 0) throw std::logic_error("misaligned access of shared memory");
+    if (offset + bytes > shared_bytes_) throw std::logic_error("access beyond shared memory");
+    for (size_t n = offset; n < offset + bytes; n += kGrain) {
+      Touched& touched = touched_[n / kGrain];
+      if (touched.under_way) {
+        throw std::logic_error("shared memory touched while a copy to it is under way");
       }
+      if (touched.interval != interval_) touched = {interval_};
+      const auto others = [this](int thread) { return thread != kNobody && thread != current_; };
+      if (others(touched.writer) || (writes && others(touched.reader))) {
+        throw std::logic_error("race: two threads at one place of shared memory");
+      }
+      if (writes) {
+        touched.writer = current_;
+      } else {
+        touched.reader = others(touched.reader) ? kMany : current_;
+      }
+    }
+  }
+
+  void arrive(const Copy& copy) {
+    for (size_t n = copy.to; n < copy.to + copy.bytes; n += kGrain) {
+      touched_[n / kGrain].under_way = false;
+    }
+    touch(copy.to, copy.bytes, true);
+    if (copy.from == nullptr) {
+      std::memset(shared_.get() + copy.to, 0, copy.bytes);
+    } else {
+      std::memcpy(shared_.get() + copy.to, copy.from, copy.bytes);
+    }
+  }
+
+  void run_block(int threads, int shared_bytes) {
+    shared_bytes_ = shared_bytes;
+    shared_.reset(new unsigned char[shared_bytes]);
+    std::fill_n(shared_.get(), shared_bytes, 0xff);
+    touched_.assign((shared_bytes + kGrain - 1) / kGrain, {});
+    for (int thread = 0; thread < threads; ++thread) prepare(*fibers_[thread]);
+    std::vector<int> warps((threads + kWarp - 1) / kWarp);
+    for (size_t n = 0; n < warps.size(); ++n) warps[n] = static_cast<int>(n) * kWarp;
+    for (bool running = true; running;) {
+      std::shuffle(warps.begin(), warps.end(), random_);
+      for (const int first : warps) run_warp(first, std::min(threads, first + kWarp));
       running = release(0, threads, State::at_barrier, "a thread skipped __syncthreads");
+      ++interval_;
+    }
+    for (int thread = 0; thread < threads; ++thread) {
+      const Fiber& fiber = *fibers_[thread];
+      const auto empty = [](const auto& group) { return group.empty(); };
+      if (!fiber.open.empty() || !std::all_of(fiber.closed.begin(), fiber.closed.end(), empty)) {
+        throw std::logic_error("a copy was never waited for");
+      }
     }
   }
 
   // Until all lanes stand at a block barrier or have finished.
   void run_warp(int first, int last) {
+    std::vector<int> lanes(last - first);
+    for (int n = first; n < last; ++n) lanes[n - first] = n;
     do {
-      for (current_ = first; current_ < last; ++current_) {
-        if (fibers_[current_]->state == State::ready) resume(*fibers_[current_]);
+      std::shuffle(lanes.begin(), lanes.end(), random_);
+      for (const int lane : lanes) {
+        current_ = lane;
+        if (fibers_[lane]->state == State::ready) resume(*fibers_[lane]);
       }
     } while (release(first, last, State::at_shuffle, "a lane skipped a warp shuffle"));
   }
 
-  // Lets threads go on that wait in `state`: all must, or none.
+  // Lets threads go on that wait in `state`: all must, and at one place, or none.
   bool release(int first, int last, State state, const char* problem) {
     int waiting = 0;
     for (int n = first; n < last; ++n) waiting += fibers_[n]->state == state;
     if (waiting == 0) return false;
-    if (waiting != last - first) throw std::logic_error(problem);
+    for (int n = first; n < last; ++n) {
+      const Fiber& fiber = *fibers_[n];
+      if (fiber.state != state) {
+        throw std::logic_error(std::string(problem) + ": thread " + std::to_string(n) +
+                               " passed " + std::to_string(fiber.barriers) + " barriers, " +
+                               std::to_string(waiting) + " others wait");
+      }
+      if (state == State::at_barrier && fiber.place.line() != fibers_[first]->place.line()) {
+        throw std::logic_error("threads stand at different barriers, in lines " +
+                               std::to_string(fiber.place.line()) + " and " +
+                               std::to_string(fibers_[first]->place.line()));
+      }
+    }
     for (int n = first; n < last; ++n) fibers_[n]->state = State::ready;
     return true;
   }
@@ -165,7 +303,10 @@ class Device {
     makecontext(&fiber.context, &Device::enter, 0);
     fiber.entered = false;
     fiber.state = State::ready;
+    fiber.barriers = 0;
     fiber.shuffles = 0;
+    fiber.open.clear();
+    fiber.closed.clear();
   }
 
   static void enter();
@@ -191,7 +332,7 @@ class Device {
     __sanitizer_finish_switch_fiber(own, &left, &left_bytes);
   }
 
-  void arrive() {
+  void arrived() {
     __sanitizer_finish_switch_fiber(nullptr, &scheduler_stack_, &scheduler_stack_bytes_);
   }
 #else
@@ -202,16 +343,16 @@ class Device {
     setcontext(&to.context);
   }
 
-  void arrive() {}
+  void arrived() {}
 #endif
-
-  struct Free {
-    void operator()(void* memory) const { std::free(memory); }
-  };
 
   std::function<void()> body_;
   std::vector<std::unique_ptr<Fiber>> fibers_;
-  std::unique_ptr<void, Free> shared_;
+  std::unique_ptr<unsigned char[]> shared_;
+  size_t shared_bytes_ = 0;
+  std::vector<Touched> touched_;
+  int64_t interval_ = 0;  // counts barriers, over all blocks
+  std::mt19937 random_;   // of the order of warps and lanes
   Flow scheduler_;
   const void* scheduler_stack_ = nullptr;
   size_t scheduler_stack_bytes_ = 0;
@@ -222,7 +363,7 @@ class Device {
 inline Device device;
 
 inline void Device::enter() {
-  device.arrive();
+  device.arrived();
   try {
     device.body_();
   } catch (...) {
@@ -232,11 +373,52 @@ inline void Device::enter() {
   device.yield();
 }
 
-inline void* shared_memory() { return device.shared_memory(); }
+// A number in shared memory, or rather its place there.
+template <typename T>
+class SharedReference {
+ public:
+  explicit SharedReference(size_t offset) : offset_(offset) {}
+  operator T() const { return device.read_shared<T>(offset_); }
+  SharedReference& operator=(const T& value) {
+    device.write_shared(offset_, value);
+    return *this;
+  }
+  SharedReference& operator=(const SharedReference& other) { return *this = T(other); }
+
+ private:
+  size_t offset_;
+};
+
+// What stands for an address in shared memory: counts in numbers of type T, reads nothing itself.
+template <typename T>
+class SharedPointer {
+ public:
+  explicit SharedPointer(int64_t offset) : offset_(offset) {}
+  SharedPointer operator+(int64_t count) const {
+    return SharedPointer(offset_ + count * static_cast<int64_t>(sizeof(T)));
+  }
+  SharedReference<T> operator[](int64_t n) const { return *(*this + n); }
+  SharedReference<T> operator*() const { return SharedReference<T>(offset_); }
+  size_t offset() const { return offset_; }
+  template <typename U>
+  SharedPointer<U> as() const {
+    return SharedPointer<U>(offset_);
+  }
+
+ private:
+  int64_t offset_;
+};
+
+template <typename T>
+SharedPointer<T> shared_memory() {
+  return SharedPointer<T>(0);
+}
 
 }  // namespace cuda_on_host
 
-inline void __syncthreads() { cuda_on_host::device.barrier(); }
+inline void __syncthreads(std::source_location place = std::source_location::current()) {
+  cuda_on_host::device.barrier(place);
+}
 
 template <typename T>
 T __shfl_xor_sync(unsigned, T value, int mask) {

@@ -65,27 +65,28 @@ def operators(sanitize: bool = False) -> Path:
 
 def probe() -> Path:
     """The Python module `host_probe`."""
-    library = folder() / f"host_probe{sysconfig.get_config_var('EXT_SUFFIX')}"
+    source = HERE / "host_probe.cpp"
+    library = folder(source) / f"host_probe{sysconfig.get_config_var('EXT_SUFFIX')}"
     if not library.exists():
         includes = (pybind11.get_include(), sysconfig.get_paths()["include"])
         _run(
             *(COMPILER, "-shared", *OPTIMISE, *FLAGS, *_includes()),
             *(f"-I{path}" for path in includes),
-            HERE / "host_probe.cpp",
+            source,
             output=library,
         )
     return library
 
 
-def folder() -> Path:
-    """Where the results of compiling the present sources are kept."""
+def folder(*more: Path) -> Path:
+    """Where the results of compiling the present sources, and `more` of them, are kept."""
     inputs = [
         *SOURCES,
         *CSRC.glob("*.h"),
         *CSRC.glob("cuda/*.h"),
         *CSRC.glob("cuda/*.cuh"),
         *HERE.glob("*.h"),
-        *HERE.glob("*.c*"),
+        *more,
         Path(__file__),
     ]
     digest = hashlib.sha256(f"{sys.version}{torch.__version__}{pybind11.__version__}".encode())

@@ -14,7 +14,7 @@ namespace {
 // `counts` is the address of zeroed int32 [batch, channels, H, W].
 void count_writes(const ConvShape& shape, const ConvPlan& plan, ConvRole role,
                   std::uintptr_t counts) {
-  const cuda::ConvParams p = cuda::conv_params(shape, plan, role, false);
+  const cuda::ConvParams p = cuda::conv_params(shape, plan, role, ScalarKind::float32, false, {});
   auto* count = reinterpret_cast<int32_t*>(counts);
   for (int64_t index = 0; index < plan.blocks; ++index) {
     blockIdx = {static_cast<unsigned>(index), 0, 0};
@@ -33,7 +33,7 @@ void count_writes(const ConvShape& shape, const ConvPlan& plan, ConvRole role,
 }
 
 void sum_by_warp_and_block(const double* values, double* sums) {
-  auto* shared = cuda::shared_memory<double>();
+  const auto shared = cuda::shared_memory<double>();
   const int thread = cuda::linear_thread();
   const double sum = cuda::warp_sum(values[blockIdx.x * blockDim.x + thread]);
   if (thread % 32 == 0) shared[thread / 32] = sum;
@@ -51,8 +51,66 @@ void skip_a_shuffle() {
   if (threadIdx.x != 5) __shfl_xor_sync(~0u, 1, 16);
 }
 
+void meet_at_different_barriers() {
+  if (threadIdx.x < 32) {
+    __syncthreads();
+  } else {
+    __syncthreads();
+  }
+}
+
 void read_unaligned(const float* values) {
   cuda::load_vector<float, 4>(values + 1);
+}
+
+void write_unaligned(float* values) {
+  cuda::store_vector<float, 4>(values + 1, {});
+}
+
+void read_shared_unaligned() {
+  cuda::load_shared<4, float>(cuda::shared_memory<float>() + 1);
+}
+
+void read_beyond_shared_memory() {
+  cuda::load_shared<4, float>(cuda::shared_memory<float>() + 64);
+}
+
+void write_what_another_writes() { cuda::shared_memory<float>()[0] = 1; }
+
+void read_what_another_writes() {
+  const auto shared = cuda::shared_memory<float>();
+  shared[threadIdx.x] = 1;
+  const float next = shared[(threadIdx.x + 1) % 64];
+  shared[threadIdx.x] = next;
+}
+
+void read_a_copy_before_it_is_there(const float* values) {
+  const auto shared = cuda::shared_memory<float>();
+  cuda::copy_async<4, float>(shared, values, true);
+  cuda::close_copies();
+  cuda::load_shared<4, float>(shared);
+}
+
+void read_what_another_copied(const float* values) {
+  const auto shared = cuda::shared_memory<float>();
+  if (threadIdx.x == 0) cuda::copy_async<4, float>(shared, values, true);
+  cuda::close_copies();
+  cuda::wait_for_copies<0>();
+  cuda::load_shared<4, float>(shared);
+}
+
+void never_wait_for_a_copy(const float* values) {
+  cuda::copy_async<4, float>(cuda::shared_memory<float>(), values, true);
+  cuda::close_copies();
+}
+
+void copy_from_an_odd_address(const float* values) {
+  cuda::copy_async<4, float>(cuda::shared_memory<float>(), values + 1, true);
+}
+
+// In whichever order threads run, each adds its number to what it sees.
+void write_in_order(float* order) {
+  *order = *order * 2 + threadIdx.x % 2;
 }
 
 }  // namespace
@@ -67,11 +125,36 @@ PYBIND11_MODULE(host_probe, m) {
     for (const double sum : sums) result.append(sum);
     return result;
   });
-  m.def("skip_a_barrier", [] { cuda_on_host::device.run(skip_a_barrier, 1, 64, 1, 0); });
-  m.def("skip_a_shuffle", [] { cuda_on_host::device.run(skip_a_shuffle, 1, 64, 1, 0); });
-  m.def("read_unaligned", [] {
-    alignas(16) static const float values[8] = {};
-    cuda_on_host::device.run(read_unaligned, 1, 1, 1, 0, values);
+  // Kernels that hang, fault or race on a GPU, each run by 64 threads with 64 floats shared.
+  const auto fault = [&m](const char* name, auto kernel) {
+    m.def(name, [kernel] { cuda_on_host::device.run(kernel, 1, 64, 1, 256); });
+  };
+  fault("skip_a_barrier", skip_a_barrier);
+  fault("skip_a_shuffle", skip_a_shuffle);
+  fault("meet_at_different_barriers", meet_at_different_barriers);
+  fault("read_shared_unaligned", read_shared_unaligned);
+  fault("read_beyond_shared_memory", read_beyond_shared_memory);
+  fault("write_what_another_writes", write_what_another_writes);
+  fault("read_what_another_writes", read_what_another_writes);
+  alignas(16) static float values[8] = {};
+  const auto fault_on = [&m](const char* name, auto kernel, int threads) {
+    float* const address = values;
+    m.def(name, [kernel, threads, address] {
+      cuda_on_host::device.run(kernel, 1, threads, 1, 256, address);
+    });
+  };
+  fault_on("read_unaligned", read_unaligned, 1);
+  fault_on("write_unaligned", write_unaligned, 1);
+  fault_on("read_a_copy_before_it_is_there", read_a_copy_before_it_is_there, 1);
+  fault_on("read_what_another_copied", read_what_another_copied, 2);
+  fault_on("never_wait_for_a_copy", never_wait_for_a_copy, 1);
+  fault_on("copy_from_an_odd_address", copy_from_an_odd_address, 1);
+  m.def("order_of_threads", [] {
+    static float order;
+    order = 0;
+    float* const address = &order;
+    cuda_on_host::device.run(write_in_order, 1, 20, 1, 0, address);
+    return order;
   });
 
   py::enum_<ScalarKind>(m, "ScalarKind")
