@@ -146,8 +146,8 @@ def test_a_model_without_a_prior_cannot_be_asked_for_it(config):
 
 @pytest.mark.parametrize("name", ["paper", "small"])
 def test_the_ablations_of_the_repository_are_valid(name):
-    folder = Path(__file__).parents[2] / "benchmarks" / "ablations"
-    ablation = load_ablation(folder / f"{name}.yaml")
+    folder = Path(__file__).parents[2] / "benchmarks" / "studies"
+    ablation = load_ablation(folder / f"ablation-{name}.yaml")
     assert len(ablation.seeds) >= 3
     for table in ablation.tables:
         for config in table.rows.values():
