@@ -12,8 +12,10 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from ksdiff.cli.options import Overwrite, Quiet, Weights, takes
 from ksdiff.errors import KSDiffError
 from ksdiff.inference.options import SharpenOptions
+from ksdiff.inference.progress import progress_bars
 from ksdiff.io.input_options import InputOptions
 from ksdiff.io.output_options import OutputOptions
+from ksdiff.io.outputs import check_output
 
 _MINUTES = 5.0  # of --adapt
 _TOLD_BLUR = 0.25  # a measured MTF that is off the sensor's by more is worth a line
@@ -60,27 +62,27 @@ def sharpen(
 ) -> None:
     """Fuse a PAN and an MS raster into a sharp MS raster, by default a GeoTIFF."""
     pan, ms, out = _named(files, pan, ms, out)
-    from ksdiff.inference.sharpen import Sharpener
-    from ksdiff.io.outputs import check_output
-
     if adapt and options.method != "ksdiff":
         raise KSDiffError(f"adapt: fine-tunes weights, and {options.method} has none")
+    check_output(out, overwrite)  # before PyTorch is loaded, and before minutes go by
+    model = weights
     if adapt:
-        check_output(out, overwrite)  # before minutes go by
-        sharpener = Sharpener(
-            _adapt(pan, ms, weights, _MINUTES, options, quiet, reading).model, options
+        model = _adapt(pan, ms, weights, _MINUTES, options, quiet, reading).model
+    with progress_bars(not quiet) as stage:
+        started = stage("Starting", 1)
+        from ksdiff.inference.sharpen import Sharpener
+
+        sharpener = Sharpener(model, options)
+        started()
+        done = sharpener.sharpen_files(
+            *(pan, ms, out),
+            reading=reading,
+            output=output,
+            rgb=rgb,
+            preview=preview,
+            overwrite=overwrite,
+            progress=stage,
         )
-    else:
-        sharpener = Sharpener(weights, options)
-    done = sharpener.sharpen_files(
-        *(pan, ms, out),
-        reading=reading,
-        output=output,
-        rgb=rgb,
-        preview=preview,
-        overwrite=overwrite,
-        progress=not quiet,
-    )
     if quiet:
         return
     for note in done.notes:

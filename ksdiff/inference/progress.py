@@ -13,8 +13,14 @@ Stage = Callable[[str, int], Callable[[], None]]
 
 
 @contextlib.contextmanager
-def progress_bars(show: bool) -> Iterator[Stage]:
-    """What begins bars on standard error, or, unless ``show``, what shows nothing."""
+def progress_bars(show: bool | Stage) -> Iterator[Stage]:
+    """What begins bars on standard error, or, unless ``show``, what shows nothing.
+
+    A stage that is there already goes on.
+    """
+    if callable(show):
+        yield show
+        return
     if not show:
         yield silent
         return

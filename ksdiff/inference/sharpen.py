@@ -147,7 +147,7 @@ class Sharpener:
         rgb: str | Path | None = None,
         preview: str | Path | None = None,
         overwrite: bool = False,
-        progress: bool = False,
+        progress: bool | Stage = False,
     ) -> Fused:
         """Fuse two rasters into a third, in memory that does not grow with the scene.
 
@@ -166,7 +166,7 @@ class Sharpener:
             rgb: 8-bit picture in true colours to write, a GeoTIFF or PNG.
             preview: PNG of both inputs and the result to write.
             overwrite: replace existing files.
-            progress: show a progress bar on the terminal.
+            progress: show progress bars on the terminal, or what begins them.
 
         Raises:
             KSDiffError: bad input, a band count without weights, a path that cannot be written.

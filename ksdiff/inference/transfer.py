@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 import torch
@@ -41,3 +42,13 @@ def held_back(items: Iterable[_T], count: int) -> Iterator[_T]:
         if len(waiting) > count:
             yield waiting.popleft()
     yield from waiting
+
+
+def ahead(items: Iterable[_T]) -> Iterator[_T]:
+    """The items in their order, each made on another thread while the one before is used."""
+    iterator, end = iter(items), object()
+    with ThreadPoolExecutor(1) as thread:
+        coming = thread.submit(next, iterator, end)
+        while (item := coming.result()) is not end:
+            coming = thread.submit(next, iterator, end)
+            yield item

@@ -9,12 +9,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ksdiff.images.pair import Patch
+from ksdiff.images.pair import Pair, Patch
 from ksdiff.images.polyphase import extend
 from ksdiff.inference.progress import Stage, silent
 from ksdiff.inference.scene import PreparedScene
 from ksdiff.inference.tiles import Blender, Span, plan_spans
-from ksdiff.inference.transfer import download, held_back
+from ksdiff.inference.transfer import ahead, download, held_back
 
 _MULTIPLE = 8  # PAN pixels: the network halves its input three times
 _OVERLAP = 32  # PAN pixels over which neighbours blend
@@ -56,7 +56,8 @@ def fused_windows(
     blender = Blender(rows, columns)
     step = stage("Sharpening", len(rows) * len(columns))
     places = itertools.product(range(len(rows)), range(len(columns)))
-    begun = ((i, j, _begin(scene, fuse, rows[i], columns[j])) for i, j in places)
+    read = ((i, j, _read(scene.pair, rows[i], columns[j])) for i, j in places)
+    begun = ((i, j, _begin(scene, fuse, patch, rows[i], columns[j])) for i, j, patch in ahead(read))
     for i, j, window in held_back(begun, in_flight):
         fused = blender.add(window.fused(), i, j)
         height, width = fused.shape[1:]
@@ -70,15 +71,18 @@ def fused_windows(
         step()
 
 
-def _begin(scene: PreparedScene, fuse: Fuse, row: Span, column: Span) -> _Begun:
-    """Read a window and start fusing it."""
-    pair = scene.pair
-    patch = pair.read(
+def _read(pair: Pair, row: Span, column: Span) -> Patch:
+    return pair.read(
         row.read_start,
         column.read_start,
         row.read_stop - row.read_start,
         column.read_stop - column.read_start,
     )
+
+
+def _begin(scene: PreparedScene, fuse: Fuse, patch: Patch, row: Span, column: Span) -> _Begun:
+    """Start fusing a window."""
+    pair = scene.pair
     inner = tuple(slice(s.start - s.read_start, s.stop - s.read_start) for s in (row, column))
     valid = valid_output(patch, pair.ratio, pair.phase)[..., inner[0], inner[1]]
     source = patch.cropped(*inner)

@@ -4,6 +4,8 @@ import json
 import os
 import resource
 import signal
+import subprocess
+import sys
 import time
 import warnings
 import zipfile
@@ -16,7 +18,7 @@ from rasterio.transform import Affine
 
 from ksdiff.io.geotiff import write_raster, write_scene
 from ksdiff.synthetic.scene import procedural_scene
-from tests.support import PAN_GRID, UTM
+from tests.support import PAN_GRID, ROOT, UTM
 from tests.support.cli import failed
 
 MS_GRID = PAN_GRID @ Affine.scale(4)
@@ -387,3 +389,16 @@ def test_a_classical_method_needs_no_weights(ksdiff, folder, weights):
     again = (*call, "--method", "gsa", "--overwrite")
     assert failed(ksdiff(*again, "--weights", weights), "gsa takes none")
     assert failed(ksdiff(*again, "--adapt"), "gsa has none")
+
+
+def test_bad_outputs_are_refused_before_pytorch_is_loaded(tmp_path):
+    (tmp_path / "fused.tif").touch()
+    code = (
+        "import sys; from ksdiff.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: print([name for name in ('torch', 'rasterio') if name in sys.modules])"
+    )
+    command = [sys.executable, "-c", code, "sharpen", "p.tif", "m.tif", tmp_path / "fused.tif"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert "exists already" in " ".join(done.stderr.split())
+    assert done.stdout == "[]\n"

@@ -1,4 +1,5 @@
-from dataclasses import replace
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -6,7 +7,7 @@ import torch
 
 from ksdiff import Sharpener
 from ksdiff.images.pair import ArrayPair
-from ksdiff.inference.transfer import download, held_back, upload
+from ksdiff.inference.transfer import ahead, download, held_back, upload
 from ksdiff.inference.windows import fused_windows
 from ksdiff.synthetic.scene import procedural_scene
 
@@ -20,18 +21,6 @@ def large():
     pan, ms = pan[:, :, :512].astype("float32"), ms[:, :, :128].astype("float32")
     ms[2, 30:40, 20:50] = np.nan
     return pan, ms
-
-
-class Noting(ArrayPair):
-    """Notes what is read."""
-
-    def __init__(self, *images):
-        super().__init__(*images)
-        self.notes = []
-
-    def read(self, *at):
-        self.notes.append("read")
-        return super().read(*at)
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 9])
@@ -53,18 +42,50 @@ def test_on_a_cpu_nothing_is_copied():
     assert download(x)() is x
 
 
-def test_one_window_in_flight_changes_when_it_is_read_and_no_bit(large, shaken):
+def test_one_window_in_flight_is_begun_before_the_last_one_is_waited_for(large, shaken):
     sharpener = Sharpener(shaken, device="cpu", tile=256)
-    pair = Noting(*large)
-    scene = replace(sharpener.prepare(pair), pair=pair)  # as it is, though registered before
-    expanded = lambda pan, ms: ms[0].repeat_interleave(4, 1).repeat_interleave(4, 2)  # noqa: E731
+    scene = sharpener.prepare(ArrayPair(*large))
+    notes = []
+
+    def fuse(pan, ms):
+        notes.append("fuse")
+        return ms[0].repeat_interleave(4, 1).repeat_interleave(4, 2)
+
     orders = []
     for in_flight in (0, 1):
-        pair.notes.clear()
-        for _ in fused_windows(scene, expanded, 256, in_flight):
-            pair.notes.append("out")
-        orders.append(" ".join(pair.notes))
+        notes.clear()
+        for _ in fused_windows(scene, fuse, 256, in_flight):
+            notes.append("out")
+        orders.append(" ".join(notes))
     count = orders[0].count("out")
     assert count == 6
-    assert orders[0] == " ".join(["read out"] * count)
-    assert orders[1] == " ".join(["read", *["read out"] * (count - 1), "out"])
+    assert orders[0] == " ".join(["fuse out"] * count)
+    assert orders[1] == " ".join(["fuse", *["fuse out"] * (count - 1), "out"])
+
+
+def test_items_are_made_ahead_on_another_thread_and_in_order():
+    made = []
+
+    def make():
+        for index in range(5):
+            made.append((index, threading.get_ident()))
+            yield index
+
+    used = []
+    for item in ahead(make()):
+        used.append(item)
+        while len(made) < min(item + 2, 5):  # would not end if nothing were made ahead
+            time.sleep(0.001)
+    assert used == [0, 1, 2, 3, 4]
+    assert threading.get_ident() not in {thread for _, thread in made}
+
+
+def test_an_error_in_the_making_comes_where_the_item_would():
+    def make():
+        yield 1
+        raise ZeroDivisionError
+
+    items = ahead(make())
+    assert next(items) == 1
+    with pytest.raises(ZeroDivisionError):
+        next(items)
