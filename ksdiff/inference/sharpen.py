@@ -182,7 +182,7 @@ class Sharpener:
         targets = {"out": out, "rgb": rgb, "preview": preview}
         sources = *names_of(pan), *names_of(ms)
         _check_targets({k: v for k, v in targets.items() if v is not None}, sources, overwrite)
-        with rasterio.Env(**gdal_options()), open_pair(pan, ms, reading) as pair:
+        with rasterio.Env(**gdal_options()), open_pair(pan, ms, reading or InputOptions()) as pair:
             made_by = self._provenance(pan, ms, pair, sensor)
             target = Target.of(out, pair, output, made_by)
             picture = None

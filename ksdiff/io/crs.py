@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from rasterio._err import CPLE_BaseError
 from rasterio.crs import CRS
 from rasterio.errors import RasterioError
 from rasterio.warp import transform
@@ -27,7 +28,7 @@ def same_crs(
         return False
     try:
         there = transform(other, one, list(xs), list(ys))[:2]
-    except RasterioError:
+    except (RasterioError, CPLE_BaseError):
         return False
     moved = np.abs(np.array(there) - np.array([xs, ys]))
     return bool(np.isfinite(moved).all() and moved.max() <= tolerance)

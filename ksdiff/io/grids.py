@@ -18,7 +18,8 @@ def _check_crs(pan: Image, ms: Image) -> None:
     corners = (left, right, left, right), (bottom, bottom, top, top)
     tolerance = _SAME_PLACE * min(pan.dataset.res)
     if not same_crs(pan.dataset.crs, ms.dataset.crs, *corners, tolerance):
-        raise KSDiffError(
+        known = pan.dataset.crs and ms.dataset.crs and pan.georeferenced and ms.georeferenced
+        raise (GridMismatch if known else KSDiffError)(
             f"pan {pan.name} is in {_crs(pan)}, ms {ms.name} in {_crs(ms)}; "
             "reproject one to the other's (gdalwarp) or assign what is missing (gdal_edit -a_srs)"
         )
@@ -40,7 +41,7 @@ def relate(pan: Image, ms: Image) -> tuple[tuple[float, float], int]:
     to_pan = ~pan.dataset.transform @ ms.dataset.transform
     skew = max(abs(to_pan.b) * ms.shape[0], abs(to_pan.d) * ms.shape[1])
     if skew > 0.5 or to_pan.a <= 0 or to_pan.e <= 0:
-        raise KSDiffError(
+        raise GridMismatch(
             f"pan {pan.name} and ms {ms.name} are rotated or mirrored against each other; "
             "warp one to the other's orientation"
         )
@@ -51,12 +52,12 @@ def relate(pan: Image, ms: Image) -> tuple[tuple[float, float], int]:
         raise KSDiffError(f"pan {pan.name} and ms {ms.name} look exchanged: {sizes}")
     wrong = max(abs(to_pan.a - ratio), abs(to_pan.e - ratio)) > 0.02 * ratio
     if ratio not in RATIOS or wrong:
-        raise KSDiffError(
+        raise GridMismatch(
             f"{sizes}: a ratio of {to_pan.e:.4g} by {to_pan.a:.4g} ({pan.name}, {ms.name}); "
             "expected a whole number from 2 to 8"
         )
     if drift > 0.5:
-        raise KSDiffError(
+        raise GridMismatch(
             f"{sizes}: so near a ratio of {ratio} and yet the grids drift apart by {drift:.1f} PAN "
             f"pixels across {ms.name}; resample one of the two"
         )
@@ -65,6 +66,10 @@ def relate(pan: Image, ms: Image) -> tuple[tuple[float, float], int]:
 
 def _pixel(image: Image) -> str:
     return f"{image.dataset.res[1]:g} x {image.dataset.res[0]:g}"
+
+
+class GridMismatch(KSDiffError):
+    """Grids that do not fit each other, though both are known."""
 
 
 @dataclass(frozen=True)

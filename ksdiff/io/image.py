@@ -81,6 +81,7 @@ class Image:
         bands: Sequence[int] = (),
     ):
         self.dataset, self.role, self.name = dataset, role, name
+        self.source: Image | None = None  # from which ``dataset`` is resampled
         self.notes: list[str] = []  # what was guessed, in sentences for the user
         marked = [b for b in dataset.indexes if _is_alpha(dataset, b) and b not in bands]
         masks = [band for band in marked if _can_mask(self.thumbnail(band))]
@@ -100,6 +101,8 @@ class Image:
 
     def close(self) -> None:
         self.dataset.close()
+        if self.source is not None:
+            self.source.close()
 
     @property
     def count(self) -> int:

@@ -27,8 +27,13 @@ class InputOptions:
     bands: Annotated[
         str | None, "Bands to fuse, in this order, counted from 1: 4,3,2. All by default."
     ] = None
+    align: Annotated[
+        str, "auto: resample an MS raster whose grid does not fit PAN's; off: refuse it."
+    ] = "auto"
 
     def __post_init__(self) -> None:
+        if self.align not in ("auto", "off"):
+            raise KSDiffError(f"align: expected auto or off, got {self.align!r}")
         if self.nodata not in ("auto", "none"):
             try:
                 float(self.nodata)

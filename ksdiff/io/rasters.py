@@ -13,9 +13,10 @@ from torch import Tensor
 
 from ksdiff.errors import KSDiffError
 from ksdiff.images.pair import Patch, check_side, window_slices
+from ksdiff.io.align import aligned, gdalwarp
 from ksdiff.io.collar import mask_collars
 from ksdiff.io.description import Description
-from ksdiff.io.grids import overlap, relate
+from ksdiff.io.grids import GridMismatch, overlap, relate
 from ksdiff.io.image import Image, open_dataset
 from ksdiff.io.input_options import InputOptions
 from ksdiff.io.mosaic import open_parts
@@ -132,7 +133,7 @@ class ScenePair:
     @property
     def masked_by_alpha(self) -> bool:
         """Whether the MS image marks its pixels without data by an alpha band."""
-        return self._ms.alpha is not None
+        return (self._ms.source or self._ms).alpha is not None
 
     def read(
         self, top: int = 0, left: int = 0, height: int | None = None, width: int | None = None
@@ -193,23 +194,40 @@ def open_pair(
     Args:
         pan, ms: whatever GDAL opens by that name; several are stacked or mosaicked, see
             `ksdiff.io.mosaic.open_parts`.
-        reading: how; see there.
+        reading: how; see there. By default nothing is resampled.
 
     Raises:
         KSDiffError: a file that is missing or is no raster, other than one PAN band, fewer than two
             MS bands, complex values, exchanged roles, different CRS, grids rotated against each
             other, a ratio that is not a whole number from 2 to 8, no or too little overlap.
     """
-    reading = reading or InputOptions()
+    reading = reading or InputOptions(align="off")
     images: list[Image] = []
     try:
         images.append(_open("pan", pan, reading))
         images.append(_open("ms", ms, reading))
+        images[1] = _fitting(*images, reading)
         return ScenePair(*images, reading)
     except BaseException:
         for image in images:
             image.close()
         raise
+
+
+def _fitting(pan: Image, ms: Image, reading: InputOptions) -> Image:
+    """The MS raster, resampled where its grid does not fit PAN's and that is wanted."""
+    try:
+        _check_bands(pan, ms)
+        relate(pan, ms)
+        return ms
+    except GridMismatch as mismatch:
+        if reading.align == "auto":
+            return aligned(pan, ms, mismatch)
+        try:
+            command = gdalwarp(pan, ms, mismatch)
+        except KSDiffError:  # nothing to resample
+            raise mismatch from None
+        raise GridMismatch(f"{mismatch}; or {command}") from None
 
 
 def names_of(given: Name | Sequence[Name]) -> list[str]:
