@@ -69,6 +69,12 @@ class SceneMoments:
         self.total = self.total + values.sum(1)
         self.squares = self.squares + values.square().sum(1)
 
+    def add(self, other: "SceneMoments") -> None:
+        """Add what was gathered of other windows."""
+        self.count += other.count
+        self.total = self.total + other.total
+        self.squares = self.squares + other.squares
+
     def statistics(self) -> SceneStatistics:
         if not self.count:
             raise ValueError("statistics: expected at least one valid pixel, got none")

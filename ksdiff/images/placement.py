@@ -21,7 +21,7 @@ from ksdiff.sensors import Sensor
 _LEAST_SIDE = 192  # PAN pixels: a smaller image does not determine the shift well enough
 _LEAST_SHIFT = 0.1  # PAN pixels: the estimate's own uncertainty
 _MOST_DISAGREEMENT = 0.3  # PAN pixels, median distance of the windows' estimates from their median
-_MARGIN = 24  # PAN pixels: the longest shift and half the taps of the filter that applies it
+MARGIN = 24  # PAN pixels: the longest shift and half the taps of the filter that applies it
 
 
 def measure_shift(
@@ -92,7 +92,7 @@ class Window(NamedTuple):
         """The window at (top, left) with what lies around it, as far as the scene reaches."""
         spans, inner = [], []
         for start, size, length in ((top, height, pair.shape[0]), (left, width, pair.shape[1])):
-            first, stop = max(start - _MARGIN, 0), min(start + size + _MARGIN, length)
+            first, stop = max(start - MARGIN, 0), min(start + size + MARGIN, length)
             spans.append((first, stop - first))
             inner.append(slice(start - first, start - first + size))
         (row, rows), (column, columns) = spans
@@ -107,7 +107,7 @@ class Window(NamedTuple):
         pan, valid = self.wide.pan, self.wide.pan_valid
         if not valid.all():
             mean = pan.sum() / valid.sum().clamp_min(1)
-            pan = fill_invalid(pan, valid, mean, _MARGIN)
+            pan = fill_invalid(pan, valid, mean, MARGIN)
         pan = shift(pan, dy, dx)
         if not valid.all():
             # The nearest pixel decides whether a moved one has data.

@@ -15,7 +15,7 @@ from ksdiff.images.pair import Pair, Patch
 from ksdiff.images.placement import RegisteredPair, Window, put_in_place
 from ksdiff.images.wald import MTFFilters, mtf_filters
 from ksdiff.inference.progress import Stage, silent
-from ksdiff.inference.survey import sample_windows, survey
+from ksdiff.inference.survey import Survey, sample_windows, survey
 from ksdiff.inference.transfer import upload
 from ksdiff.sensors import Sensor
 
@@ -53,6 +53,7 @@ class PreparedScene:
         tile: int = 512,
         side: int = _SAMPLE_SIDE,
         stage: Stage = silent,
+        surveyed: Survey | None = None,
     ) -> PreparedScene:
         """Read a scene once for statistics, and a few windows of it for everything else.
 
@@ -62,13 +63,15 @@ class PreparedScene:
             register, contrast, tile: see `ksdiff.inference.options.SharpenOptions`.
             side: of a sample window, PAN pixels.
             stage: progress callback.
+            surveyed: of the pair with this ``tile``, where it is known.
 
         Raises:
             KSDiffError: no pixel has data in both images.
         """
         device = device or torch.device("cpu")
-        count = math.prod(math.ceil(length / tile) for length in pair.shape)
-        surveyed = survey(pair, tile, stage("Surveying", count))
+        if surveyed is None:
+            count = math.prod(math.ceil(length / tile) for length in pair.shape)
+            surveyed = survey(pair, tile, stage("Surveying", count))
         statistics = SceneStatistics(*(upload(part, device) for part in surveyed.statistics))
         places = sample_windows(pair.shape, surveyed.valid_share, pair.ratio, side, _SAMPLES)
         windows = [Window.read(pair, *at) for at in places]

@@ -22,6 +22,7 @@ from ksdiff.inference.graphs import Graphs
 from ksdiff.inference.options import SharpenOptions
 from ksdiff.inference.progress import Stage, progress_bars, silent
 from ksdiff.inference.scene import PreparedScene
+from ksdiff.inference.survey import Survey
 from ksdiff.inference.transfer import upload
 from ksdiff.inference.windows import Fuse, Part, fused_windows
 from ksdiff.inference.writing import Target
@@ -216,19 +217,23 @@ class Sharpener:
 
     @torch.inference_mode()
     def prepare(
-        self, pair: Pair, sensor: str | None = None, stage: Stage = silent
+        self,
+        pair: Pair,
+        sensor: str | None = None,
+        stage: Stage = silent,
+        surveyed: Survey | None = None,
     ) -> PreparedScene:
         """Measure a scene: statistics, sample windows, shifts and MTF.
 
         Args:
             sensor: of this pair, instead of the one given at construction.
             stage: progress callback.
+            surveyed: of the pair with the tiles of the options, where it is known.
 
         Raises:
             KSDiffError: no weights for the scene's bands, no pixel with data in both images.
         """
-        if not self._classical:
-            self._model(pair)  # before anything is read
+        self.check(pair)
         options = self.options
         known = sensor_for(sensor or options.sensor, pair.bands, pair.ratio)
         return PreparedScene.of(
@@ -239,7 +244,14 @@ class Sharpener:
             contrast=options.contrast,
             tile=options.tile,
             stage=stage,
+            surveyed=surveyed,
         )
+
+    def check(self, pair: Pair) -> None:
+        """Raise a KSDiffError where there are no weights for a scene; reads nothing of it."""
+        if not self._classical:
+            self._model(pair)
+        sensor_for(self.options.sensor, pair.bands, pair.ratio)
 
     @torch.inference_mode()
     def windows(self, scene: PreparedScene, kernels=None, stage: Stage = silent) -> Iterator[Part]:
@@ -249,11 +261,18 @@ class Sharpener:
             kernels: of the scene; by default they come from its own prior.
             stage: progress callback.
         """
-        if self._classical:
-            fuse = classical(scene, self.options.method, self.options.together)
-        else:
-            fuse = self._network(scene, kernels)
+        fuse = self.fuser(scene, kernels)
         yield from fused_windows(scene, fuse, self.options.tile, self._in_flight, stage)
+
+    def fuser(self, scene: PreparedScene, kernels=None) -> Fuse:
+        """What fuses windows of a scene; arguments as for `windows`."""
+        if self._classical:
+            return classical(scene, self.options.method, self.options.together)
+        return self._network(scene, kernels)
+
+    def kernels(self, scene: PreparedScene):
+        """Of a scene's own prior; None for a classical method, which has none."""
+        return None if self._classical else self._kernels(self._model(scene.pair), scene)
 
     def _network(self, scene: PreparedScene, kernels=None) -> Fuse:
         """What fuses windows of a scene by the scene's model."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch.nn.functional as F
@@ -34,21 +36,54 @@ def survey(pair: Pair, tile: int, step: Callable[[], None] = lambda: None) -> Su
     Raises:
         KSDiffError: no pixel has data in both images.
     """
-    height, width = pair.shape
-    moments = SceneMoments()
-    share = np.zeros((math.ceil(height / _CELL), math.ceil(width / _CELL)), dtype=np.float32)
-    for top in range(0, height, tile):
-        for left in range(0, width, tile):
-            patch = pair.read(top, left, min(tile, height - top), min(tile, width - left))
-            valid = whole_ms_pixels(patch.pan_valid, patch.ms_valid, pair.ratio)
-            moments.update(patch.pan[0], patch.ms[0], None if valid.all() else valid)
-            cell = _CELL // pair.ratio
-            cells = F.avg_pool2d(
-                valid[None].float(), cell, ceil_mode=True, count_include_pad=False
-            )[0].numpy()
-            row, column = top // _CELL, left // _CELL
-            share[row : row + cells.shape[0], column : column + cells.shape[1]] = cells
+    rows, columns = (survey_spans(length, tile) for length in pair.shape)
+
+    def parts() -> Iterator[SurveyPart]:
+        for (top, bottom), (left, right) in itertools.product(rows, columns):
+            yield SurveyPart.of(pair, top, left, bottom - top, right - left)
             step()
+
+    return surveyed(pair.shape, parts())
+
+
+def survey_spans(length: int, tile: int) -> list[tuple[int, int]]:
+    """Where the windows that a survey reads start and stop along an axis, in PAN pixels."""
+    return [(start, min(start + tile, length)) for start in range(0, length, tile)]
+
+
+class SurveyPart(NamedTuple):
+    """What a survey learns from one window."""
+
+    top: int  # PAN pixels
+    left: int
+    moments: SceneMoments
+    valid_share: np.ndarray  # as in `Survey`, of the window
+
+    @classmethod
+    def of(cls, pair: Pair, top: int, left: int, height: int, width: int) -> SurveyPart:
+        patch = pair.read(top, left, height, width)
+        valid = whole_ms_pixels(patch.pan_valid, patch.ms_valid, pair.ratio)
+        moments = SceneMoments()
+        moments.update(patch.pan[0], patch.ms[0], None if valid.all() else valid)
+        share = F.avg_pool2d(
+            valid[None].float(), _CELL // pair.ratio, ceil_mode=True, count_include_pad=False
+        )
+        return cls(top, left, moments, share[0].numpy())
+
+
+def surveyed(shape: tuple[int, int], parts: Iterable[SurveyPart]) -> Survey:
+    """Add up the parts of a scene, which come in reading order.
+
+    Raises:
+        KSDiffError: no pixel has data in both images.
+    """
+    moments = SceneMoments()
+    share = np.zeros([math.ceil(length / _CELL) for length in shape], dtype=np.float32)
+    for part in parts:
+        moments.add(part.moments)
+        row, column = part.top // _CELL, part.left // _CELL
+        height, width = part.valid_share.shape
+        share[row : row + height, column : column + width] = part.valid_share
     if not share.any():
         raise KSDiffError("pan and ms have no pixel with data in common")
     return Survey(moments.statistics(), share)

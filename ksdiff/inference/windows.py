@@ -34,7 +34,7 @@ class Part(NamedTuple):
     source: Patch  # what lies there of PAN and MS
 
 
-class _Begun(NamedTuple):
+class Begun(NamedTuple):
     fused: Callable[[], Tensor]  # waits for the window's DN [C, h, w]
     valid: Tensor
     source: Patch
@@ -50,14 +50,14 @@ def fused_windows(
         in_flight: windows whose results are waited for only after the next ones have begun.
         stage: progress callback.
     """
-    rows, columns = (
-        plan_spans(length, tile, _OVERLAP, _MARGIN, _MULTIPLE) for length in scene.pair.shape
-    )
+    rows, columns = (window_spans(length, tile) for length in scene.pair.shape)
     blender = Blender(rows, columns)
     step = stage("Sharpening", len(rows) * len(columns))
     places = itertools.product(range(len(rows)), range(len(columns)))
-    read = ((i, j, _read(scene.pair, rows[i], columns[j])) for i, j in places)
-    begun = ((i, j, _begin(scene, fuse, patch, rows[i], columns[j])) for i, j, patch in ahead(read))
+    read = ((i, j, read_window(scene.pair, rows[i], columns[j])) for i, j in places)
+    begun = (
+        (i, j, begin_window(scene, fuse, patch, rows[i], columns[j])) for i, j, patch in ahead(read)
+    )
     for i, j, window in held_back(begun, in_flight):
         fused = blender.add(window.fused(), i, j)
         height, width = fused.shape[1:]
@@ -71,7 +71,7 @@ def fused_windows(
         step()
 
 
-def _read(pair: Pair, row: Span, column: Span) -> Patch:
+def read_window(pair: Pair, row: Span, column: Span) -> Patch:
     return pair.read(
         row.read_start,
         column.read_start,
@@ -80,17 +80,22 @@ def _read(pair: Pair, row: Span, column: Span) -> Patch:
     )
 
 
-def _begin(scene: PreparedScene, fuse: Fuse, patch: Patch, row: Span, column: Span) -> _Begun:
+def window_spans(length: int, tile: int) -> list[Span]:
+    """The windows along an axis of a scene, in PAN pixels."""
+    return plan_spans(length, tile, _OVERLAP, _MARGIN, _MULTIPLE)
+
+
+def begin_window(scene: PreparedScene, fuse: Fuse, patch: Patch, row: Span, column: Span) -> Begun:
     """Start fusing a window."""
     pair = scene.pair
     inner = tuple(slice(s.start - s.read_start, s.stop - s.read_start) for s in (row, column))
     valid = valid_output(patch, pair.ratio, pair.phase)[..., inner[0], inner[1]]
     source = patch.cropped(*inner)
     if not valid.any():
-        return _Begun(download(torch.zeros(valid.shape)), valid, source)
+        return Begun(download(torch.zeros(valid.shape)), valid, source)
     size = (row.padded_stop - row.read_start, column.padded_stop - column.read_start)
     fused = fuse(*scene.images(_mirrored(patch, size, pair.ratio)))
-    return _Begun(download(fused[..., inner[0], inner[1]]), valid, source)
+    return Begun(download(fused[..., inner[0], inner[1]]), valid, source)
 
 
 def valid_output(patch: Patch, ratio: int, phase: tuple[float, float]) -> Tensor:
