@@ -20,7 +20,8 @@ import dask.array as da
 import numpy as np
 import torch
 from dask.base import tokenize
-from dask.graph_manipulation import clone
+from dask.delayed import Delayed
+from dask.graph_manipulation import bind
 from dask.highlevelgraph import HighLevelGraph
 from dask.typing import Key
 
@@ -101,14 +102,18 @@ def fused_array(pair: ArrayPair, pan: da.Array, ms: da.Array, recipe: Recipe) ->
         f"ksdiff-{part}-{token}" for part in ("sharpen", "window", "rims", "survey", "prepare")
     )
     tasks: dict[Key, object] = {}
-    # Windows wait for the whole survey: chunks that both used would stay in memory until then.
     looked = [survey_spans(length, tile) for length in pair.shape]
-    far = _blocks(clone(pan, seed=token), clone(ms, seed=token), pair.ratio, looked)
+    far = _blocks(pan, ms, pair.ratio, looked)
     for i, j in _places(looked):
         look = functools.partial(_survey, bare, looked[0][i], looked[1][j])
         tasks[survey, i, j] = (look, *_keys(far, i, j))
     surveys = list(tasks)
     tasks[prepared] = (functools.partial(_prepare, recipe, pair, token), surveys)
+    scene = Delayed(prepared, HighLevelGraph.from_collections(prepared, tasks, far))
+    # Windows wait for the whole survey. Chunks that both used would stay in memory until then, and
+    # so would those of windows that were read before.
+    pan, ms = (bind(image, scene, seed=token) for image in (pan, ms))
+    tasks = {}
     seen = [_seen(spans, pair.ratio) for spans in (rows, columns)]
     near = _blocks(pan, ms, pair.ratio, seen)
     for i, j in _places(seen):
@@ -122,7 +127,7 @@ def fused_array(pair: ArrayPair, pan: da.Array, ms: da.Array, recipe: Recipe) ->
         ]
         blend = functools.partial(_blend, bare, rows[i], columns[j])
         tasks[name, 0, i, j] = (blend, (window, i, j), *beside)
-    graph = HighLevelGraph.from_collections(name, tasks, far + near)
+    graph = HighLevelGraph.from_collections(name, tasks, [*near, scene])
     chunks = tuple(tuple(s.finished - s.start for s in spans) for spans in (rows, columns))
     return da.Array(graph, name, ((pair.bands,), *chunks), pair.dtype)
 
