@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import rasterio
 import rioxarray
+import xarray
+from dask.callbacks import Callback
 
 from ksdiff import KSDiffError, Sharpener
 from ksdiff.io.geotiff import write_scene
@@ -126,6 +128,36 @@ def test_workers_take_arrays_that_lie_on_the_cluster(paths):
     with distributed.Client(processes=True, **cluster):
         pan, ms = (image.persist() for image in opened(paths, {"x": 300, "y": 300}))
         assert np.array_equal(sharpen(pan, ms, **options).values, expected)
+
+
+class Held(Callback):
+    """The most windows that lie in memory at once."""
+
+    def __init__(self):
+        super().__init__(posttask=self._count)
+        self.most = 0
+
+    def _count(self, key, result, graph, state, worker):
+        held = [key for key in list(state["cache"]) if str(key[0]).startswith("ksdiff-window")]
+        self.most = max(self.most, len(held))
+
+
+def test_windows_in_memory_do_not_grow_with_the_length_of_a_scene(paths):
+    pan, ms = (image.values for image in opened(paths))
+    most = []
+    for times in (2, 8):
+        images = []
+        for values, side in ((pan, 1.0), (ms, 4.0)):
+            long = np.tile(values[:, : int(512 / side), : int(512 / side)], (1, times, 1))
+            y, x = (side * (np.arange(length) + 0.5) for length in long.shape[1:])
+            image = xarray.DataArray(long, {"y": -y, "x": x}, ("band", "y", "x"))
+            images.append(image.rio.write_crs(32631).chunk(256))
+        with Held() as held, dask.config.set(scheduler="threads", num_workers=2):
+            out = sharpen(*images, method="exp", tile=256)
+            da.store(out.data, np.empty(out.shape, out.dtype))
+        most.append(held.most)
+        assert out.data.npartitions == 4 * times
+    assert 1 <= most[1] <= 12, most
 
 
 def test_a_part_computed_alone_is_that_part_of_the_whole(paths):
