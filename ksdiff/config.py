@@ -13,6 +13,8 @@ from ksdiff.errors import KSDiffError
 
 _BUNDLED = Path(__file__).parent / "configs"
 
+Number = int | typing.Literal["any"]
+
 
 @dataclass(frozen=True)
 class PriorConfig:
@@ -28,7 +30,8 @@ class PriorConfig:
     width: int = 32  # of PLFE1; PLFE2 has half of it
     heads: int = 4
     encoder: str = "plfe"  # or concat: plain convolutions of the concatenated images
-    source: str = "diffusion"  # or none: one learnt constant for every scene
+    # direct: the condition itself, without diffusion; none: one learnt constant for every scene
+    source: str = "diffusion"
 
 
 @dataclass(frozen=True)
@@ -73,8 +76,9 @@ class InjectionConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    bands: int = 4
-    ratio: int = 4
+    bands: Number = 4  # or any: one network for any bands at any ratio
+    ratio: Number = 4  # with bands: any, any
+    band_basis: int = 16  # with bands: any, the learnt slices that a band's kernels are mixed from
     # pannext-u with the injection head, or a plug-in: dicnn, fusionnet, lagnet.
     network: str = "pannext-u"
     widths: tuple[int, ...] = (
@@ -95,6 +99,9 @@ class DataConfig:
 
     scenes: str = "${KSDIFF_DATA}/train"  # a folder of NAME_pan.tif, NAME_ms.tif[, NAME_gt.tif]
     validation: str = "${KSDIFF_DATA}/val"
+    # With bands: any, besides `scenes`; what is held out says `ksdiff.training.held_out`.
+    pairs: str = "${KSDIFF_DATA}/pairs"  # another folder of scenes
+    ms_only: str = "${KSDIFF_DATA}/ms_only"  # NAME_ms.tif and scenes.json
     train_h5: str = ""  # PanCollection files instead of scenes
     valid_h5: str = ""
     sensor: str = ""  # for PanCollection files, which do not say
@@ -118,6 +125,7 @@ class DataConfig:
 @dataclass(frozen=True)
 class TrainingConfig:
     run_dir: str = "runs/ksdiff"
+    start: str = ""  # weights to start from, a bundled name or a file; their config must fit
     seed: int = 0
     batch: int = 8  # samples of an optimiser step, over all processes and accumulated parts
     accumulate: int = 1  # parts of its share of a batch that a process takes one after another
@@ -241,6 +249,12 @@ def _convert(hint, value: object, where: str):
                 f"{where}: expected a list of {length}{kinds[0].__name__}, got {value!r}"
             )
         return tuple(_convert(kinds[0], entry, where) for entry in value)
+    if hint == Number:
+        if value == "any":
+            return value
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise KSDiffError(f"{where}: expected int or any, got {value!r}")
+        return value
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):

@@ -123,7 +123,7 @@ def _windows(scenes: list[Scene]) -> tuple[FusionInputs, Tensor, list[int]]:
     scenes = [scene for scene in scenes if min(scene.gt.shape[-2:]) >= _LEAST_SIDE]
     halves = [min(scene.gt.shape[-2:]) // 2 // 32 * 32 for scene in scenes]
     side = min([_SIDE, *(max(half, _LEAST_SIDE) for half in halves)])
-    images, contrasts, truths, owners = [], [], [], []
+    cropped, truths, owners = [], [], []
     for owner, scene in enumerate(scenes):
         height, width = scene.gt.shape[-2:]
         corners = {
@@ -133,8 +133,7 @@ def _windows(scenes: list[Scene]) -> tuple[FusionInputs, Tensor, list[int]]:
         }
         for top, left in sorted(corners):
             window = (..., slice(top, top + side), slice(left, left + side))
-            images.append([image[window] for image in scene.inputs[:3]])
-            contrasts.append(scene.inputs.contrast)
+            cropped.append(scene.inputs.cropped(window))
             truths.append(scene.gt[window])
             owners.append(owner)
     if len(truths) < 2:
@@ -142,8 +141,7 @@ def _windows(scenes: list[Scene]) -> tuple[FusionInputs, Tensor, list[int]]:
             f"prior: expected scenes with truth that give two windows of {_LEAST_SIDE} x "
             f"{_LEAST_SIDE} PAN pixels, with the model's bands and ratio; found {len(truths)}"
         )
-    inputs = FusionInputs(*map(torch.cat, zip(*images, strict=True)), torch.cat(contrasts))
-    return inputs, torch.cat(truths), owners
+    return FusionInputs.joined(cropped), torch.cat(truths), owners
 
 
 def _other_scene(owners: list[int]) -> list[int]:

@@ -1,5 +1,6 @@
 """From digital numbers to normalised network inputs, free of sensor and gain, and back."""
 
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import torch
@@ -26,10 +27,28 @@ class FusionInputs(NamedTuple):
     pan_low: Tensor  # [B, C, H, W] PAN through each band's MTF and back, in the same units
     lms: Tensor  # [B, C, H, W] expanded MS divided by each band's scene mean
     contrast: Tensor  # [B, C] a band's detail (in units of its mean) per detail of ``pan_low``
+    # For networks that take any bands:
+    spread: Tensor | None = None  # [B, C] a band's standard deviation over its mean
+    descriptors: Tensor | None = None  # [B, C, D] what is known of each band
+    scene: Tensor | None = None  # [B, S] what is known of the scene
 
     def cropped(self, window: tuple) -> "FusionInputs":
         """The part of the images that ``window`` indexes."""
-        return FusionInputs(*(image[window] for image in self[:3]), self.contrast)
+        return FusionInputs(*(image[window] for image in self[:3]), *self[3:])
+
+    def first(self) -> "FusionInputs":
+        """The first of the batch."""
+        return self.map(lambda part: part[:1])
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> "FusionInputs":
+        """``function`` of every tensor."""
+        return FusionInputs(*(None if part is None else function(part) for part in self))
+
+    @classmethod
+    def joined(cls, several: Iterable["FusionInputs"]) -> "FusionInputs":
+        """One batch of several."""
+        columns = zip(*several, strict=True)
+        return cls(*(None if parts[0] is None else torch.cat(parts) for parts in columns))
 
 
 class SceneStatistics(NamedTuple):
@@ -42,6 +61,7 @@ class SceneStatistics(NamedTuple):
     contrast: Tensor  # [B, C] see FusionInputs; at first a band's standard deviation over its mean
     pan_mean: Tensor  # [B, 1]
     pan_std: Tensor  # [B, 1]
+    spread: Tensor  # [B, C] a band's standard deviation over its mean
 
     @classmethod
     def of(cls, pan: Tensor, ms: Tensor, valid: Tensor | None = None) -> "SceneStatistics":
@@ -83,8 +103,8 @@ class SceneMoments:
         scale = torch.where(mean > 0, mean, 1.0)
         std = torch.maximum(std, _LEAST_SPREAD * scale)
         mean, scale, std = mean.float()[None], scale.float()[None], std.float()[None]
-        contrast = std[:, :-1] / scale[:, :-1]
-        return SceneStatistics(scale[:, :-1], contrast, mean[:, -1:], std[:, -1:])
+        spread = std[:, :-1] / scale[:, :-1]
+        return SceneStatistics(scale[:, :-1], spread, mean[:, -1:], std[:, -1:], spread)
 
 
 def fusion_inputs(
@@ -109,6 +129,7 @@ def fusion_inputs(
         pan_low=pan_lowpass(pan, gains, ratio, boundary),
         lms=expand(ms / mean, ratio, phase, boundary),
         contrast=statistics.contrast,
+        spread=statistics.spread,
     )
 
 
@@ -140,14 +161,29 @@ def detail_contrast(inputs: FusionInputs, ratio: int) -> Tensor:
     standard deviations tells little of how much of PAN's detail a band shows; between neighbours it
     shows as a slope. Held to 0.2 to 3 times that ratio, which stands where PAN has no detail.
     """
+    slope, _ = detail_on_pan(inputs, ratio)
+    return detail_slope(slope, inputs.contrast[0])[None]
+
+
+def detail_on_pan(inputs: FusionInputs, ratio: int) -> tuple[Tensor, Tensor]:
+    """Slope [C] of each band's detail on the low-passed PAN's, NaN where PAN has none, and their
+    correlation [C]; from windows of a scene (the batch)."""
     lms, low = (
         local_detail(image[..., ::ratio, ::ratio]).float() for image in (inputs.lms, inputs.pan_low)
     )
     power = low.square().sum((0, 2, 3))
-    slope = (lms * low).sum((0, 2, 3)) / power.clamp_min(torch.finfo(low.dtype).tiny)
-    rough = inputs.contrast[0]
-    least, most = (factor * rough for factor in _CONTRAST_RANGE)
-    return torch.where(power > 0, slope.clamp(least, most), rough)[None]
+    product = (lms * low).sum((0, 2, 3))
+    smallest = torch.finfo(low.dtype).tiny
+    slope = torch.where(power > 0, product / power.clamp_min(smallest), torch.nan)
+    own = lms.square().sum((0, 2, 3))
+    return slope, product / (own * power).sqrt().clamp_min(smallest)
+
+
+def detail_slope(slope: Tensor, spread: Tensor) -> Tensor:
+    """A measured slope held to 0.2 to 3 times the ratio of standard deviations, where a regression
+    is trusted; that ratio where there is none (NaN)."""
+    least, most = (factor * spread for factor in _CONTRAST_RANGE)
+    return torch.where(slope.isnan(), spread, slope.clamp(least, most))
 
 
 def local_detail(image: Tensor) -> Tensor:

@@ -24,8 +24,10 @@ from torch import Tensor
 
 from ksdiff.images.polyphase import FilterBank, decimate_axis, extend, filter_axis
 
+RATIOS = range(2, 9)
 MTF_TAPS = 41
 _KAISER_BETA = 0.5
+_SINC_REACH, _SINC_BETA = 6, 5.0  # MS pixels
 SHIFT_HALF_WIDTH = 12
 _SHIFT_BETA = 7.0
 # Odd half of the toolbox's 23-tap half-band filter; the even taps are zero but for the centre.
@@ -310,8 +312,17 @@ def _decimated(
     return x
 
 
-@lru_cache(maxsize=1024)
-def _expand_bank(ratio: int, phase: float) -> FilterBank:
+def _interpolator(ratio: int) -> np.ndarray:
+    """Response of the interpolator to one MS sample, on the PAN grid.
+
+    The toolbox's, the half-band filter once for every halving, where the ratio is a power of two;
+    elsewhere, where the toolbox has none, a Kaiser-windowed sinc that reaches about as far.
+    """
+    if ratio & (ratio - 1):
+        reach = _SINC_REACH * ratio
+        at = np.arange(1 - reach, reach)
+        window = np.i0(_SINC_BETA * np.sqrt(1.0 - (at / reach) ** 2)) / np.i0(_SINC_BETA)
+        return np.sinc(at / ratio) * window
     half_band = np.zeros(23)
     half_band[11] = 0.5
     half_band[12::2] = _HALF_BAND
@@ -322,6 +333,12 @@ def _expand_bank(ratio: int, phase: float) -> FilterBank:
         spread = np.zeros(2 * response.size - 1)
         spread[::2] = response
         response = np.convolve(spread, half_band)
+    return response
+
+
+@lru_cache(maxsize=1024)
+def _expand_bank(ratio: int, phase: float) -> FilterBank:
+    response = _interpolator(ratio)
     whole = math.floor(phase)
     taps, first = shift_taps(phase - whole)
     centre = (response.size - 1) // 2
@@ -333,6 +350,8 @@ def _expand_bank(ratio: int, phase: float) -> FilterBank:
     at = origin + np.arange(ratio)[:, None] - ratio * np.arange(nearest, farthest + 1)[None, :]
     inside = (at >= 0) & (at < response.size)
     bank = np.where(inside, response[np.clip(at, 0, response.size - 1)], 0.0)
+    if ratio & (ratio - 1):
+        bank /= bank.sum(1, keepdims=True)  # constants stay; the half-band filter keeps them
     return FilterBank(tuple(tuple(row) for row in bank), nearest, 1)
 
 
@@ -343,7 +362,7 @@ def expand(
 
     Args:
         ms: [B, C, h, w].
-        ratio: a power of two.
+        ratio: 2 to 8.
         phase: (y, x) of the centre of MS pixel (0, 0) in PAN pixels; None for ``ratio // 2``,
             the toolbox's. Any other phase adds a fractional shift (24-tap windowed sinc).
         boundary: "circular" as in the toolbox, or "reflect" for windows of a scene.
@@ -352,8 +371,8 @@ def expand(
         [B, C, ratio*h, ratio*w].
     """
     _check_image("ms", ms)
-    if ratio < 2 or ratio & (ratio - 1):
-        raise ValueError(f"ratio: expected a power of two of at least 2, got {ratio}")
+    if ratio not in RATIOS:
+        raise ValueError(f"ratio: expected a whole number from 2 to 8, got {ratio}")
     for dim, at in zip((-2, -1), phase or (ratio // 2,) * 2, strict=True):
         # A tenth of a thousandth of a pixel is far below what can be seen and lets banks be reused.
         ms = filter_axis(ms, dim, _expand_bank(ratio, round(float(at), 4)), boundary)
@@ -393,7 +412,7 @@ def interp23tap(ms: Tensor, ratio: int) -> Tensor:
 
     Args:
         ms: [B, C, h, w].
-        ratio: a power of two.
+        ratio: 2 to 8; the toolbox has powers of two only, see `_interpolator` for others.
 
     Returns:
         [B, C, ratio*h, ratio*w].

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 from ksdiff.images.bands import Alignment
 from ksdiff.images.inputs import FusionInputs, SceneStatistics, fusion_inputs, to_dn
+from ksdiff.images.polyphase import FilterBank
+from ksdiff.images.sharpness import filtered
 from ksdiff.images.wald import MTFFilters, back_project
 from ksdiff.models.ksdiff import Kernels, KSDiff
 
@@ -49,8 +51,10 @@ class WindowStep:
     device: str  # type
     precision: str
     together: bool  # leave bands that were brought together so
+    equaliser: FilterBank | None = None  # see `PreparedScene`
 
     def __call__(self, scene: SceneTensors, pan: Tensor, ms: Tensor) -> Tensor:
+        pan = filtered(pan, self.equaliser)
         together = ms if scene.alignment is None else scene.alignment.together(ms)
         inputs = fusion_inputs(
             pan, together, scene.filters, self.ratio, self.phase, scene.statistics

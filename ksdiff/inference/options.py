@@ -38,8 +38,7 @@ class SharpenOptions:
     method: Annotated[Method, "ksdiff, or a classical method, which takes no weights."] = "ksdiff"
     sensor: Annotated[
         str | None,
-        "wv2, wv3, wv4, gf2, qb, ikonos, geoeye1, pleiades, spot6 or landsat8; "
-        "generic MTF gains without.",
+        "wv3, geoeye1, landsat8, pleiades, gf2, …, see `ksdiff info`; generic MTF gains without.",
     ] = None
     device: Annotated[Device, "Where to compute."] = "auto"
     seed: Annotated[int, "Random seed; the same seed gives the same bytes."] = 0
@@ -55,6 +54,11 @@ class SharpenOptions:
         "How PAN's detail is scaled to a band: by the slope between neighbouring pixels, or by the "
         "ratio of standard deviations, which full-resolution indexes prefer.",
     ] = "slope"
+    pan_gain: Annotated[
+        str,
+        "How sharp PAN is: its MTF gain at its Nyquist frequency, bicubic for one that the "
+        "DLPan-Toolbox's protocol has decimated, or auto: the sensor's, or a usual one.",
+    ] = "auto"
     precision: Annotated[
         Precision, "Of the network; bfloat16 is faster on hardware that supports it."
     ] = "float32"
@@ -70,5 +74,17 @@ class SharpenOptions:
             value = getattr(self, name)
             if value not in (*first, last):
                 raise KSDiffError(f"{name}: expected {', '.join(first)} or {last}, got {value!r}")
+        if self.pan_gain not in ("auto", "bicubic") and not _is_gain(self.pan_gain):
+            raise KSDiffError(
+                "pan_gain: expected auto, bicubic or a number between 0.02 and 0.98, "
+                f"got {self.pan_gain!r}"
+            )
         if self.tile < TILE_UNIT or self.tile % TILE_UNIT:
             raise KSDiffError(f"tile: expected a multiple of {TILE_UNIT}, got {self.tile}")
+
+
+def _is_gain(text: str) -> bool:
+    try:
+        return 0.02 <= float(text) <= 0.98
+    except ValueError:
+        return False

@@ -9,10 +9,13 @@ import torch
 from torch import Tensor
 
 from ksdiff.images.bands import Alignment
+from ksdiff.images.descriptors import described
 from ksdiff.images.fill import fill_invalid
 from ksdiff.images.inputs import FusionInputs, SceneStatistics, detail_contrast, fusion_inputs
 from ksdiff.images.pair import Pair, Patch
 from ksdiff.images.placement import RegisteredPair, Window, put_in_place
+from ksdiff.images.polyphase import FilterBank
+from ksdiff.images.sharpness import PanGain, equaliser_bank, filtered, mean_gain
 from ksdiff.images.wald import MTFFilters, mtf_filters
 from ksdiff.inference.progress import Stage, silent
 from ksdiff.inference.survey import Survey, sample_windows, survey
@@ -39,6 +42,7 @@ class PreparedScene:
     samples: list[tuple[Tensor, Tensor]]  # PAN [1, 1, h, w] and MS [1, C, h / ratio, w / ratio],
     # DN, of windows far apart, in place and without holes
     inputs: FusionInputs  # of the samples, as the batch
+    equaliser: FilterBank | None = None  # what PAN passes, where a network wants it equalised
 
     @classmethod
     @torch.no_grad()
@@ -50,6 +54,8 @@ class PreparedScene:
         *,
         register: bool = True,
         contrast: str = "slope",
+        pan_gain: PanGain | None = None,
+        any_bands: bool = False,
         tile: int = 512,
         side: int = _SAMPLE_SIDE,
         stage: Stage = silent,
@@ -61,6 +67,8 @@ class PreparedScene:
             pair: as delivered.
             device: the CPU by default.
             register, contrast, tile: see `ksdiff.inference.options.SharpenOptions`.
+            pan_gain: how sharp PAN is, see `ksdiff.images.sharpness`; None: not known.
+            any_bands: for a network that takes any bands: PAN equalised, inputs described.
             side: of a sample window, PAN pixels.
             stage: progress callback.
             surveyed: of the pair with this ``tile``, where it is known.
@@ -76,19 +84,30 @@ class PreparedScene:
         places = sample_windows(pair.shape, surveyed.valid_share, pair.ratio, side, _SAMPLES)
         windows = [Window.read(pair, *at) for at in places]
         delivered = [filled(window.delivered(), statistics, device) for window in windows]
+        equaliser = None
+        if any_bands:
+            equaliser = equaliser_bank(pan_gain, mean_gain(sensor.ms_gains), pair.ratio)
+            delivered = [(filtered(pan, equaliser), ms) for pan, ms in delivered]
         samples, alignment, moved, gains = put_in_place(delivered, sensor, pair.phase, register)
         if any(moved):
             pair = RegisteredPair(pair, *moved)
             back = [-step for step in moved]
             pans = [_filled_pan(window.moved(*back), statistics, device) for window in windows]
+            pans = [filtered(pan, equaliser) for pan in pans]
             samples = [(pan, ms) for pan, (_, ms) in zip(pans, samples, strict=True)]
         filters = mtf_filters(gains, pair.ratio, torch.float32, device)
         pans, bands = map(torch.cat, zip(*samples, strict=True))
         inputs = fusion_inputs(pans, bands, filters, pair.ratio, pair.phase, statistics)
-        if contrast == "slope":
+        if any_bands:
+            inputs = described(inputs, pair.ratio, sensor.wavelengths, gains, pan_gain)
+            statistics = statistics._replace(contrast=inputs.contrast[:1])
+        elif contrast == "slope":
             statistics = statistics._replace(contrast=detail_contrast(inputs, pair.ratio))
         inputs = inputs._replace(contrast=statistics.contrast.expand(len(samples), -1))
-        return cls(pair, sensor, device, statistics, gains, alignment, moved, list(samples), inputs)
+        samples = list(samples)
+        return cls(
+            pair, sensor, device, statistics, gains, alignment, moved, samples, inputs, equaliser
+        )
 
     @property
     def filters(self) -> MTFFilters:
@@ -119,10 +138,18 @@ class PreparedScene:
     def network_inputs(self, patch: Patch) -> FusionInputs:
         """What the network sees of a window of ``pair``."""
         pan, ms = self.images(patch)
+        pan = filtered(pan, self.equaliser)
         if self.alignment is not None:
             ms = self.alignment.together(ms)
         ratio, phase = self.pair.ratio, self.pair.phase
-        return fusion_inputs(pan, ms, self.filters, ratio, phase, self.statistics)
+        inputs = fusion_inputs(pan, ms, self.filters, ratio, phase, self.statistics)
+        return inputs._replace(
+            descriptors=_one(self.inputs.descriptors), scene=_one(self.inputs.scene)
+        )
+
+
+def _one(part: Tensor | None) -> Tensor | None:
+    return None if part is None else part[:1]
 
 
 def filled(

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ksdiff.errors import KSDiffError
 from ksdiff.images.pair import ArrayPair, Pair
+from ksdiff.images.sharpness import PanGain
 from ksdiff.inference.classical import classical
 from ksdiff.inference.fusion import PriorStep, SceneTensors, WindowStep, addresses
 from ksdiff.inference.graphs import Graphs
@@ -32,10 +33,10 @@ from ksdiff.io.output_options import OutputOptions
 from ksdiff.io.outputs import check_output
 from ksdiff.io.provenance import provenance
 from ksdiff.io.rasters import Name, names_of, open_pair
-from ksdiff.models.ksdiff import KSDiff
+from ksdiff.models.ksdiff import KSDiff, takes_any_bands
 from ksdiff.models.weights import check_fit, load_weights, weights_for, weights_hash
 from ksdiff.runtime import device_named
-from ksdiff.sensors import sensor_for
+from ksdiff.sensors import Sensor, sensor_for
 
 
 @dataclass(frozen=True)
@@ -234,6 +235,7 @@ class Sharpener:
             KSDiffError: no weights for the scene's bands, no pixel with data in both images.
         """
         self.check(pair)
+        any_bands = not self._classical and takes_any_bands(self._model(pair))
         options = self.options
         known = sensor_for(sensor or options.sensor, pair.bands, pair.ratio)
         return PreparedScene.of(
@@ -242,6 +244,8 @@ class Sharpener:
             self.device,
             register=options.register,
             contrast=options.contrast,
+            pan_gain=_pan_gain(options.pan_gain, known),
+            any_bands=any_bands,
             tile=options.tile,
             stage=stage,
             surveyed=surveyed,
@@ -287,6 +291,7 @@ class Sharpener:
             self.device.type,
             self.options.precision,
             self.options.together,
+            scene.equaliser,
         )
         tensors = SceneTensors(kernels, scene.statistics, scene.filters, scene.alignment)
         on_graphs = self.device.type == "cuda" and _capturable(model)
@@ -329,6 +334,13 @@ class Sharpener:
     def _addresses(self, model: nn.Module) -> tuple[int, ...]:
         """Needed for graphs only; it takes two milliseconds."""
         return addresses(model) if self.device.type == "cuda" else ()
+
+
+def _pan_gain(option: str, sensor: Sensor) -> PanGain | None:
+    """What is known of PAN's sharpness: what is told, or the sensor's gain."""
+    if option == "auto":
+        return None if sensor.name == "unknown" else sensor.pan_gain
+    return "bicubic" if option == "bicubic" else float(option)
 
 
 def _capturable(model: nn.Module) -> bool:

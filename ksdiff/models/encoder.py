@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ksdiff.models.layers import ConvBlock, PatchConv2d
+from ksdiff.models.layers import ConvBlock
 
 
 class LinearCrossAttention(nn.Module):
@@ -52,18 +52,17 @@ class FusionLevel(nn.Module):
 class PLFE(nn.Module):
     """Pyramid latent fusion encoder.
 
-    ``source`` [B, source_channels, H, W] is refined by ``guide`` [B, guide_channels, H, W] over
-    ``levels`` halvings, and pooled to ``tokens`` tokens of ``out_channels`` channels. PLFE1 takes
-    PAN and LRMS as source and the ground truth as guide; PLFE2, half as wide, takes PAN as source
-    and LRMS as guide. H and W are multiples of ``patch``.
+    ``source`` is refined by ``guide``, both brought to [B, width, H / patch, W / patch] by their
+    stems, over ``levels`` halvings, and pooled to ``tokens`` tokens of ``out_channels`` channels.
+    PLFE1 takes PAN and LRMS as source and the ground truth as guide; PLFE2, half as wide, takes PAN
+    as source and LRMS as guide.
     """
 
     def __init__(
         self,
-        source_channels: int,
-        guide_channels: int,
+        source_stem: nn.Module,
+        guide_stem: nn.Module,
         *,
-        patch: int,
         width: int,
         levels: int,
         heads: int,
@@ -72,8 +71,7 @@ class PLFE(nn.Module):
     ) -> None:
         super().__init__()
         self.grid = math.isqrt(tokens)
-        self.source_stem = PatchConv2d(source_channels, width, patch)
-        self.guide_stem = PatchConv2d(guide_channels, width, patch)
+        self.source_stem, self.guide_stem = source_stem, guide_stem
         self.levels = nn.ModuleList(FusionLevel(width, heads) for _ in range(levels))
         self.guide_blocks = nn.ModuleList(ConvBlock(width) for _ in range(levels))
         self.project = nn.Linear(width, out_channels)

@@ -14,12 +14,18 @@ from ksdiff.images.inputs import FusionInputs
 _SMALLEST_PAN = 0.1  # of the band mean: dark water must not divide by zero
 
 
-def hpm_detail(inputs: FusionInputs) -> Tensor:
-    """High-pass modulation: lms / PAN_low * (PAN - PAN_low), [B, C, H, W]."""
+def hpm_detail(inputs: FusionInputs, gain: Tensor | None = None) -> Tensor:
+    """High-pass modulation: gain * lms / PAN_low * (PAN - PAN_low), [B, C, H, W]; gain [B, C]."""
     contrast = inputs.contrast[..., None, None]
     # In place: at the size of PAN every new tensor costs more than the arithmetic.
     low = (contrast * inputs.pan_low).add_(1).clamp_min_(_SMALLEST_PAN)
-    return (inputs.pan - inputs.pan_low).mul_(contrast).mul_(inputs.lms).div_(low)
+    strength = contrast if gain is None else contrast * gain[..., None, None]
+    return (inputs.pan - inputs.pan_low).mul_(strength).mul_(inputs.lms).div_(low)
+
+
+def inject(inputs: FusionInputs, residual: Tensor, gain: Tensor) -> Tensor:
+    """Fused [B, C, H, W] of a network for any bands: lms + gain [B, C] * detail + residual."""
+    return (inputs.lms + residual).add_(hpm_detail(inputs, gain))
 
 
 class InjectionHead(nn.Module):

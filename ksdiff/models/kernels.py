@@ -110,11 +110,13 @@ class StructureAwareAttention(nn.Module):
 
 
 class LocalFeatures(nn.Module):
-    """A light backbone: local features [B, channels, H, W] -> tokens."""
+    """A light backbone: what ``stem`` takes (local features [B, channels, H, W]) -> tokens."""
 
-    def __init__(self, channels: int, config: KernelConfig) -> None:
+    def __init__(self, stem: nn.Module | int, config: KernelConfig) -> None:
         super().__init__()
-        self.stem = PatchConv2d(channels, config.width, config.patch)
+        if isinstance(stem, int):
+            stem = PatchConv2d(stem, config.width, config.patch)
+        self.stem = stem
         self.backbone = nn.Sequential(
             ConvBlock(config.width), nn.AvgPool2d(2, ceil_mode=True), ConvBlock(config.width)
         )
@@ -131,8 +133,10 @@ class FactorGenerator(LocalFeatures):
     Local features [B, channels, H, W] -> for each layer its four factors U(n) [B, d_n, r_n].
     """
 
-    def __init__(self, channels: int, layers: list[LayerShape], config: KernelConfig) -> None:
-        super().__init__(channels, config)
+    def __init__(
+        self, stem: nn.Module | int, layers: list[LayerShape], config: KernelConfig
+    ) -> None:
+        super().__init__(stem, config)
         self.modes = nn.ModuleList(
             StructureAwareAttention(
                 config.width,
@@ -148,14 +152,22 @@ class FactorGenerator(LocalFeatures):
 
 
 class KernelGenerator(nn.Module):
-    """Kernels of all modulated layers from prior z [B, N, C_z] and local tokens [B, L, D]."""
+    """Kernels of all modulated layers from prior z [B, N, C_z] and local tokens [B, L, D].
+
+    ``stem`` brings the local features to ``config.width`` channels at a ``config.patch``-th of
+    their size; a number of channels stands for a plain convolution that does.
+    """
 
     def __init__(
-        self, z_channels: int, feature_channels: int, layers: list[LayerShape], config: KernelConfig
+        self,
+        z_channels: int,
+        stem: nn.Module | int,
+        layers: list[LayerShape],
+        config: KernelConfig,
     ) -> None:
         super().__init__()
         self.core = CoreGenerator(z_channels, [layer.ranks for layer in layers])
-        self.factor = FactorGenerator(feature_channels, layers, config)
+        self.factor = FactorGenerator(stem, layers, config)
 
     def tokens(self, features: Tensor) -> Tensor:
         """Local feature tokens [B, L, D] of features [B, C, H, W]."""

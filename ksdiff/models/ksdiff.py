@@ -8,12 +8,15 @@ from torch import Tensor, nn
 
 from ksdiff.config import ModelConfig
 from ksdiff.errors import KSDiffError
+from ksdiff.images.descriptors import SCENE_FEATURES
 from ksdiff.images.inputs import FusionInputs
 from ksdiff.models.backbones import BACKBONES
+from ksdiff.models.bands import BandImage, BandKernelGenerator, BandKernels, BandStem, BandTokens
 from ksdiff.models.diffusion import Denoiser, Schedule, ddim_sample
 from ksdiff.models.encoder import PLFE
-from ksdiff.models.injection import InjectionHead
+from ksdiff.models.injection import InjectionHead, inject
 from ksdiff.models.kernels import KernelGenerator, layer_shape
+from ksdiff.models.layers import PatchConv2d
 from ksdiff.models.modulate import Modulated, modulate
 from ksdiff.models.unet import PanNeXtU
 from ksdiff.models.variants import (
@@ -41,13 +44,15 @@ class Kernels(NamedTuple):
 
     layers: list[Tensor]  # W1 [B, C_out, C_in / groups, k, k] of every modulated layer
     basis: Tensor | None  # [B, C, R, k, k] of the injection head
+    ends: BandKernels | None = None  # where the network takes any bands
 
 
 class KSDiff(nn.Module):
     """Kernel-space diffusion for pansharpening.
 
     Inputs are :class:`~ksdiff.images.inputs.FusionInputs`; H and W are multiples of 8 and at least
-    32. The output is the fused image [B, C, H, W] in the units of ``lms``.
+    32. The output is the fused image [B, C, H, W] in the units of ``lms``. With ``bands: any`` C
+    may differ from call to call, and the inputs' descriptors say what the bands are.
     """
 
     def __init__(self, config: ModelConfig, network: Modulated | None = None) -> None:
@@ -65,32 +70,35 @@ class KSDiff(nn.Module):
         _check(config)
         self.config = config
         prior, bands = config.prior, config.bands
-        encoder = {
-            "patch": prior.patch,
-            "levels": prior.levels,
-            "heads": prior.heads,
-            "tokens": prior.tokens,
-            "out_channels": prior.channels,
-        }
-        kind = ENCODERS[prior.encoder]
+        self.any_bands = bands == "any"
+        if self.any_bands:
+            self.tokens_of_bands = BandTokens(config.kernels.width)
         self.schedule = Schedule(config.diffusion)
-        if prior.source == "diffusion":
-            self.target_encoder = kind(bands + 2, bands, width=prior.width, **encoder)
-            self.condition_encoder = kind(2, bands, width=prior.width // 2, **encoder)
-            self.denoiser = Denoiser(prior.tokens, prior.channels, config.diffusion)
-        else:
+        if prior.source == "none":
             # Nothing to train, so that training needs no case of its own.
             self.target_encoder = self.condition_encoder = self.denoiser = nn.Module()
             self.constant_prior = nn.Parameter(torch.zeros(1, prior.tokens, prior.channels))
+        else:
+            self.target_encoder = self._encoder(prior.width, sees_bands=True)
+            self.condition_encoder = self._encoder(prior.width // 2, sees_bands=False)
+            self.denoiser = Denoiser(prior.tokens, prior.channels, config.diffusion)
+            if self.any_bands:
+                self.target_scene, self.condition_scene = (
+                    _scene_encoder(prior.channels) for _ in range(2)
+                )
         if network is None and config.network == "pannext-u":
-            self.injection = InjectionHead(bands, prior.channels, config.injection)
-            self.network = PanNeXtU(
-                bands + 2,
-                self.injection.out_channels,
-                config.widths,
-                config.depths,
-                config.expansion,
-            )
+            shape = config.widths, config.depths, config.expansion
+            if self.any_bands:
+                self.injection = None
+                self.network = PanNeXtU.of_any_bands(
+                    config.kernels.width, config.band_basis, *shape
+                )
+                self.ends = BandKernelGenerator(
+                    prior.channels, config.kernels.width, config.band_basis, config.band_basis
+                )
+            else:
+                self.injection = InjectionHead(bands, prior.channels, config.injection)
+                self.network = PanNeXtU.of_bands(bands, self.injection.out_channels, *shape)
         else:
             if config.kernels.generator == "features":
                 raise KSDiffError(
@@ -101,20 +109,47 @@ class KSDiff(nn.Module):
             self.network = network or _backbone(config)
         self.generator = GENERATORS[config.kernels.generator](
             prior.channels,
-            bands + 2,
+            self._stem(2, config.kernels.width, config.kernels.patch),
             [layer_shape(layer, config.kernels.ranks) for layer in self.network.modulated_layers()],
             config.kernels,
+        )
+
+    def _stem(self, shared: int, width: int, patch: int) -> nn.Module:
+        """From bands and ``shared`` further channels to ``width`` at a patch-th of the size."""
+        if self.any_bands:
+            return BandStem(self.config.kernels.width, shared, width, patch)
+        return PatchConv2d(self.config.bands + shared, width, patch)
+
+    def _encoder(self, width: int, sees_bands: bool) -> nn.Module:
+        """PLFE or what an ablation puts in its place: of PAN and, ``sees_bands``, of the bands,
+        guided by bands (those of the truth or the expanded MS)."""
+        prior = self.config.prior
+        sizes = {"tokens": prior.tokens, "out_channels": prior.channels, "levels": prior.levels}
+        if prior.encoder == "concat":
+            bands = self.config.bands
+            channels = (bands if sees_bands else 0) + 2 + bands
+            return ConcatEncoder(channels, patch=prior.patch, width=width, **sizes)
+        source = (
+            self._stem(2, width, prior.patch) if sees_bands else PatchConv2d(2, width, prior.patch)
+        )
+        return PLFE(
+            source, self._stem(0, width, prior.patch), width=width, heads=prior.heads, **sizes
         )
 
     def target_prior(self, inputs: FusionInputs, gt: Tensor) -> Tensor:
         """z_0 [B, N, C_z] of stage 1, from PLFE1 that sees the truth ``gt`` (units of lms)."""
         if self.config.prior.source == "none":
             return self._constant(len(gt))
-        return _unit(self.target_encoder(_features(inputs), gt - 1))
+        if not self.any_bands:
+            return _unit(self.target_encoder(_features(inputs), gt - 1))
+        image = self._image(inputs)
+        truth = BandImage((gt - 1) / inputs.spread[..., None, None], image.tokens)
+        return _unit(self.target_encoder(image, truth) + self.target_scene(inputs.scene)[:, None])
 
     def condition(self, inputs: FusionInputs) -> Tensor:
-        """The diffusion condition c [B, N, C_z], from PLFE2 that sees PAN and LRMS only."""
-        return self._condition(_features(inputs))
+        """The diffusion condition c [B, N, C_z], from PLFE2 that sees PAN and LRMS only, and, with
+        any bands, from what is known of the scene."""
+        return self._condition(inputs, self._seen(inputs))
 
     def denoise(self, z: Tensor, t: Tensor, condition: Tensor) -> Tensor:
         """The clean prior that the denoiser believes z_t [B, N, C_z] to come from; t [B]."""
@@ -125,7 +160,7 @@ class KSDiff(nn.Module):
 
     def diffusion_loss(self, z0: Tensor, noise: Tensor, t: Tensor, condition: Tensor) -> Tensor:
         """L1 of what the denoiser predicts (z0, or the noise) at times t [B] in 1 ... T."""
-        if self.config.prior.source == "none":
+        if self.config.prior.source != "diffusion":
             return z0.new_zeros(())
         noisy = self.schedule.add_noise(z0, noise, t)
         if self.config.diffusion.predict == "noise":
@@ -139,7 +174,7 @@ class KSDiff(nn.Module):
 
         In ``sampling_steps`` evaluations, by default as many as the config says for inference.
         """
-        if self.config.prior.source == "none":
+        if self.config.prior.source != "diffusion":
             return condition
         steps = sampling_steps or self.config.diffusion.sampling_steps
         with alone_if_small(condition):
@@ -147,19 +182,31 @@ class KSDiff(nn.Module):
 
     def local_tokens(self, inputs: FusionInputs) -> Tensor:
         """What the kernels' factors are made of: tokens [B, L, D] of each window of a scene."""
-        return self._tokens(_features(inputs))
+        return self._tokens(self._seen(inputs))
 
     def observed(self, inputs: FusionInputs) -> tuple[Tensor, Tensor]:
         """`condition` and `local_tokens` together, which is quicker."""
-        features = _features(inputs)
-        return self._condition(features), self._tokens(features)
+        seen = self._seen(inputs)
+        return self._condition(inputs, seen), self._tokens(seen)
 
-    def kernels(self, z: Tensor, tokens: Tensor) -> Kernels:
-        """Kernels from prior z [B, N, C_z] and local tokens [B, L, D]."""
+    def kernels(self, z: Tensor, tokens: Tensor, inputs: FusionInputs | None = None) -> Kernels:
+        """Kernels from prior z [B, N, C_z] and local tokens [B, L, D].
+
+        With any bands ``inputs`` say which, by descriptors and spread of batch B.
+        """
         base = [layer.weight for layer in self.network.modulated_layers()]
         with alone_if_small(tokens):
             basis = None if self.injection is None else self.injection.basis_kernels(z)
-            return Kernels(self.generator(z, tokens, base), basis)
+            ends = self._ends(z, tokens, inputs) if self.any_bands else None
+            return Kernels(self.generator(z, tokens, base), basis, ends)
+
+    def _ends(self, z: Tensor, tokens: Tensor, inputs: FusionInputs) -> BandKernels:
+        stem, head, gain = self.ends(z, tokens, self.tokens_of_bands(inputs.descriptors))
+        # The head speaks in each band's own spread; its kernel says it in units of the means.
+        head = head * inputs.spread[..., None]
+        return BandKernels(
+            self.network.stem.kernel(stem), self.network.head.kernel(head), gain[..., 0].exp()
+        )
 
     def estimate_kernels(
         self,
@@ -177,7 +224,7 @@ class KSDiff(nn.Module):
         condition, tokens = (part.mean(0, keepdim=True) for part in self.observed(inputs))
         noise = self.draw_noise(generator) if noise is None else noise
         z = self.sample_prior(condition, noise.to(condition), sampling_steps)
-        return self.kernels(z, tokens)
+        return self.kernels(z, tokens, inputs.first())
 
     def draw_noise(self, generator: torch.Generator | None = None) -> Tensor:
         """What one prior is sampled from, [1, N, C_z] on the CPU."""
@@ -186,33 +233,52 @@ class KSDiff(nn.Module):
 
     def fuse(self, inputs: FusionInputs, kernels: Kernels) -> Tensor:
         """One pass: fused [B, C, H, W] in the units of ``lms``."""
-        if self.injection is None:
+        if self.injection is None and not self.any_bands:
             return self.network(matched_pan(inputs), inputs.lms, kernels=kernels.layers)
-        output = self.network(_features(inputs), kernels.layers)
-        return self.injection(inputs, output, kernels.basis)
+        if kernels.ends is None:
+            output = self.network(_features(inputs), kernels.layers)
+            return self.injection(inputs, output, kernels.basis)
+        output = self.network(_standardised(inputs), kernels.layers, kernels.ends)
+        return inject(inputs, output, kernels.ends.gain)
 
     def forward(self, inputs: FusionInputs, z: Tensor) -> Tensor:
         """Fuse each sample of a batch with the kernels of its own prior z [B, N, C_z]."""
-        return self.fuse(inputs, self.kernels(z, self.local_tokens(inputs)))
+        return self.fuse(inputs, self.kernels(z, self.local_tokens(inputs), inputs))
 
-    def _condition(self, features: Tensor) -> Tensor:
+    def _seen(self, inputs: FusionInputs) -> Tensor | BandImage:
+        return self._image(inputs) if self.any_bands else _features(inputs)
+
+    def _image(self, inputs: FusionInputs) -> BandImage:
+        return BandImage(_standardised(inputs), self.tokens_of_bands(inputs.descriptors))
+
+    def _condition(self, inputs: FusionInputs, seen: Tensor | BandImage) -> Tensor:
         if self.config.prior.source == "none":
-            return self._constant(len(features))
-        with alone_if_small(features):
-            return self.condition_encoder(features[:, -2:], features[:, :-2])
+            return self._constant(len(inputs.pan))
+        with alone_if_small(inputs.pan):
+            if self.any_bands:
+                condition = self.condition_encoder(seen.shared(), seen.bands())
+                condition = condition + self.condition_scene(inputs.scene)[:, None]
+            else:
+                condition = self.condition_encoder(seen[:, -2:], seen[:, :-2])
+            return condition if self.config.prior.source == "diffusion" else _unit(condition)
 
-    def _tokens(self, features: Tensor) -> Tensor:
-        with alone_if_small(features):
-            return self.generator.tokens(features)
+    def _tokens(self, seen: Tensor | BandImage) -> Tensor:
+        with alone_if_small(seen[0]):
+            return self.generator.tokens(seen)
 
     def _constant(self, batch: int) -> Tensor:
         return self.constant_prior.expand(batch, -1, -1)
 
 
+def takes_any_bands(model: nn.Module) -> bool:
+    """Whether ``model`` wants its inputs described: networks for a fixed band count do not."""
+    return getattr(model, "any_bands", False)
+
+
 def _check(config: ModelConfig) -> None:
     for name, value, known in (
         ("network", config.network, ("pannext-u", *BACKBONES)),
-        ("prior.source", config.prior.source, ("diffusion", "none")),
+        ("prior.source", config.prior.source, ("diffusion", "direct", "none")),
         ("prior.encoder", config.prior.encoder, ENCODERS),
         ("prior.patch", config.prior.patch, _PATCHES),
         ("kernels.patch", config.kernels.patch, _PATCHES),
@@ -222,6 +288,23 @@ def _check(config: ModelConfig) -> None:
         if value not in known:
             choices = ", ".join(map(str, known))
             raise KSDiffError(f"model.{name}: expected one of {choices}, got {value!r}")
+
+    if config.bands != "any":
+        return
+    for name, value, only in (
+        ("ratio", config.ratio, "any"),
+        ("network", config.network, "pannext-u"),
+        ("prior.encoder", config.prior.encoder, "plfe"),
+        ("injection.mode", config.injection.mode, "off"),
+    ):
+        if value != only:
+            raise KSDiffError(f"model.{name}: with bands: any expected {only}, got {value!r}")
+
+
+def _scene_encoder(channels: int) -> nn.Module:
+    return nn.Sequential(
+        nn.Linear(SCENE_FEATURES, 2 * channels), nn.GELU(), nn.Linear(2 * channels, channels)
+    )
 
 
 def _backbone(config: ModelConfig) -> Modulated:
@@ -236,8 +319,17 @@ def matched_pan(inputs: FusionInputs) -> Tensor:
 
 def _features(inputs: FusionInputs) -> Tensor:
     """[B, C + 2, H, W], channels_last, as stems want it: centred lms, PAN, and PAN's detail."""
+    return _side_by_side(inputs.lms - 1, inputs)
+
+
+def _standardised(inputs: FusionInputs) -> Tensor:
+    """The same with each band in units of its spread over the scene, as PAN is."""
+    return _side_by_side((inputs.lms - 1) / inputs.spread[..., None, None], inputs)
+
+
+def _side_by_side(bands: Tensor, inputs: FusionInputs) -> Tensor:
     detail = inputs.pan - inputs.pan_low.mean(1, keepdim=True)
-    parts = (inputs.lms - 1, inputs.pan, detail)
+    parts = (bands, inputs.pan, detail)
     return torch.cat([part.permute(0, 2, 3, 1) for part in parts], -1).permute(0, 3, 1, 2)
 
 

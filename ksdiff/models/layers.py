@@ -56,30 +56,44 @@ class UnpatchConv2d(nn.Conv2d):
     ``weight`` [side^2 C, C_in, 1, 1] is that of the convolution. The result is contiguous.
     """
 
-    _ROWS = 16  # measured: what becomes of them stays in the cache until its pixels are placed
-
     def __init__(self, in_channels: int, channels: int, side: int) -> None:
         super().__init__(in_channels, side**2 * channels, 1)
         self.side = side
 
     def forward(self, x: Tensor) -> Tensor:
-        eager = not torch.is_grad_enabled() and not torch.compiler.is_compiling()
-        if eager and x.device.type == "cpu" and x.dtype == self.weight.dtype:
-            return self._by_rows(x)
-        return from_patches(super().forward(x), self.side)
+        return unpatch(x, self.weight.flatten(1)[None], self.bias[None], self.side)
 
-    def _by_rows(self, x: Tensor) -> Tensor:
-        side, (batch, _, height, width) = self.side, x.shape
-        weight, bias = self.weight.flatten(1), self.bias[:, None]
-        out = x.new_empty(batch, len(bias) // side**2, height, side, width, side)
-        for image, pixels in zip(out, x, strict=True):
-            for top in range(0, height, self._ROWS):
-                rows = slice(top, top + self._ROWS)
-                planes = torch.addmm(bias, weight, pixels[:, rows].flatten(1))
-                planes = planes.unflatten(1, (-1, width)).unflatten(0, (-1, side, side))
-                for column in range(side):
-                    image[:, rows, ..., column] = planes[:, :, column].transpose(1, 2)
-        return out.flatten(4).flatten(2, 3)
+
+_ROWS = 16  # measured: what becomes of them stays in the cache until its pixels are placed
+
+
+def unpatch(x: Tensor, weight: Tensor, bias: Tensor, side: int) -> Tensor:
+    """F.pixel_shuffle of pointwise convolutions: x [B, C_in, h, w] -> [B, C, side h, side w].
+
+    ``weight`` [B or 1, side^2 C, C_in] and ``bias`` [B or 1, side^2 C]: one convolution for all
+    samples or one for each. The result is contiguous.
+    """
+    if len(weight) == 1:
+        eager = not torch.is_grad_enabled() and not torch.compiler.is_compiling()
+        if eager and x.device.type == "cpu" and x.dtype == weight.dtype:
+            return _unpatch_by_rows(x, weight[0], bias[0], side)
+        return from_patches(F.conv2d(x, weight[0, :, :, None, None], bias[0]), side)
+    planes = torch.baddbmm(bias[..., None], weight, x.flatten(2)).unflatten(-1, x.shape[-2:])
+    return from_patches(planes, side)
+
+
+def _unpatch_by_rows(x: Tensor, weight: Tensor, bias: Tensor, side: int) -> Tensor:
+    batch, _, height, width = x.shape
+    bias = bias[:, None]
+    out = x.new_empty(batch, len(bias) // side**2, height, side, width, side)
+    for image, pixels in zip(out, x, strict=True):
+        for top in range(0, height, _ROWS):
+            rows = slice(top, top + _ROWS)
+            planes = torch.addmm(bias, weight, pixels[:, rows].flatten(1))
+            planes = planes.unflatten(1, (-1, width)).unflatten(0, (-1, side, side))
+            for column in range(side):
+                image[:, rows, ..., column] = planes[:, :, column].transpose(1, 2)
+    return out.flatten(4).flatten(2, 3)
 
 
 def from_patches(x: Tensor, side: int) -> Tensor:

@@ -7,10 +7,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ksdiff.models.bands import BandHead, BandKernels, BandStem
 from ksdiff.models.kernels import ModulatedConv2d
 from ksdiff.models.layers import ChannelNorm, PatchConv2d, UnpatchConv2d
 
-_PATCH = 2  # PAN pixels per side of a pixel of the first level
+PATCH = 2  # PAN pixels per side of a pixel of the first level
 
 
 class ConvNeXtBlock(nn.Module):
@@ -39,14 +40,14 @@ class PanNeXtU(nn.Module):
 
     def __init__(
         self,
-        in_channels: int,
-        out_channels: int,
+        stem: nn.Module,
+        head: nn.Module,
         widths: tuple[int, ...],
         depths: tuple[int, ...],
         expansion: int,
     ) -> None:
         super().__init__()
-        self.stem = PatchConv2d(in_channels, widths[0], _PATCH, 3)
+        self.stem = stem
         self.encoder = nn.ModuleList(
             _stage(width, depth, expansion) for width, depth in zip(widths, depths, strict=True)
         )
@@ -57,9 +58,23 @@ class PanNeXtU(nn.Module):
             _stage(width, depth, expansion)
             for width, depth in zip(widths[:-1], depths[:-1], strict=True)
         )
-        self.head = UnpatchConv2d(widths[0], out_channels, _PATCH)
-        nn.init.zeros_(self.head.weight)
-        nn.init.zeros_(self.head.bias)
+        self.head = head
+
+    @classmethod
+    def of_bands(cls, bands: int, out_channels: int, widths, depths, expansion) -> "PanNeXtU":
+        """For a fixed number of bands: they, PAN and its detail enter, ``out_channels`` leave."""
+        stem = PatchConv2d(bands + 2, widths[0], PATCH, 3)
+        head = UnpatchConv2d(widths[0], out_channels, PATCH)
+        nn.init.zeros_(head.weight)
+        nn.init.zeros_(head.bias)
+        return cls(stem, head, widths, depths, expansion)
+
+    @classmethod
+    def of_any_bands(cls, token_width: int, basis: int, widths, depths, expansion) -> "PanNeXtU":
+        """For any bands: the kernels of stem and head are given at each call."""
+        stem = BandStem(token_width, 2, widths[0], PATCH, 3, basis, mixed=True)
+        head = BandHead(widths[0], PATCH, basis)
+        return cls(stem, head, widths, depths, expansion)
 
     def modulated_layers(self) -> list[ModulatedConv2d]:
         """The layers in the order in which ``forward`` takes their kernels."""
@@ -71,9 +86,10 @@ class PanNeXtU(nn.Module):
             for layer in (block.depthwise, block.expand, block.project)
         ]
 
-    def forward(self, x: Tensor, kernels: list[Tensor]) -> Tensor:
+    def forward(self, x: Tensor, kernels: list[Tensor], ends: BandKernels | None = None) -> Tensor:
+        """With the modulated layers' kernels and, for any bands, those of the two ends."""
         remaining = iter(kernels)
-        x = self.stem(x)
+        x = self.stem(x) if ends is None else self.stem.convolve(x, ends.stem)
         skips = []
         for level, stage in enumerate(self.encoder):
             if level:
@@ -85,7 +101,7 @@ class PanNeXtU(nn.Module):
             x = self.up[level](x) + skips[level]
             for block in self.decoder[level]:
                 x = block(x, remaining)
-        return self.head(x)
+        return self.head(x) if ends is None else self.head(x, ends.head)
 
 
 def _stage(width: int, depth: int, expansion: int) -> nn.ModuleList:

@@ -16,25 +16,23 @@ _BLOCKS_PER_LEVEL = 4  # as many parameters as a level of PLFE has
 class ConcatEncoder(nn.Module):
     """In the place of PLFE: source and guide concatenated, then convolutions.
 
-    Arguments, inputs and output are those of :class:`~ksdiff.models.encoder.PLFE`; there is no
-    attention and no gate, and ``heads`` has no meaning.
+    Inputs and output are those of :class:`~ksdiff.models.encoder.PLFE`, ``channels`` those of both
+    together; there is no attention and no gate.
     """
 
     def __init__(
         self,
-        source_channels: int,
-        guide_channels: int,
+        channels: int,
         *,
         patch: int,
         width: int,
         levels: int,
-        heads: int,
         tokens: int,
         out_channels: int,
     ) -> None:
         super().__init__()
         self.grid = math.isqrt(tokens)
-        self.stem = PatchConv2d(source_channels + guide_channels, width, patch)
+        self.stem = PatchConv2d(channels, width, patch)
         self.levels = nn.ModuleList(
             nn.Sequential(*(ConvBlock(width) for _ in range(_BLOCKS_PER_LEVEL)))
             for _ in range(levels)
@@ -58,11 +56,15 @@ class MLPKernelGenerator(nn.Module):
     """
 
     def __init__(
-        self, z_channels: int, feature_channels: int, layers: list[LayerShape], config: KernelConfig
+        self,
+        z_channels: int,
+        stem: nn.Module | int,
+        layers: list[LayerShape],
+        config: KernelConfig,
     ) -> None:
         super().__init__()
         self.sizes = [math.prod(layer.modes) for layer in layers]
-        self.local = LocalFeatures(feature_channels, config)
+        self.local = LocalFeatures(stem, config)
         self.mlp = nn.Sequential(
             nn.Linear(z_channels + config.width, 2 * z_channels),
             nn.GELU(),
@@ -88,7 +90,11 @@ class PlainKernels(nn.Module):
     """In the place of the kernel generator: the base kernels themselves, for every sample."""
 
     def __init__(
-        self, z_channels: int, feature_channels: int, layers: list[LayerShape], config: KernelConfig
+        self,
+        z_channels: int,
+        stem: nn.Module | int,
+        layers: list[LayerShape],
+        config: KernelConfig,
     ) -> None:
         super().__init__()
 
@@ -107,9 +113,13 @@ class FeatureModulation(PlainKernels):
     """
 
     def __init__(
-        self, z_channels: int, feature_channels: int, layers: list[LayerShape], config: KernelConfig
+        self,
+        z_channels: int,
+        stem: nn.Module | int,
+        layers: list[LayerShape],
+        config: KernelConfig,
     ) -> None:
-        super().__init__(z_channels, feature_channels, layers, config)
+        super().__init__(z_channels, stem, layers, config)
         self.channels = [layer.modes[0] for layer in layers]
         self.scale_and_shift = nn.Linear(z_channels, 2 * sum(self.channels))
         with torch.no_grad():

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 
@@ -80,15 +81,15 @@ def bundled() -> list[str]:
 
 
 def weights_for(bands: int, ratio: int) -> str:
-    """The bundled weights for a band count and a ratio.
+    """The bundled weights for a band count and a ratio: made for them, or for any.
 
     Raises:
         KSDiffError: there are none; the message lists what there is.
     """
-    for name in bundled():
-        model = _header(name).model
-        if (model.bands, model.ratio) == (bands, ratio):
-            return name
+    fits = {(model.bands, model.ratio): name for name, model in _bundled_models().items()}
+    for shape in ((bands, ratio), ("any", "any")):
+        if shape in fits:
+            return fits[shape]
     raise KSDiffError(
         f"weights: none are bundled for {bands} bands at ratio {ratio} "
         f"(bundled: {', '.join(bundled()) or 'none'}); train your own with ksdiff train and pass "
@@ -98,11 +99,16 @@ def weights_for(bands: int, ratio: int) -> str:
 
 def check_fit(name: str | Path, model: ModelConfig, bands: int, ratio: int) -> None:
     """Raise KSDiffError where weights are not for a scene of that band count and ratio."""
-    if (model.bands, model.ratio) != (bands, ratio):
+    if model.bands != "any" and (model.bands, model.ratio) != (bands, ratio):
         raise KSDiffError(
             f"weights {name}: for {model.bands} bands at ratio {model.ratio}, "
             f"but the scene has {bands} bands at ratio {ratio}"
         )
+
+
+@lru_cache
+def _bundled_models() -> dict[str, ModelConfig]:
+    return {name: _header(name).model for name in bundled()}
 
 
 def _header(name: str) -> Config:

@@ -175,7 +175,7 @@ class _Lessons:
             slice(left // self.ratio, (left + side) // self.ratio),
         )
         target = ms[coarse] / statistics.ms_mean[..., None, None]
-        return FusionInputs(*(part.to(self.device) for part in crop)), target.to(self.device)
+        return crop.map(lambda part: part.to(self.device)), target.to(self.device)
 
     def _judged(self, pair: TruthPair) -> list[Sample]:
         """The square that a window holds with each of its PANs, the truth's detail at mid-range."""
@@ -351,4 +351,4 @@ def _as_trained(pair: TruthPair, data: DataConfig) -> TruthPair:
 
 
 def _moved(batch: Sample, device: torch.device) -> Sample:
-    return Sample(FusionInputs(*(part.to(device) for part in batch.inputs)), batch.gt.to(device))
+    return Sample(batch.inputs.map(lambda part: part.to(device)), batch.gt.to(device))

@@ -22,9 +22,7 @@ class Sample(NamedTuple):
 
 
 def collate(samples: list[Sample]) -> Sample:
-    inputs = FusionInputs(
-        *(torch.cat(parts) for parts in zip(*(s.inputs for s in samples), strict=True))
-    )
+    inputs = FusionInputs.joined(sample.inputs for sample in samples)
     return Sample(inputs, torch.cat([sample.gt for sample in samples]))
 
 
@@ -64,7 +62,9 @@ def sample(pair: TruthPair, config: DataConfig, bands: int, rng: np.random.Gener
         contrast = statistics.contrast @ mix.T  # a slope: linear in the band
         mix = mix / statistics.ms_mean
         gt, ms = (torch.einsum("dc,bchw->bdhw", mix, image) for image in (gt, ms))
-        statistics = statistics._replace(ms_mean=torch.ones_like(contrast), contrast=contrast)
+        statistics = statistics._replace(
+            ms_mean=torch.ones_like(contrast), contrast=contrast, spread=contrast
+        )
         gains = (float(np.mean(gains)),) * bands
     haze = config.haze * _haze(gt, statistics, rng)
     gt, ms = gt + haze[..., None, None], ms + haze[..., None, None]
@@ -72,7 +72,7 @@ def sample(pair: TruthPair, config: DataConfig, bands: int, rng: np.random.Gener
     contrast = statistics.contrast * statistics.ms_mean / hazy
     statistics = _jittered(statistics._replace(ms_mean=hazy, contrast=contrast), config, rng)
     pan = shift(pan, *rng.normal(0, jitter, 2).round(2))
-    pan, ms, gt, phase = _turned((pan, ms, gt), phase, ratio, int(rng.integers(8)))
+    pan, ms, gt, phase = turned((pan, ms, gt), phase, ratio, int(rng.integers(8)))
     inputs = fusion_inputs(pan, ms, gains, ratio, phase, statistics)
     return Sample(inputs, gt / statistics.ms_mean[..., None, None])
 
@@ -102,7 +102,7 @@ def _jittered(
     return SceneStatistics(*scaled)
 
 
-def _turned(images: tuple[Tensor, ...], phase: tuple[float, float], ratio: int, turn: int):
+def turned(images: tuple[Tensor, ...], phase: tuple[float, float], ratio: int, turn: int):
     """One of the eight flips and rotations; the decimation phase turns with the image."""
     y, x = phase
     if turn & 1:

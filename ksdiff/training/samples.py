@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,10 @@ from ksdiff.config import Config
 from ksdiff.errors import KSDiffError
 from ksdiff.io.pancollection import PanCollection
 from ksdiff.training.augment import Sample, sample
+from ksdiff.training.held_out import training_sources
 from ksdiff.training.pairs import CollectionPairs, TruthPair, load_pairs
+from ksdiff.training.scenarios import Scenario, Scenarios
+from ksdiff.training.sources import halved, large_enough
 
 _DEFAULT_DATA = "../shared/data"
 
@@ -43,6 +47,37 @@ class Samples(Dataset):
         pairs, weights = (self.other, self.other_weights) if mixed else (self.own, self.own_weights)
         pair = pairs[int(rng.choice(len(pairs), p=weights))]
         return sample(pair, self.config.data, self.config.model.bands, rng)
+
+
+class ScenarioSamples(Dataset):
+    """Samples for networks that take any bands, made a batch at a time.
+
+    Bands and ratio are the same for all samples of a training step; the rest is each sample's own,
+    so that a part of a batch holds the same samples as the whole.
+    """
+
+    def __init__(self, config: Config, length: int) -> None:
+        self.length, self.batch, self.seed = length, config.training.batch, config.training.seed
+        data = config.data
+        self.scenarios = _scenarios(
+            *(data_path(p) for p in (data.scenes, data.pairs, data.ms_only))
+        )
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitems__(self, indices: list[int]) -> list[Sample]:
+        shared = np.random.default_rng((self.seed, 1, indices[0] // self.batch))
+        scenario = Scenario.drawn(shared)
+        turn, centred = int(shared.integers(8)), bool(shared.random() < 0.5)
+        rngs = [np.random.default_rng((self.seed, 2, index)) for index in indices]
+        return [self.scenarios.batch(scenario, turn, centred, rngs)]
+
+
+@lru_cache(maxsize=1)
+def _scenarios(scenes: Path, pairs: Path, ms_only: Path) -> Scenarios:
+    sources = training_sources(scenes, pairs, ms_only)
+    return Scenarios([s for s in (*sources, *map(halved, sources)) if large_enough(s)])
 
 
 def _sources(config: Config) -> tuple[Sequence[TruthPair], Sequence[TruthPair]]:

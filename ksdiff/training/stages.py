@@ -12,6 +12,8 @@ from ksdiff.models.ksdiff import KSDiff
 from ksdiff.training.augment import Sample
 from ksdiff.training.distributed import WHOLE, Part
 
+_LEAST_ERROR = 0.003  # of the band mean: what is as flat as that is noise
+
 
 class StageOne(nn.Module):
     """PLFE1, kernel generator and fusion network: L1(G, H1), the prior seen from the truth."""
@@ -30,7 +32,7 @@ class StageOne(nn.Module):
     ) -> dict[str, Tensor]:
         prior = self.model.target_prior(sample.inputs, sample.gt)
         fused = self.model(sample.inputs, prior)
-        return {"loss": l1_within(fused, sample.gt, self.margin)}
+        return {"loss": fusion_loss(self.model, fused, sample, self.margin)}
 
 
 class StageTwo(nn.Module):
@@ -71,7 +73,7 @@ class StageTwo(nn.Module):
         diffusion = model.diffusion_loss(target, noise, t, condition)
         with torch.set_grad_enabled(self.joint and torch.is_grad_enabled()):
             prior = model.sample_prior(condition, start, steps)
-            fusion = l1_within(model(sample.inputs, prior), sample.gt, self.margin)
+            fusion = fusion_loss(model, model(sample.inputs, prior), sample, self.margin)
         return {
             "loss": diffusion + self.fusion_weight * fusion if self.joint else diffusion,
             "diffusion": diffusion.detach(),
@@ -85,6 +87,18 @@ def stage_losses(model: KSDiff, config: Config, stage: int) -> nn.Module:
     if stage == 1:
         return StageOne(model, margin)
     return StageTwo(model, margin, training.fusion_weight, training.joint)
+
+
+def fusion_loss(model: KSDiff, fused: Tensor, sample: Sample, margin: int) -> Tensor:
+    """`l1_within`; for any bands, each sample's beside that of the MS image merely interpolated:
+    scenes of little contrast count as much as others."""
+    if not model.any_bands:
+        return l1_within(fused, sample.gt, margin)
+    inner = (..., slice(margin, -margin), slice(margin, -margin))
+    error, before = (
+        (image - sample.gt)[inner].abs().mean((1, 2, 3)) for image in (fused, sample.inputs.lms)
+    )
+    return (error / (before + _LEAST_ERROR)).mean()
 
 
 def l1_within(fused: Tensor, gt: Tensor, margin: int) -> Tensor:

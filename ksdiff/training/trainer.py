@@ -28,7 +28,7 @@ from torch.utils.data import DataLoader
 from ksdiff.config import Config, TrainingConfig
 from ksdiff.errors import KSDiffError
 from ksdiff.models.ksdiff import KSDiff
-from ksdiff.models.weights import save_weights
+from ksdiff.models.weights import load_weights, save_weights
 from ksdiff.training.augment import collate
 from ksdiff.training.checkpoint import (
     Progress,
@@ -42,7 +42,7 @@ from ksdiff.training.checkpoint import (
 from ksdiff.training.distributed import Batches, Parts, World
 from ksdiff.training.log import RunLog, save_curves
 from ksdiff.training.run_dir import claim, note_environment
-from ksdiff.training.samples import Samples
+from ksdiff.training.samples import Samples, ScenarioSamples
 from ksdiff.training.settings import check_settings
 from ksdiff.training.speed import StepClock, loader_speed, verdict
 from ksdiff.training.stages import stage_losses
@@ -52,10 +52,23 @@ _LOG_EVERY = 50
 _STAGES = {"1": (1,), "2": (2,), "all": (1, 2)}
 
 
+def _starting_model(config: Config) -> KSDiff:
+    """With random weights, or those of ``training.start``."""
+    if not config.training.start:
+        return KSDiff(config.model)
+    model, started = load_weights(config.training.start)
+    if started.model != config.model:
+        raise KSDiffError(
+            f"training.start: the weights of {config.training.start} are those of another model; "
+            "take over their model section, or start without"
+        )
+    return model.train()
+
+
 class Recipe(NamedTuple):
     """What is trained, and how its losses come about; by default KSDiff by the paper."""
 
-    model: Callable[[Config], nn.Module] = lambda config: KSDiff(config.model)
+    model: Callable[[Config], nn.Module] = _starting_model
     # (model, config, stage) -> a module like those in `ksdiff.training.stages`
     losses: Callable[[nn.Module, Config, int], nn.Module] = stage_losses
 
@@ -264,8 +277,9 @@ class _Run:
         # Stage 2 draws other samples than stage 1 did.
         offset = 0 if stage == 1 else training.steps_stage1
         own: Batches = self.parts.batches(offset + first, offset + total)
+        kind = ScenarioSamples if self.config.model.bands == "any" else Samples
         return DataLoader(
-            Samples(self.config, (offset + total) * training.batch),
+            kind(self.config, (offset + total) * training.batch),
             batch_sampler=own,
             collate_fn=collate,
             num_workers=training.workers,

@@ -20,6 +20,7 @@ from ksdiff.io.scenes import list_scenes
 from ksdiff.metrics import ergas, sam
 from ksdiff.models.ksdiff import KSDiff
 from ksdiff.sensors import Sensor, sensor_for
+from ksdiff.training.held_out import Case, cases
 from ksdiff.training.pairs import CollectionPairs
 from ksdiff.training.samples import data_path
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _BORDER = (..., slice(20, -21), slice(20, -21))
+_MOST_ROWS = 8  # of the picture
 _MOST_PATCHES = 32  # of a PanCollection validation file
 
 
@@ -62,6 +64,9 @@ class Scores(NamedTuple):
 def validation_scenes(config: Config, device: torch.device | None = None) -> list[Scene]:
     """The scenes with truth, of the model's bands and ratio; none is no error."""
     data, model = config.data, config.model
+    if model.bands == "any":
+        folders = (data_path(path) for path in (data.scenes, data.pairs, data.ms_only))
+        return [case_scene(case, device) for case in cases(*folders)]
     if data.valid_h5:
         source = CollectionPairs(PanCollection(data_path(data.valid_h5), data.sensor))
         pairs = (source[index] for index in range(min(len(source), _MOST_PATCHES)))
@@ -89,13 +94,22 @@ def _scene(
     return Scene(name, prepared, truth.to(prepared.device))
 
 
+def case_scene(case: Case, device: torch.device | None = None) -> Scene:
+    """For a network that takes any bands."""
+    pair = ArrayPair(case.pan[0], case.ms[0], case.phase)
+    prepared = PreparedScene.of(pair, case.sensor, device, pan_gain=case.pan_gain, any_bands=True)
+    return Scene(case.name, prepared, case.gt.to(prepared.device))
+
+
 def validate(model: KSDiff, scenes: list[Scene], stage: int) -> dict[str, Scores]:
     """SAM and ERGAS of every scene, fused as `Sharpener` fuses it.
 
     In stage 1 the prior still comes from the truth.
     """
     fused = fuse_all(model, scenes, stage)
-    return {scene.name: scores(fused[scene.name], scene, model.config.ratio) for scene in scenes}
+    return {
+        scene.name: scores(fused[scene.name], scene, scene.prepared.pair.ratio) for scene in scenes
+    }
 
 
 def scores(fused: Tensor, scene: Scene, ratio: int) -> Scores:
@@ -129,6 +143,7 @@ def picture(model: KSDiff, scenes: list[Scene], stage: int) -> "Figure":
     """One row per scene: lms, fused, truth (one stretch), and the absolute error."""
     from matplotlib.figure import Figure
 
+    scenes = scenes[:: -(-len(scenes) // _MOST_ROWS)]
     figure = Figure(figsize=(12, 3.2 * len(scenes)), layout="constrained")
     rows = figure.subplots(len(scenes), 4, squeeze=False)
     every = fuse_all(model, scenes, stage)

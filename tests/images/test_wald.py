@@ -303,7 +303,7 @@ def test_filters_pass_gradients():
         (lambda: degrade_ms(noise(1, 2, 30, 32), (0.3, 0.3), 4), "multiples of the ratio 4"),
         (lambda: degrade_pan(noise(1, 1, 32, 31), 4), "multiples of the ratio 4"),
         (lambda: degrade_ms(noise(1, 2, 32, 32), (0.3,), 4), r"one per band \(2\), got 1"),
-        (lambda: expand(noise(1, 2, 32, 32), 3), "power of two"),
+        (lambda: expand(noise(1, 2, 32, 32), 9), "from 2 to 8, got 9"),
         (lambda: expand(noise(2, 32, 32), 4), r"\[B, C, H, W\]"),
         (lambda: expand(noise(1, 2, 8, 8), 4, boundary="wrap"), "'wrap'"),
         (lambda: pan_lowpass(noise(1, 2, 32, 32), (0.3,), 4), "one band, got 2"),

@@ -1,12 +1,13 @@
 import torch
 
 from ksdiff.models.encoder import PLFE, FusionLevel, LinearCrossAttention
+from ksdiff.models.layers import PatchConv2d
 
 
 def _plfe(**changes) -> PLFE:
     torch.manual_seed(0)
-    fields = {"patch": 4, "width": 16, "levels": 3, "heads": 2, "tokens": 9, "out_channels": 8}
-    return PLFE(3, 5, **{**fields, **changes})
+    fields = {"width": 16, "levels": 3, "heads": 2, "tokens": 9, "out_channels": 8}
+    return PLFE(PatchConv2d(3, 16, 4), PatchConv2d(5, 16, 4), **{**fields, **changes})
 
 
 def test_the_prior_has_the_same_shape_for_every_image_size():

@@ -15,6 +15,7 @@ from ksdiff.models.backbones import FusionNet
 from ksdiff.models.encoder import PLFE
 from ksdiff.models.kernels import ModulatedConv2d, layer_shape
 from ksdiff.models.ksdiff import KSDiff, matched_pan
+from ksdiff.models.layers import PatchConv2d
 from ksdiff.models.modulate import modulate
 from ksdiff.models.variants import ConcatEncoder, FeatureModulation
 from ksdiff.models.weights import load_weights, save_weights
@@ -77,15 +78,10 @@ def test_feature_modulation_scales_and_shifts_what_the_base_kernels_give():
 
 
 def test_the_concat_encoder_is_as_large_as_plfe():
-    sizes = [
-        sum(
-            parameter.numel()
-            for parameter in kind(
-                6, 4, patch=4, width=32, levels=3, heads=4, tokens=16, out_channels=32
-            ).parameters()
-        )
-        for kind in (PLFE, ConcatEncoder)
-    ]
+    shape = {"width": 32, "levels": 3, "tokens": 16, "out_channels": 32}
+    stems = PatchConv2d(6, 32, 4), PatchConv2d(4, 32, 4)
+    encoders = PLFE(*stems, heads=4, **shape), ConcatEncoder(10, patch=4, **shape)
+    sizes = [sum(p.numel() for p in encoder.parameters()) for encoder in encoders]
     assert sizes[1] == pytest.approx(sizes[0], rel=0.1)
 
 
@@ -136,7 +132,10 @@ def test_pan_meets_the_bands_in_their_units(inputs):
     [
         (ModelConfig(network="unet"), "model.network: expected one of pannext-u, dicnn"),
         (ModelConfig(prior=PriorConfig(encoder="cat")), "model.prior.encoder: .* got 'cat'"),
-        (ModelConfig(prior=PriorConfig(source="x")), "model.prior.source: .* diffusion, none"),
+        (
+            ModelConfig(prior=PriorConfig(source="x")),
+            "model.prior.source: .* diffusion, direct, none",
+        ),
         (ModelConfig(diffusion=DiffusionConfig(predict="v")), "model.diffusion.predict"),
         (ModelConfig(kernels=KernelConfig(generator="svd")), "model.kernels.generator"),
         (

@@ -1,0 +1,169 @@
+"""What is held out of the universal training, and the cases that its weights are judged on.
+
+Every native scene is degraded once more, to be judged beside its own MS, with PAN decimated by the
+toolbox's bicubic and by PAN's own MTF, at two ratios; images without PAN get one of their bands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from ksdiff.images.sharpness import PanGain, equalised
+from ksdiff.images.wald import degrade_ms
+from ksdiff.sensors import Sensor, Wavelengths
+from ksdiff.training.sources import PAN_GAINS, Source, ms_sources, pair_sources, southern
+
+# Names or groups: every image of the place is held out.
+HELD_OUT = (
+    "gf2_sfnlr",
+    "spacenet_wv3_shanghai1920",
+    "rasterframes_l8_elkton",
+    "pleiades_urban",
+    "unknown4_3",
+    "oscd_saclay",
+    "oscd_beirut",
+    "opengeos_naip",
+    "otad_abu_airport_2",
+    "cdrepo_taizhou_2003",
+    "taizhou",
+)
+HELD_OUT_SOUTH = ("wv2_longmont_west", "wv3_longmont_west")  # their southern thirds
+_SOUTH = 1 / 3
+_SIDE = 240  # pixels of a case at most: a multiple of 2, 3, 4, 5, 6 and 8
+
+# Of images without PAN, by their band count: which bands make a case, and its ratios by how many.
+_SUBSETS = {
+    4: ((0, 1, 2), (0, 1, 2, 3), (2,), (0, 3)),
+    6: ((0, 1, 2, 3, 4, 5),),
+    8: ((0, 2, 3, 5, 7),),
+}
+_RATIOS = {1: (4, 2), 2: (3, 4), 3: (2, 4), 4: (6, 4), 5: (4, 3), 6: (2, 3)}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A pair with truth."""
+
+    name: str
+    family: str  # of the table's row: sensor, or what the bands are
+    pan: Tensor  # [1, 1, H, W] DN
+    ms: Tensor  # [1, C, H / ratio, W / ratio]
+    gt: Tensor  # [1, C, H, W]
+    ratio: int
+    gains: tuple[float, ...]  # [C]
+    wavelengths: tuple[Wavelengths | None, ...]  # [C]
+    pan_gain: PanGain | None  # what is told
+
+    @property
+    def sensor(self) -> Sensor:
+        """With the gains that the MS image was made with."""
+        names = tuple(f"band {index + 1}" for index in range(len(self.gains)))
+        return Sensor(
+            "unknown", len(names), self.ratio, 16, self.gains, 0.15, names, self.wavelengths
+        )
+
+    @property
+    def phase(self) -> tuple[float, float]:
+        return (float(self.ratio // 2),) * 2
+
+
+def held_out(source: Source) -> bool:
+    return bool({source.name.split(",")[0], source.group} & set(HELD_OUT))
+
+
+def training_sources(scenes: Path, pairs: Path, ms_only: Path) -> list[Source]:
+    """Everything of the three folders that is not held out."""
+    every = [*pair_sources(scenes), *pair_sources(pairs), *ms_sources(ms_only)]
+    kept = [source for source in every if not held_out(source)]
+    return [
+        southern(source, _SOUTH, keep_south=False) if source.name in HELD_OUT_SOUTH else source
+        for source in kept
+    ]
+
+
+def cases(scenes: Path, pairs: Path, ms_only: Path) -> Iterator[Case]:
+    """The cases of what is held out of the three folders."""
+    for source in (*pair_sources(scenes), *pair_sources(pairs)):
+        if source.name in HELD_OUT_SOUTH:
+            yield from _native(southern(source, _SOUTH, keep_south=True))
+        elif held_out(source):
+            yield from _native(source)
+    for source in ms_sources(ms_only):
+        if not held_out(source):
+            continue
+        count = len(source.bands)
+        if count > 20:
+            chosen = tuple(range(4, count, 7))[:10]
+            yield from _summed(_cropped(source), chosen, (2,))
+            continue
+        for chosen in _SUBSETS[count]:
+            yield from _summed(_cropped(source), chosen, _RATIOS[len(chosen)])
+
+
+def _native(source: Source) -> Iterator[Case]:
+    source = _cropped(source)
+    own = 0.15
+    variants = (
+        {"bicubic": 0, own: 1 + PAN_GAINS.index(own)}
+        if len(source.pans) > 1
+        else {source.pan_gains[0]: 0}
+    )
+    ratios = (2, 3) if "l8" in source.name or "landsat" in source.name else (4, 3)
+    for told, variant in variants.items():
+        for ratio in ratios if len(source.pans) > 1 else (4,):
+            yield _case(source, tuple(range(len(source.bands))), source.pans[variant], told, ratio)
+
+
+def _summed(source: Source, chosen: tuple[int, ...], ratios: tuple[int, ...]) -> Iterator[Case]:
+    """PAN as the mean of the visible and near infrared bands, as sharp as a real one."""
+    seen = [
+        index
+        for index, limits in enumerate(source.wavelengths)
+        if limits is None or 450 < sum(limits) / 2 < 800
+    ]
+    pan = source.bands[seen].mean(0, keepdim=True)
+    gain = sum(source.gains) / len(source.gains)
+    for ratio, told in zip(ratios, (0.15, gain), strict=False):
+        blurred = equalised(pan[None], gain, told, ratio)[0, 0]
+        yield _case(source, chosen, blurred, told, ratio)
+
+
+def _case(
+    source: Source, chosen: tuple[int, ...], pan: Tensor, told: PanGain | None, ratio: int
+) -> Case:
+    height, width = (side // (8 * ratio) * 8 * ratio for side in pan.shape)
+    gt = source.bands[list(chosen), :height, :width][None]
+    gains = tuple(source.gains[index] for index in chosen)
+    said = told if isinstance(told, str) else "-" if told is None else f"{told:.2g}"
+    return Case(
+        f"{source.name} {len(chosen)}b r{ratio} {said}",
+        source.name,
+        pan[None, None, :height, :width],
+        degrade_ms(gt, gains, ratio),
+        gt,
+        ratio,
+        gains,
+        tuple(source.wavelengths[index] for index in chosen),
+        told,
+    )
+
+
+def _cropped(source: Source) -> Source:
+    height, width = source.bands.shape[-2:]
+    top, left = (max(side - _SIDE, 0) // 2 for side in (height, width))
+    window = (..., slice(top, top + _SIDE), slice(left, left + _SIDE))
+    crop = lambda image: None if image is None else image[window]  # noqa: E731
+    return Source(
+        source.name,
+        source.group,
+        source.bands[window],
+        source.wavelengths,
+        source.gains,
+        crop(source.pans),
+        source.pan_gains,
+        crop(source.crisp),
+    )
