@@ -90,8 +90,10 @@ def inspect_prior(model: KSDiff, scenes: list[Scene]) -> PriorReport:
     """
     if model.config.prior.source != "diffusion":
         raise KSDiffError("prior: this model has none (model.prior.source)")
-    windows, gt, owners = _windows(scenes)
-    target, (condition, tokens) = model.target_prior(windows, gt), model.observed(windows)
+    windows, truths, owners = _windows(scenes, whole=model.any_bands)
+    target = torch.cat([model.target_prior(*one) for one in zip(windows, truths, strict=True)])
+    observed = [model.observed(window) for window in windows]
+    condition, tokens = (torch.cat(parts) for parts in zip(*observed, strict=True))
     spread = _length(target - target.mean(0)).mean()
     generator = torch.Generator().manual_seed(_SEED)
     noise = torch.randn(target.shape, generator=generator).to(target)
@@ -109,31 +111,31 @@ def inspect_prior(model: KSDiff, scenes: list[Scene]) -> PriorReport:
     }
     errors = {}
     for name, (prior, local) in made_of.items():
-        fused = model.fuse(windows, model.kernels(prior, local))
-        errors[name] = ergas(fused, gt, model.config.ratio).mean().item()
+        found = []
+        for place, (window, gt) in enumerate(zip(windows, truths, strict=True)):
+            part = slice(place, place + 1)
+            fused = model.fuse(window, model.kernels(prior[part], local[part], window))
+            found.append(ergas(fused, gt, scenes[owners[place]].prepared.pair.ratio))
+        errors[name] = torch.stack(found).mean().item()
     distance = {
         count: (_length(sample - target).mean() / spread).item()
         for count, sample in samples.items()
     }
-    return PriorReport(len(set(owners)), len(gt), distance, errors)
+    return PriorReport(len(set(owners)), len(windows), distance, errors)
 
 
-def _windows(scenes: list[Scene]) -> tuple[FusionInputs, Tensor, list[int]]:
-    """Equal windows from the corners of every scene that is large enough; whose they are."""
-    scenes = [scene for scene in scenes if min(scene.gt.shape[-2:]) >= _LEAST_SIDE]
-    halves = [min(scene.gt.shape[-2:]) // 2 // 32 * 32 for scene in scenes]
+def _windows(
+    scenes: list[Scene], whole: bool
+) -> tuple[list[FusionInputs], list[Tensor], list[int]]:
+    """Equal windows from the corners of every scene that is large enough, or the scenes as they
+    are; whose they are."""
+    sides = [min(scene.gt.shape[-2:]) for scene in scenes]
+    halves = [side // 2 // 32 * 32 for side in sides if side >= _LEAST_SIDE]
     side = min([_SIDE, *(max(half, _LEAST_SIDE) for half in halves)])
-    cropped, truths, owners = [], [], []
+    windows, truths, owners = [], [], []
     for owner, scene in enumerate(scenes):
-        height, width = scene.gt.shape[-2:]
-        corners = {
-            (top, left)
-            for top in (0, (height - side) // 32 * 32)
-            for left in (0, (width - side) // 32 * 32)
-        }
-        for top, left in sorted(corners):
-            window = (..., slice(top, top + side), slice(left, left + side))
-            cropped.append(scene.inputs.cropped(window))
+        for window in _WHOLE if whole else _corners(*scene.gt.shape[-2:], side):
+            windows.append(scene.inputs.cropped(window))
             truths.append(scene.gt[window])
             owners.append(owner)
     if len(truths) < 2:
@@ -141,7 +143,23 @@ def _windows(scenes: list[Scene]) -> tuple[FusionInputs, Tensor, list[int]]:
             f"prior: expected scenes with truth that give two windows of {_LEAST_SIDE} x "
             f"{_LEAST_SIDE} PAN pixels, with the model's bands and ratio; found {len(truths)}"
         )
-    return FusionInputs.joined(cropped), torch.cat(truths), owners
+    return windows, truths, owners
+
+
+_WHOLE = ((...,),)
+
+
+def _corners(height: int, width: int, side: int) -> list[tuple]:
+    if min(height, width) < _LEAST_SIDE:
+        return []
+    corners = {
+        (top, left)
+        for top in (0, (height - side) // 32 * 32)
+        for left in (0, (width - side) // 32 * 32)
+    }
+    return [
+        (..., slice(top, top + side), slice(left, left + side)) for top, left in sorted(corners)
+    ]
 
 
 def _other_scene(owners: list[int]) -> list[int]:

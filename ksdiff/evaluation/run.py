@@ -17,6 +17,7 @@ from ksdiff.evaluation.report import Evaluation, Row
 from ksdiff.evaluation.scenes import Subject, subjects
 from ksdiff.inference.options import SharpenOptions
 from ksdiff.inference.sharpen import Sharpener
+from ksdiff.io.pancollection import SUFFIXES
 from ksdiff.runtime import device_named, machine_header
 
 KSDIFF = "ksdiff"
@@ -67,6 +68,8 @@ def evaluate(
     methods, options = _known(methods), replace(options or SharpenOptions(), **changes)
     if measured and not options.register:
         raise KSDiffError("measured: gives all methods what registering KSDiff finds; leave it on")
+    if options.pan_gain == "auto" and Path(source).suffix.lower() in SUFFIXES:
+        options = replace(options, pan_gain="bicubic")  # as PanCollection decimates PAN
     networks = _networks(weights, options) if KSDIFF in methods else {}
     place = next(iter(networks.values())).device if networks else device_named(options.device)
     names = [n for m in methods for n in (networks if m == KSDIFF else (m,))]
@@ -105,6 +108,7 @@ def evaluate(
         "measured": measured,
         "register": options.register,
         "contrast": options.contrast,
+        "pan_gain": options.pan_gain,
         "weights": {name: network.weights for name, network in networks.items()},
         "sensor": options.sensor,
         "seed": options.seed,

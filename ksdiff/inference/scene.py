@@ -143,13 +143,8 @@ class PreparedScene:
             ms = self.alignment.together(ms)
         ratio, phase = self.pair.ratio, self.pair.phase
         inputs = fusion_inputs(pan, ms, self.filters, ratio, phase, self.statistics)
-        return inputs._replace(
-            descriptors=_one(self.inputs.descriptors), scene=_one(self.inputs.scene)
-        )
-
-
-def _one(part: Tensor | None) -> Tensor | None:
-    return None if part is None else part[:1]
+        first = self.inputs.first()
+        return inputs._replace(descriptors=first.descriptors, scene=first.scene)
 
 
 def filled(

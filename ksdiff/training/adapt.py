@@ -101,6 +101,11 @@ def adapt(
         name = weights or weights_for(pair.bands, pair.ratio)
         model, config = load_weights(name)
         check_fit(name, model.config, pair.bands, pair.ratio)
+        if model.any_bands:
+            raise KSDiffError(
+                f"weights {name}: those for any bands do not adapt to a scene; sharpen with them "
+                "as they are, or adapt weights for the scene's band count"
+            )
         windows, gains = _windows(pair, sensor_for(sensor, pair.bands, pair.ratio))
     lessons = _Lessons(windows, gains, pair, config, seed, torch.device(device))
     model = model.to(device)

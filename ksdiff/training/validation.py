@@ -107,15 +107,13 @@ def validate(model: KSDiff, scenes: list[Scene], stage: int) -> dict[str, Scores
     In stage 1 the prior still comes from the truth.
     """
     fused = fuse_all(model, scenes, stage)
-    return {
-        scene.name: scores(fused[scene.name], scene, scene.prepared.pair.ratio) for scene in scenes
-    }
+    return {scene.name: scores(fused[scene.name], scene) for scene in scenes}
 
 
-def scores(fused: Tensor, scene: Scene, ratio: int) -> Scores:
+def scores(fused: Tensor, scene: Scene) -> Scores:
     """Of a fused image [1, C, H, W] in DN."""
     fused, truth = (image[_BORDER] for image in (fused, scene.truth.cpu()))
-    return Scores(sam(fused, truth).item(), ergas(fused, truth, ratio).item())
+    return Scores(sam(fused, truth).item(), ergas(fused, truth, scene.prepared.pair.ratio).item())
 
 
 @torch.inference_mode()
