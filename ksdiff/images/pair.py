@@ -81,10 +81,8 @@ class ArrayPair:
         if pan.ndim != 3 or pan.shape[0] != 1:
             raise KSDiffError(f"pan: expected an array [H, W] or [1, H, W], got {_shape(pan)}")
         _check_bands_first("ms", ms)
-        if ms.ndim != 3 or ms.shape[0] < 2:
-            raise KSDiffError(
-                f"ms: expected an array [C, h, w] of two bands or more, got {_shape(ms)}"
-            )
+        if ms.ndim != 3 or ms.shape[0] < 1:
+            raise KSDiffError(f"ms: expected an array [C, h, w], got {_shape(ms)}")
         self.bands = ms.shape[0]
         self.ratio = ratio_of_shapes(tuple(pan.shape[1:]), tuple(ms.shape[1:]))
         self.shape = (pan.shape[1], pan.shape[2])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -90,9 +91,10 @@ class Window(NamedTuple):
     @classmethod
     def read(cls, pair: Pair, top: int, left: int, height: int, width: int) -> Window:
         """The window at (top, left) with what lies around it, as far as the scene reaches."""
+        margin = math.ceil(MARGIN / pair.ratio) * pair.ratio
         spans, inner = [], []
         for start, size, length in ((top, height, pair.shape[0]), (left, width, pair.shape[1])):
-            first, stop = max(start - MARGIN, 0), min(start + size + MARGIN, length)
+            first, stop = max(start - margin, 0), min(start + size + margin, length)
             spans.append((first, stop - first))
             inner.append(slice(start - first, start - first + size))
         (row, rows), (column, columns) = spans

@@ -81,7 +81,7 @@ class PreparedScene:
             count = math.prod(math.ceil(length / tile) for length in pair.shape)
             surveyed = survey(pair, tile, stage("Surveying", count))
         statistics = SceneStatistics(*(upload(part, device) for part in surveyed.statistics))
-        places = sample_windows(pair.shape, surveyed.valid_share, pair.ratio, side, _SAMPLES)
+        places = sample_windows(pair.shape, surveyed, pair.ratio, side, _SAMPLES)
         windows = [Window.read(pair, *at) for at in places]
         delivered = [filled(window.delivered(), statistics, device) for window in windows]
         equaliser = None

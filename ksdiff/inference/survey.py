@@ -16,38 +16,46 @@ from ksdiff.errors import KSDiffError
 from ksdiff.images.inputs import SceneMoments, SceneStatistics
 from ksdiff.images.pair import Pair
 
-_CELL = 32  # PAN pixels: resolution of the map of valid pixels
+_CELL = 32  # PAN pixels: resolution of the map of valid pixels, at least
 _LEAST_SHARE = 0.9  # of valid pixels in a sample window, relative to the best window there is
 
 
 @dataclass(frozen=True)
 class Survey:
     statistics: SceneStatistics
-    valid_share: np.ndarray  # [ceil(H / 32), ceil(W / 32)] of MS pixels with data in both images
+    # [ceil(H / cell), ceil(W / cell)]: of MS pixels with data in both images
+    valid_share: np.ndarray
+    cell: int  # PAN pixels
 
 
 def survey(pair: Pair, tile: int, step: Callable[[], None] = lambda: None) -> Survey:
     """Gather means, standard deviations and the map of valid pixels.
 
     Args:
-        tile: side of the windows read, a multiple of 32.
+        tile: side of the windows read, about.
         step: called after every window.
 
     Raises:
         KSDiffError: no pixel has data in both images.
     """
-    rows, columns = (survey_spans(length, tile) for length in pair.shape)
+    rows, columns = (survey_spans(length, tile, pair.ratio) for length in pair.shape)
 
     def parts() -> Iterator[SurveyPart]:
         for (top, bottom), (left, right) in itertools.product(rows, columns):
             yield SurveyPart.of(pair, top, left, bottom - top, right - left)
             step()
 
-    return surveyed(pair.shape, parts())
+    return surveyed(pair.shape, pair.ratio, parts())
 
 
-def survey_spans(length: int, tile: int) -> list[tuple[int, int]]:
+def _cell(ratio: int) -> int:
+    """Resolution of the map of valid pixels, in PAN pixels: whole MS pixels."""
+    return math.ceil(_CELL / ratio) * ratio
+
+
+def survey_spans(length: int, tile: int, ratio: int) -> list[tuple[int, int]]:
     """Where the windows that a survey reads start and stop along an axis, in PAN pixels."""
+    tile -= tile % _cell(ratio)
     return [(start, min(start + tile, length)) for start in range(0, length, tile)]
 
 
@@ -66,27 +74,27 @@ class SurveyPart(NamedTuple):
         moments = SceneMoments()
         moments.update(patch.pan[0], patch.ms[0], None if valid.all() else valid)
         share = F.avg_pool2d(
-            valid[None].float(), _CELL // pair.ratio, ceil_mode=True, count_include_pad=False
+            valid[None].float(), _cell(pair.ratio) // pair.ratio, ceil_mode=True, count_include_pad=False
         )
         return cls(top, left, moments, share[0].numpy())
 
 
-def surveyed(shape: tuple[int, int], parts: Iterable[SurveyPart]) -> Survey:
+def surveyed(shape: tuple[int, int], ratio: int, parts: Iterable[SurveyPart]) -> Survey:
     """Add up the parts of a scene, which come in reading order.
 
     Raises:
         KSDiffError: no pixel has data in both images.
     """
-    moments = SceneMoments()
-    share = np.zeros([math.ceil(length / _CELL) for length in shape], dtype=np.float32)
+    moments, cell = SceneMoments(), _cell(ratio)
+    share = np.zeros([math.ceil(length / cell) for length in shape], dtype=np.float32)
     for part in parts:
         moments.add(part.moments)
-        row, column = part.top // _CELL, part.left // _CELL
+        row, column = part.top // cell, part.left // cell
         height, width = part.valid_share.shape
         share[row : row + height, column : column + width] = part.valid_share
     if not share.any():
         raise KSDiffError("pan and ms have no pixel with data in common")
-    return Survey(moments.statistics(), share)
+    return Survey(moments.statistics(), share, cell)
 
 
 def whole_ms_pixels(pan_valid: Tensor, ms_valid: Tensor, ratio: int) -> Tensor:
@@ -98,19 +106,20 @@ def whole_ms_pixels(pan_valid: Tensor, ms_valid: Tensor, ratio: int) -> Tensor:
 
 
 def sample_windows(
-    shape: tuple[int, int], valid_share: np.ndarray, ratio: int, side: int, count: int
+    shape: tuple[int, int], known: Survey, ratio: int, side: int, count: int
 ) -> list[tuple[int, int, int, int]]:
     """Choose up to ``count`` equally large windows, well filled and far from each other.
 
     Args:
         shape: of the scene in PAN pixels.
-        valid_share: from `survey`.
-        side: of a window; less where the scene is smaller, always a multiple of 8.
+        known: from `survey`.
+        side: of a window; less where the scene is smaller, always a multiple of 8 and the ratio.
 
     Returns:
         (top, left, height, width) of each, in PAN pixels.
     """
-    height, width = (min(side, length // 8 * 8) for length in shape)
+    step, cell = math.lcm(8, ratio), known.cell
+    height, width = (min(side, length) // step * step for length in shape)
     candidates = [
         (top, left)
         for top in _even_starts(shape[0], height, ratio)
@@ -118,9 +127,9 @@ def sample_windows(
     ]
     shares = np.array(
         [
-            valid_share[
-                top // _CELL : math.ceil((top + height) / _CELL),
-                left // _CELL : math.ceil((left + width) / _CELL),
+            known.valid_share[
+                top // cell : math.ceil((top + height) / cell),
+                left // cell : math.ceil((left + width) / cell),
             ].mean()
             for top, left in candidates
         ]

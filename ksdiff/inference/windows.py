@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -50,7 +51,7 @@ def fused_windows(
         in_flight: windows whose results are waited for only after the next ones have begun.
         stage: progress callback.
     """
-    rows, columns = (window_spans(length, tile) for length in scene.pair.shape)
+    rows, columns = (window_spans(length, tile, scene.pair.ratio) for length in scene.pair.shape)
     blender = Blender(rows, columns)
     step = stage("Sharpening", len(rows) * len(columns))
     places = itertools.product(range(len(rows)), range(len(columns)))
@@ -80,9 +81,11 @@ def read_window(pair: Pair, row: Span, column: Span) -> Patch:
     )
 
 
-def window_spans(length: int, tile: int) -> list[Span]:
-    """The windows along an axis of a scene, in PAN pixels."""
-    return plan_spans(length, tile, _OVERLAP, _MARGIN, _MULTIPLE)
+def window_spans(length: int, tile: int, ratio: int) -> list[Span]:
+    """The windows along an axis of a scene, in PAN pixels; they start with MS pixels."""
+    multiple = math.lcm(_MULTIPLE, ratio)
+    overlap, margin = (math.ceil(size / multiple) * multiple for size in (_OVERLAP, _MARGIN))
+    return plan_spans(length, tile // multiple * multiple, overlap, margin, multiple)
 
 
 def begin_window(scene: PreparedScene, fuse: Fuse, patch: Patch, row: Span, column: Span) -> Begun:

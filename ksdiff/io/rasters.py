@@ -255,8 +255,6 @@ def _check_bands(pan: Image, ms: Image) -> None:
         )
     if pan.count != 1:
         raise KSDiffError(f"pan {pan.name}: expected one band, got {pan.count}")
-    if ms.count < 2:
-        raise KSDiffError(f"ms {ms.name}: expected two bands or more, got {ms.count}")
 
 
 def _moved(area: tuple[slice, slice], origin: tuple[int, int]) -> Window:

@@ -92,7 +92,7 @@ def fused_array(pair: ArrayPair, pan: da.Array, ms: da.Array, recipe: Recipe) ->
     """
     _sharpener(recipe).check(pair)
     tile, bare = recipe.options.tile, pair.holding(None, None)
-    rows, columns = (window_spans(length, tile) for length in pair.shape)
+    rows, columns = (window_spans(length, tile, pair.ratio) for length in pair.shape)
     pan, ms = (
         da.asarray(image)[(slice(None), *area)]
         for image, area in zip((pan, ms), pair.areas, strict=True)
@@ -102,7 +102,7 @@ def fused_array(pair: ArrayPair, pan: da.Array, ms: da.Array, recipe: Recipe) ->
         f"ksdiff-{part}-{token}" for part in ("sharpen", "window", "rims", "survey", "prepare")
     )
     tasks: dict[Key, object] = {}
-    looked = [survey_spans(length, tile) for length in pair.shape]
+    looked = [survey_spans(length, tile, pair.ratio) for length in pair.shape]
     far = _blocks(pan, ms, pair.ratio, looked)
     for i, j in _places(looked):
         look = functools.partial(_survey, bare, looked[0][i], looked[1][j])
@@ -177,7 +177,7 @@ def _prepare(recipe: Recipe, pair: ArrayPair, token: str, parts: list[SurveyPart
     """Reads a few windows of the scene, which the survey chooses: computes them on its own."""
     with _FUSING:
         sharpener = _sharpener(recipe)
-    scene = sharpener.prepare(pair, surveyed=surveyed(pair.shape, parts))
+    scene = sharpener.prepare(pair, surveyed=surveyed(pair.shape, pair.ratio, parts))
     with _FUSING, torch.inference_mode():
         kernels = sharpener.kernels(scene)
     return Prepared(replace(scene, pair=pair.holding(None, None)), kernels, token)

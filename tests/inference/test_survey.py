@@ -7,7 +7,11 @@ from hypothesis import strategies as st
 from ksdiff.errors import KSDiffError
 from ksdiff.images.inputs import SceneStatistics
 from ksdiff.images.pair import ArrayPair
-from ksdiff.inference.survey import sample_windows, survey
+from ksdiff.inference.survey import Survey, sample_windows, survey
+
+
+def _surveyed(share: np.ndarray) -> Survey:
+    return Survey(None, share, 32)
 
 
 def test_statistics_do_not_depend_on_the_windows_read(scene):
@@ -46,7 +50,7 @@ def test_sample_windows_are_equal_inside_the_scene_and_well_filled(height, width
     share = np.zeros(shape, dtype=np.float32)
     share[:, shape[1] // 2 :] = 1
     share[np.random.default_rng(seed).integers(shape[0]), shape[1] // 2] = 0.5
-    windows = sample_windows((height, width), share, 4, 256, 16)
+    windows = sample_windows((height, width), _surveyed(share), 4, 256, 16)
     assert 1 <= len(windows) == len(set(windows)) <= 16
     assert len({window[2:] for window in windows}) == 1
     best = []
@@ -62,7 +66,7 @@ def test_sample_windows_are_equal_inside_the_scene_and_well_filled(height, width
 
 
 def test_sample_windows_spread_over_a_large_scene():
-    windows = sample_windows((8192, 8192), np.ones((256, 256), dtype=np.float32), 4, 256, 16)
+    windows = sample_windows((8192, 8192), _surveyed(np.ones((256, 256))), 4, 256, 16)
     assert len(windows) == 16
     at = np.array([window[:2] for window in windows], dtype=float)
     apart = np.hypot(*(at[:, None] - at[None]).transpose(2, 0, 1)) + 1e9 * np.eye(16)

@@ -202,8 +202,8 @@ def test_exchanged_roles_are_recognised_by_pixel_size(pair_of):
 def test_band_counts_are_checked(pair_of):
     with refused("pan .*: expected one band, got 2"):
         pair_of(pan=ramp(2, 128, 160))
-    with refused("ms .*: expected two bands or more, got 1"):
-        pair_of(ms=ramp(1, 32, 40))
+    with pair_of(ms=ramp(1, 32, 40)) as pair:
+        assert pair.bands == 1
 
 
 def test_complex_values_are_refused(pair_of):
