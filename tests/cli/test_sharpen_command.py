@@ -213,10 +213,16 @@ def test_corrupt_and_foreign_checkpoints_are_refused(ksdiff, folder, weights):
     assert failed(ksdiff(*options(folder, "ksdiff-xl")), "ksdiff-xl: neither a file nor bundled")
 
 
-def test_bands_without_bundled_weights_are_refused(ksdiff, tmp_path):
+def test_any_number_of_bands_has_bundled_weights(ksdiff, tmp_path):
     both(tmp_path, ms=ramp(7, 32))
-    result = ksdiff(*options(tmp_path, "")[:-2])
-    assert failed(result, "none are bundled for 7 bands at ratio 4", "--weights")
+    status, out, _ = ksdiff(*options(tmp_path, "")[:-2])
+    assert status == 0 and "ksdiff-s" in out
+
+
+def test_weights_of_other_bands_are_refused(ksdiff, tmp_path):
+    both(tmp_path, ms=ramp(7, 32))
+    result = ksdiff(*options(tmp_path, "ksdiff-s-4band"))
+    assert failed(result, "for 4 bands at ratio 4", "the scene has 7 bands at ratio 4")
 
 
 def test_an_unknown_sensor_or_device_is_refused(ksdiff, folder, weights):

@@ -119,7 +119,14 @@ def test_every_bundled_file_loads_and_is_found_by_its_bands():
         assert sum(p.numel() for p in model.parameters()) <= 1.5e6
 
 
-def test_a_band_count_without_weights_says_what_to_do():
+def test_bands_and_ratios_without_weights_of_their_own_take_those_for_any():
+    assert weights_for(4, 4) == "ksdiff-s-4band"
+    for bands, ratio in ((1, 4), (3, 2), (4, 6), (10, 5)):
+        assert weights_for(bands, ratio) == "ksdiff-s"
+
+
+def test_a_band_count_without_weights_says_what_to_do(monkeypatch):
+    monkeypatch.setattr("ksdiff.models.weights._bundled_models", dict)
     with pytest.raises(
         KSDiffError, match=r"none are bundled for 13 bands at ratio 4.*ksdiff train"
     ):
