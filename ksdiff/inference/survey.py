@@ -74,7 +74,10 @@ class SurveyPart(NamedTuple):
         moments = SceneMoments()
         moments.update(patch.pan[0], patch.ms[0], None if valid.all() else valid)
         share = F.avg_pool2d(
-            valid[None].float(), _cell(pair.ratio) // pair.ratio, ceil_mode=True, count_include_pad=False
+            valid[None].float(),
+            _cell(pair.ratio) // pair.ratio,
+            ceil_mode=True,
+            count_include_pad=False,
         )
         return cls(top, left, moments, share[0].numpy())
 
