@@ -13,7 +13,6 @@ from pathlib import Path
 from benchmarks import quality
 from benchmarks.models import plots as model_plots
 from benchmarks.models import tables as models
-from benchmarks.ops import networks
 from benchmarks.ops import plots as op_plots
 from benchmarks.ops import tables as ops
 from benchmarks.results import RESULTS, ROOT, read
@@ -24,7 +23,6 @@ from ksdiff.errors import KSDiffError
 BLOCKS: dict[str, tuple[Callable[[Path], str], str]] = {
     **{name: (make, "models-cpu") for name, make in models.BLOCKS.items()},
     **{name: (make, ".") for name, make in quality.BLOCKS.items()},
-    "networks": (networks.text, "networks-cpu.json"),
     "operators": (lambda path: ops.operators(read(path)), "ops-cpu.json"),
     "ablation": (ablation.text, "ablation.json"),
     "adaptation": (adaptation.text, "adaptation.json"),

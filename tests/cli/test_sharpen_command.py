@@ -227,7 +227,9 @@ def test_weights_of_other_bands_are_refused(ksdiff, tmp_path):
 
 def test_an_unknown_sensor_or_device_is_refused(ksdiff, folder, weights):
     assert failed(ksdiff(*options(folder, weights), "--sensor", "wv9"), "'wv9' is not known")
-    assert failed(ksdiff(*options(folder, weights), "--sensor", "sentinel2"), "sentinel2 has 6 bands")
+    assert failed(
+        ksdiff(*options(folder, weights), "--sensor", "sentinel2"), "sentinel2 has 6 bands"
+    )
     status, _, errors = ksdiff(*options(folder, weights), "--device", "tpu")
     assert status == 2 and "tpu" in errors
 
