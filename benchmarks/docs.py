@@ -16,7 +16,7 @@ from benchmarks.models import tables as models
 from benchmarks.ops import plots as op_plots
 from benchmarks.ops import tables as ops
 from benchmarks.results import RESULTS, ROOT, read
-from benchmarks.studies import ablation, adaptation, contrast, prior, strength
+from benchmarks.studies import ablation, adaptation, contrast, held_out, prior, strength
 from ksdiff.errors import KSDiffError
 
 # By name: what makes the text of a path in RESULTS, and the usual path.
@@ -28,6 +28,7 @@ BLOCKS: dict[str, tuple[Callable[[Path], str], str]] = {
     "adaptation": (adaptation.text, "adaptation.json"),
     "contrast": (contrast.scores_table, "contrast.json"),
     "contrast-spread": (contrast.spread_table, "contrast.json"),
+    "held-out": (held_out.text, "held-out.json"),
     "prior": (prior.text, "."),
     "strength": (strength.text, "strength.json"),
 }

@@ -279,7 +279,7 @@ def sensor_for(
     if sensor.bands != bands:
         raise KSDiffError(
             f"sensor: {sensor.name} has {sensor.bands} bands ({', '.join(sensor.band_names)}), the "
-            f"MS image has {bands}; name those it has with --bands, or leave the sensor out for "
-            "generic gains"
+            f"MS image has {bands}; describe the file's bands by those names (gdal_edit.py, or "
+            "rasterio's descriptions), or leave the sensor out for generic gains"
         )
     return replace(sensor, ratio=ratio)

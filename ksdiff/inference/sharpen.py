@@ -36,7 +36,7 @@ from ksdiff.io.rasters import Name, names_of, open_pair
 from ksdiff.models.ksdiff import KSDiff, takes_any_bands
 from ksdiff.models.weights import check_fit, load_weights, weights_for, weights_hash
 from ksdiff.runtime import device_named
-from ksdiff.sensors import Sensor, sensor_for
+from ksdiff.sensors import SENSORS, Sensor, sensor_for
 
 
 @dataclass(frozen=True)
@@ -237,7 +237,7 @@ class Sharpener:
         self.check(pair)
         any_bands = not self._classical and takes_any_bands(self._model(pair))
         options = self.options
-        known = sensor_for(sensor or options.sensor, pair.bands, pair.ratio)
+        known = _sensor(sensor or options.sensor, pair)
         return PreparedScene.of(
             pair,
             known,
@@ -255,7 +255,7 @@ class Sharpener:
         """Raise a KSDiffError where there are no weights for a scene; reads nothing of it."""
         if not self._classical:
             self._model(pair)
-        sensor_for(self.options.sensor, pair.bands, pair.ratio)
+        _sensor(self.options.sensor, pair)
 
     @torch.inference_mode()
     def windows(self, scene: PreparedScene, kernels=None, stage: Stage = silent) -> Iterator[Part]:
@@ -334,6 +334,15 @@ class Sharpener:
     def _addresses(self, model: nn.Module) -> tuple[int, ...]:
         """Needed for graphs only; it takes two milliseconds."""
         return addresses(model) if self.device.type == "cuda" else ()
+
+
+def _sensor(name: str | None, pair: Pair) -> Sensor:
+    """With the bands that the MS file names, where it names bands of the sensor."""
+    named = [text.lower() for text in getattr(pair, "descriptions", ()) if text]
+    known = SENSORS.get((name or "").lower())
+    if known is not None and len(named) == pair.bands and set(named) <= set(known.band_names):
+        return sensor_for(name, pair.bands, pair.ratio, named)
+    return sensor_for(name, pair.bands, pair.ratio)
 
 
 def _pan_gain(option: str, sensor: Sensor) -> PanGain | None:

@@ -68,3 +68,16 @@ def test_other_ratios_are_refused(model, ratio):
     pan, ms = _pair(3, ratio)
     with pytest.raises(KSDiffError, match=r"2 to 8|2, 3"):
         Sharpener(model).sharpen(pan, ms)
+
+
+def test_band_names_of_the_file_choose_the_sensors_bands(model, tmp_path):
+    from ksdiff.images.pair import ArrayPair
+
+    pan, ms = _pair(3, 2)
+    pair = ArrayPair(pan, ms)
+    pair.descriptions = ("Red", "Green", "Blue")
+    sensor = Sharpener(model, sensor="landsat8").prepare(pair).sensor
+    assert sensor.band_names == ("red", "green", "blue")
+    pair.descriptions = (None, None, None)
+    with pytest.raises(KSDiffError, match="landsat8 has 7 bands"):
+        Sharpener(model, sensor="landsat8").prepare(pair)

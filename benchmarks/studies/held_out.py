@@ -1,0 +1,110 @@
+"""Weights for any bands on what their training has not seen: `python -m
+benchmarks.studies.held_out`
+
+Cases of `ksdiff.training.held_out`, beside the best of the classical methods on each index. The
+result is benchmarks/results/held-out.json.
+"""
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from benchmarks.markdown import origin, table
+from benchmarks.results import RESULTS, read, write
+from ksdiff.baselines import METHODS, ClassicalPair
+from ksdiff.images.wald import expand
+from ksdiff.metrics import ergas, sam
+from ksdiff.models.ksdiff import KSDiff
+from ksdiff.models.weights import load_weights
+from ksdiff.runtime import machine_header
+from ksdiff.training.held_out import Case, cases
+from ksdiff.training.validation import case_scene, fuse_all
+
+_INNER = (..., slice(20, -21), slice(20, -21))
+_GENERIC = 0.15  # what classical methods take PAN's gain for where it is none
+
+
+def scores(case: Case, fused: Tensor) -> dict[str, float]:
+    """SAM, ERGAS, and the single factor on what was added that fits the truth best."""
+    lms = expand(case.ms, case.ratio, case.phase, "reflect")
+    added, missing = (fused - lms)[_INNER], (case.gt - lms)[_INNER]
+    fused, truth = fused[_INNER], case.gt[_INNER]
+    return {
+        "SAM": sam(fused, truth).item(),
+        "ERGAS": ergas(fused, truth, case.ratio).item(),
+        "factor": ((added * missing).sum() / added.square().sum()).item(),
+    }
+
+
+def classical(case: Case) -> dict[str, dict[str, float]]:
+    gain = case.pan_gain if isinstance(case.pan_gain, float) else _GENERIC
+    pair = ClassicalPair.of(case.pan, case.ms, case.gains, case.ratio, case.phase, "reflect", gain)
+    return {name: scores(case, method(pair)) for name, method in METHODS.items()}
+
+
+def network(model: KSDiff, case: Case) -> dict[str, float]:
+    scene = case_scene(case)
+    return scores(case, fuse_all(model, [scene], stage=2)[case.name])
+
+
+def measure(model: KSDiff, case: Case) -> dict:
+    """One row of the result."""
+    others = classical(case)
+    best = {
+        index: min((values[index], name) for name, values in others.items())
+        for index in ("SAM", "ERGAS")
+    }
+    return {
+        "case": case.name,
+        "bands": len(case.gains),
+        "ratio": case.ratio,
+        "pan_gain": case.pan_gain,
+        "exp": others["exp"],
+        "best": best,
+        "told": network(model, case),
+        "not told": network(model, replace(case, pan_gain=None)),
+    }
+
+
+def _change(value: float, best: float) -> str:
+    return "–" if best < 1e-3 else f"{100 * (value / best - 1):+.0f} %"
+
+
+def text(path: Path) -> str:
+    """Cases down; the mean of the changes last."""
+    found = read(path)
+    rows, means = [], {"SAM": [], "ERGAS": []}
+    for row in found.rows:
+        cells = [row["case"]]
+        for index in ("SAM", "ERGAS"):
+            best, own = row["best"][index][0], row["told"][index]
+            if best >= 1e-3:
+                means[index].append(own / best - 1)
+            cells += [f"{best:.2f}", f"{own:.2f}", _change(own, best)]
+        rows.append([*cells, f"{row['told']['factor']:.2f}", f"{row['not told']['factor']:.2f}"])
+    mean = [f"{100 * sum(values) / len(values):+.1f} %" for values in means.values()]
+    rows.append(["mean", "", "", mean[0], "", "", mean[1], "", ""])
+    head = ["case", *("best SAM", "SAM", "change"), *("best ERGAS", "ERGAS", "change")]
+    note = f"\n{origin(found.header)}\n"
+    return table([*head, "factor, PAN's gain told", "not told"], rows) + note
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", default="../shared/data")
+    parser.add_argument("--weights", default="ksdiff-s")
+    given = parser.parse_args()
+    model, _ = load_weights(given.weights)
+    folders = (Path(given.data) / name for name in ("train", "pairs", "ms_only"))
+    with torch.inference_mode():
+        rows = [measure(model, case) for case in cases(*folders)]
+    write(RESULTS / "held-out.json", machine_header() | {"weights": given.weights}, rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,50 @@
+import torch
+
+from benchmarks.results import write
+from benchmarks.studies.held_out import classical, measure, scores, text
+from ksdiff.config import InjectionConfig, KernelConfig, ModelConfig, PriorConfig
+from ksdiff.images.wald import degrade_ms, expand
+from ksdiff.models.ksdiff import KSDiff
+from ksdiff.runtime import machine_header
+from ksdiff.training.held_out import Case
+
+
+def _case(bands: int = 3, ratio: int = 3) -> Case:
+    torch.manual_seed(0)
+    coarse = torch.rand(1, bands, 24, 24) + torch.rand(1, 1, 24, 24)
+    gt = 100 * torch.nn.functional.interpolate(coarse, size=(96, 96), mode="bicubic") + 50
+    gains = (0.3,) * bands
+    ms = degrade_ms(gt, gains, ratio)
+    return Case("drawn", "drawn", gt.mean(1, True), ms, gt, ratio, gains, (None,) * bands, 0.3)
+
+
+def test_the_truth_has_no_error_and_half_its_detail_wants_twice_as_much():
+    case = _case()
+    perfect = scores(case, case.gt)
+    assert perfect["ERGAS"] < 1e-4 and abs(perfect["factor"] - 1) < 1e-4
+    lms = expand(case.ms, case.ratio, case.phase, "reflect")
+    assert abs(scores(case, (lms + case.gt) / 2)["factor"] - 2) < 1e-3
+
+
+def test_a_row_names_the_best_classical_method_and_becomes_a_line(tmp_path):
+    torch.manual_seed(0)
+    model = KSDiff(
+        ModelConfig(
+            bands="any",
+            ratio="any",
+            widths=(16, 24),
+            depths=(1, 1),
+            prior=PriorConfig(patch=8, tokens=4, channels=16, width=16, levels=2),
+            kernels=KernelConfig(patch=8, width=16),
+            injection=InjectionConfig(mode="off"),
+        )
+    )
+    case = _case()
+    with torch.inference_mode():
+        row = measure(model, case)
+        others = classical(case)
+    value, name = row["best"]["ERGAS"]
+    assert value == min(one["ERGAS"] for one in others.values()) == others[name]["ERGAS"]
+    write(tmp_path / "held-out.json", machine_header(), [row])
+    lines = text(tmp_path / "held-out.json").splitlines()
+    assert lines[2].startswith("| drawn |") and lines[3].startswith("| mean |")
