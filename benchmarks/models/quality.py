@@ -74,7 +74,7 @@ def _rows(bands: int, device: str) -> Iterator[dict]:
     found = {name: ready(network, device) for name, network in found.items()}
     largest = max(scene.truth[0, 0].numel() for scene in scenes)
     for scene in scenes:
-        inputs = FusionInputs(*(part.to(device) for part in scene.inputs))
+        inputs = scene.inputs.map(lambda part: part.to(device))
         for name, mode, seed, fuse in _fusions(found, device, largest):
             family = next((known for known in found if name.startswith(known)), None)
             entry = {"bands": bands, "mode": mode, "trained_steps": steps.get(family)}

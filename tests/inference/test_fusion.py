@@ -9,7 +9,6 @@ from torch.utils._pytree import tree_leaves
 
 from ksdiff.config import DiffusionConfig, InjectionConfig
 from ksdiff.images.fill import fill_invalid
-from ksdiff.images.inputs import FusionInputs
 from ksdiff.inference.fusion import PriorStep, addresses
 from ksdiff.models.ksdiff import KSDiff
 from tests.support.inference import scene_tensors, window_step
@@ -44,7 +43,7 @@ class OnTheDeviceAlone(TorchFunctionMode):
 @pytest.mark.parametrize("choice", CONFIGS)
 def test_prior_and_windows_need_nothing_from_the_cpu(choice):
     model = KSDiff(small_config(**CONFIGS[choice])).eval().to(META)
-    samples = FusionInputs(*(x.to(META) for x in random_inputs(3, 4, 64, 64)))
+    samples = random_inputs(3, 4, 64, 64).map(lambda x: x.to(META))
     noise = model.draw_noise().to(META)
     pan, ms = torch.rand(1, 1, 72, 64, device=META), torch.rand(1, 4, 18, 16, device=META)
     prior, window = PriorStep(model, addresses(model)), window_step(model)

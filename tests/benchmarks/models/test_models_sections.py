@@ -147,7 +147,7 @@ def test_baselines_that_are_not_trained_are_named_with_their_command(
 def test_what_is_timed_is_ksdiff_as_it_is_scored(inputs):
     model = KSDiff(small_config()).eval()
     torch.nn.init.normal_(model.network.head.weight)  # untrained it is zero and hides the kernels
-    one = type(inputs)(*(tensor[:1] for tensor in inputs))
+    one = inputs.first()
     with torch.no_grad():
         ways = {c.name: c for c in contenders({KSDIFF: model}, "cpu")}
         noise = torch.Generator().manual_seed(5)
