@@ -29,7 +29,7 @@ class HighPassModulation(nn.Module):
 
 def scene_tensors(device: torch.device, kernels) -> SceneTensors:
     """Of a scene of 4 bands that lie apart, random."""
-    parts = torch.rand(1, 4), torch.rand(1, 4), torch.rand(1, 1), torch.rand(1, 1)
+    parts = [torch.rand(1, bands) for bands in (4, 4, 1, 1, 4)]
     statistics = SceneStatistics(*((1 + part).to(device) for part in parts))
     filters = mtf_filters((0.3, 0.3, 0.35, 0.25), 4, torch.float32, device)
     off = [(0.1, -0.2), (0.0, 0.0), (-0.1, 0.2), (0.05, 0.0)]
