@@ -93,7 +93,7 @@ def _job(path: Path, line: int, row: dict) -> Job:
 
 
 def _place(path: Path, name: str) -> str:
-    """A file beside the list, or a name that only GDAL knows (/vsizip/..., https://...)."""
+    """A file beside the list, or a name that only GDAL knows: /vsizip/ and the like, or a URL."""
     if "://" in name or name.startswith("/"):
         return name
     return str(path.parent / name)

@@ -306,7 +306,7 @@ def test_a_geotiff_is_a_cog_that_tells_how_it_was_made(ksdiff, folder, weights):
         assert tags["TIFFTAG_SOFTWARE"].startswith("ksdiff ")
         assert tags["ACQUISITIONDATE"] == "2024-05-01"
         made = json.loads(tags["KSDIFF_PROVENANCE"])
-        assert made["inputs"] == {"pan": str(folder / "a_pan.tif"), "ms": str(folder / "a_ms.tif")}
+        assert made["inputs"] == {name: [str(folder / f"a_{name}.tif")] for name in ("pan", "ms")}
         assert made["weights"] == {
             "name": str(weights),
             "sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),

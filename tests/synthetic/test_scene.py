@@ -62,7 +62,7 @@ def test_a_written_scene_opens_with_the_phase_of_walds_protocol(tmp_path, scene)
         ({"size": 32}, "at least 64"),
         ({"size": 64, "ratio": 3}, "ratio: expected 2 or 4"),
         ({"size": 64, "bands": 1}, "bands: expected at least 2"),
-        ({"size": 64, "sensor": "wv3"}, "wv3 has 8 bands"),
+        ({"size": 64, "sensor": "sentinel2"}, "sentinel2 has 6 bands"),
     ],
 )
 def test_impossible_scenes_are_refused(choice, match):
