@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ksdiff.images.inputs import FusionInputs, detail_on_pan, detail_slope
-from ksdiff.images.sharpness import PanGain
+from ksdiff.images.sharpness import PanGain, mean_gain
 from ksdiff.sensors import Wavelengths
 
 _CENTRES = (443.0, 490.0, 560.0, 665.0, 720.0, 840.0, 1600.0)  # nm, where bands usually lie
@@ -103,7 +103,7 @@ def scene_descriptors(
             float(pan_gain is not None),
             0.0 if number is None else math.log(number / 0.15),
             float(pan_gain == "bicubic"),
-            (sum(gains) / len(gains) - 0.3) * 5,
+            (mean_gain(gains) - 0.3) * 5,
             math.log(len(gains)) - 1.2,
             0.0 if misregistration is None else min(misregistration, 1.0),
         ]

@@ -72,7 +72,7 @@ def sample(pair: TruthPair, config: DataConfig, bands: int, rng: np.random.Gener
     contrast = statistics.contrast * statistics.ms_mean / hazy
     statistics = _jittered(statistics._replace(ms_mean=hazy, contrast=contrast), config, rng)
     pan = shift(pan, *rng.normal(0, jitter, 2).round(2))
-    pan, ms, gt, phase = turned((pan, ms, gt), phase, ratio, int(rng.integers(8)))
+    pan, ms, gt, phase = _turned((pan, ms, gt), phase, ratio, int(rng.integers(8)))
     inputs = fusion_inputs(pan, ms, gains, ratio, phase, statistics)
     return Sample(inputs, gt / statistics.ms_mean[..., None, None])
 
@@ -102,7 +102,7 @@ def _jittered(
     return SceneStatistics(*scaled)
 
 
-def turned(images: tuple[Tensor, ...], phase: tuple[float, float], ratio: int, turn: int):
+def _turned(images: tuple[Tensor, ...], phase: tuple[float, float], ratio: int, turn: int):
     """One of the eight flips and rotations; the decimation phase turns with the image."""
     y, x = phase
     if turn & 1:

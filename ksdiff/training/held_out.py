@@ -12,7 +12,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from ksdiff.images.sharpness import PanGain, equalised
+from ksdiff.images.sharpness import PanGain, equalised, mean_gain
 from ksdiff.images.wald import degrade_ms
 from ksdiff.sensors import Sensor, Wavelengths
 from ksdiff.training.sources import PAN_GAINS, Source, ms_sources, pair_sources, southern
@@ -49,7 +49,6 @@ class Case:
     """A pair with truth."""
 
     name: str
-    family: str  # of the table's row: sensor, or what the bands are
     pan: Tensor  # [1, 1, H, W] DN
     ms: Tensor  # [1, C, H / ratio, W / ratio]
     gt: Tensor  # [1, C, H, W]
@@ -126,7 +125,7 @@ def _summed(source: Source, chosen: tuple[int, ...], ratios: tuple[int, ...]) ->
         if limits is None or 450 < sum(limits) / 2 < 800
     ]
     pan = source.bands[seen].mean(0, keepdim=True)
-    gain = sum(source.gains) / len(source.gains)
+    gain = mean_gain(source.gains)
     for ratio, told in zip(ratios, (0.15, gain), strict=False):
         blurred = equalised(pan[None], gain, told, ratio)[0, 0]
         yield _case(source, chosen, blurred, told, ratio)
@@ -141,7 +140,6 @@ def _case(
     said = told if isinstance(told, str) else "-" if told is None else f"{told:.2g}"
     return Case(
         f"{source.name} {len(chosen)}b r{ratio} {said}",
-        source.name,
         pan[None, None, :height, :width],
         degrade_ms(gt, gains, ratio),
         gt,

@@ -14,7 +14,7 @@ from torch import Tensor
 from ksdiff.images.descriptors import band_descriptors, scene_descriptors
 from ksdiff.images.inputs import FusionInputs, SceneStatistics, detail_slope, standardised
 from ksdiff.images.polyphase import decimate_axis
-from ksdiff.images.sharpness import EQUALISER_HALF, PanGain, equaliser_taps
+from ksdiff.images.sharpness import EQUALISER_HALF, PanGain, equaliser_taps, mean_gain
 from ksdiff.images.wald import MTF_TAPS, SHIFT_HALF_WIDTH, expand, mtf_filters, shift_taps
 from ksdiff.sensors import Wavelengths
 from ksdiff.training.augment import Sample
@@ -125,7 +125,7 @@ class Scenarios:
         source, moments = self._source(scenario, rng)
         mix, wavelengths = _bands(source, scenario.bands, rng)
         gains = tuple(round(float(g), 2) for g in mix @ torch.tensor(source.gains) / mix.sum(1))
-        gain = sum(gains) / len(gains)
+        gain = mean_gain(gains)
         size, count = scenario.crop, len(source.bands)
         top, left = (int(rng.integers(side - size + 1)) for side in source.bands.shape[-2:])
         window = (..., slice(top, top + size), slice(left, left + size))
@@ -278,7 +278,7 @@ def _equalised(
     for _ in range(2):
         rows = []
         for one, rng in zip(drawn, rngs, strict=True):
-            wanted = sum(one.gains) / len(one.gains)
+            wanted = mean_gain(one.gains)
             taps = np.array(equaliser_taps(one.told, wanted, ratio))
             if one.had is not None:
                 taps = np.convolve(taps, equaliser_taps(one.had, one.gain, ratio))

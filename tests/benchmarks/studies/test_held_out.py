@@ -15,7 +15,7 @@ def _case(bands: int = 3, ratio: int = 3) -> Case:
     gt = 100 * torch.nn.functional.interpolate(coarse, size=(96, 96), mode="bicubic") + 50
     gains = (0.3,) * bands
     ms = degrade_ms(gt, gains, ratio)
-    return Case("drawn", "drawn", gt.mean(1, True), ms, gt, ratio, gains, (None,) * bands, 0.3)
+    return Case("drawn", gt.mean(1, True), ms, gt, ratio, gains, (None,) * bands, 0.3)
 
 
 def test_the_truth_has_no_error_and_half_its_detail_wants_twice_as_much():
