@@ -18,7 +18,8 @@ from torch import Tensor
 from torch._functorch.utils import enable_single_level_autograd_function
 from torch.autograd import forward_ad
 from torch.autograd.function import _SingleLevelFunction
-from torch.utils.flop_counter import register_flop_formula
+
+from ksdiff_ops.flops import count_flops
 
 Axes = dict[str, Any]  # axis -> size, an int or a symbolic one
 Slots = dict[str, Any]  # slot -> tensor, or None
@@ -78,7 +79,7 @@ def register(namespace: str, library: torch.library.Library, family: Family) -> 
         qualified = f"{namespace}::{primitive.name}"
         torch.library.register_fake(qualified, operator.fake, lib=library)
         torch.library.register_vmap(qualified, operator.batched, lib=library)
-        register_flop_formula(operator.call.overloadpacket, get_raw=True)(operator.flops)
+        count_flops(operator.call.overloadpacket, operator.flops)
         library.impl(primitive.name, operator.batched_gradients, "Batched")
         library.impl(primitive.name, _differentiable(operator), "Autograd")
 

@@ -164,8 +164,7 @@ def test_make_installs_what_the_build_system_requires():
 @pytest.mark.parametrize(
     "module, strangers",
     [
-        # Triton comes with torch.utils.flop_counter, where the operators' formulas are registered.
-        ("ksdiff_ops", ("ksdiff", "rasterio", "h5py", "matplotlib", "lightning_fabric")),
+        ("ksdiff_ops", ("ksdiff", "triton", "rasterio", "h5py", "matplotlib", "lightning_fabric")),
         ("ksdiff.models.ksdiff", ("rasterio", "h5py", "matplotlib", "lightning_fabric")),
         ("ksdiff.cli", ("torch", "rasterio", "matplotlib")),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -77,10 +78,12 @@ class ArrayPair:
     def __init__(self, pan, ms, phase: tuple[float, float] | None = None):
         pan, ms = _tensor("pan", pan), _tensor("ms", ms)
         pan = pan[None] if pan.ndim == 2 else pan
-        _check_bands_first("pan", pan)
+        if pan.ndim == 3 and pan.shape[2] == 1 < pan.shape[0]:
+            raise _bands_last("pan", pan)
         if pan.ndim != 3 or pan.shape[0] != 1:
             raise KSDiffError(f"pan: expected an array [H, W] or [1, H, W], got {_shape(pan)}")
-        _check_bands_first("ms", ms)
+        if ms.ndim == 3 and _fits(pan.shape[1:], ms.shape[:2]) > _fits(pan.shape[1:], ms.shape[1:]):
+            raise _bands_last("ms", ms)
         if ms.ndim != 3 or ms.shape[0] < 1:
             raise KSDiffError(f"ms: expected an array [C, h, w], got {_shape(ms)}")
         self.bands = ms.shape[0]
@@ -172,14 +175,17 @@ def _tensor(name: str, values) -> Tensor:
     return values.detach().cpu()
 
 
-def _check_bands_first(name: str, values: Tensor) -> None:
-    """Refuse [H, W, C], the order of Pillow, OpenCV and scikit-image, in its own words."""
-    least = MIN_SIDE // max(RATIOS)  # pixels of an MS image's side: what is shorter counts bands
-    if values.ndim == 3 and values.shape[2] < least <= min(values.shape[:2]):
-        raise KSDiffError(
-            f"{name}: {_shape(values)} is [H, W, C], expected bands first, [C, H, W]; "
-            f"pass {name}.transpose(2, 0, 1) of an array, {name}.permute(2, 0, 1) of a tensor"
-        )
+def _fits(pan: Sequence[int], ms: Sequence[int]) -> bool:
+    """Whether one ratio of sizes serves rows and columns."""
+    return any(tuple(pan) == tuple(ratio * side for side in ms) for ratio in RATIOS)
+
+
+def _bands_last(name: str, values: Tensor) -> KSDiffError:
+    """The order of Pillow, OpenCV and scikit-image, in its own words."""
+    return KSDiffError(
+        f"{name}: {_shape(values)} is [H, W, C], expected bands first, [C, H, W]; "
+        f"pass {name}.transpose(2, 0, 1) of an array, {name}.permute(2, 0, 1) of a tensor"
+    )
 
 
 def _shape(values: Tensor) -> str:
