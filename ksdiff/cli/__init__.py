@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 
 import ksdiff
-from ksdiff.cli import batch, evaluate, sharpen, train
+from ksdiff.cli import batch, evaluate, report, sharpen, train
 from ksdiff.errors import KSDiffError
 from ksdiff.runtime import keep_freed_memory
 
@@ -49,6 +49,7 @@ _PANELS = {
         sharpen.adapt: "adapt --pan PAN.tif --ms MS.tif --out mine.safetensors",
     },
     "Judge": {
+        report.report: "report PAN.tif MS.tif FUSED.tif --out report.html",
         evaluate.evaluate: "evaluate --data SCENES --methods ksdiff,gsa --out scores.json",
         evaluate.simulate: "simulate --out SCENES --count 3 --bands 8",
         evaluate.profile: "profile --size 512 --bands 8",

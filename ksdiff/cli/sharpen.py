@@ -53,6 +53,10 @@ def sharpen(
     preview: Annotated[
         Path | None, typer.Option(help="PNG to write: MS, PAN and fused side by side.")
     ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(help="HTML page to write: pictures, spectra, indexes, what was decided."),
+    ] = None,
     weights: Weights = None,
     adapt: Annotated[
         bool, typer.Option("--adapt", help="Fine-tune the weights on the scene first, 5 minutes.")
@@ -80,6 +84,7 @@ def sharpen(
             output=output,
             rgb=rgb,
             preview=preview,
+            report=report,
             overwrite=overwrite,
             progress=stage,
         )
@@ -107,6 +112,8 @@ def sharpen(
     for picture in (rgb, preview):
         if picture is not None:
             print(f"{picture}: picture")
+    if report is not None:
+        print(f"{report}: report")
 
 
 def _named(files: list[str] | None, *options: str | list[str] | None) -> tuple:

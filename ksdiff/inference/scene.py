@@ -42,6 +42,7 @@ class PreparedScene:
     samples: list[tuple[Tensor, Tensor]]  # PAN [1, 1, h, w] and MS [1, C, h / ratio, w / ratio],
     # DN, of windows far apart, in place and without holes
     inputs: FusionInputs  # of the samples, as the batch
+    surveyed: Survey
     equaliser: FilterBank | None = None  # what PAN passes, where a network wants it equalised
 
     @classmethod
@@ -106,7 +107,17 @@ class PreparedScene:
         inputs = inputs._replace(contrast=statistics.contrast.expand(len(samples), -1))
         samples = list(samples)
         return cls(
-            pair, sensor, device, statistics, gains, alignment, moved, samples, inputs, equaliser
+            pair,
+            sensor,
+            device,
+            statistics,
+            gains,
+            alignment,
+            moved,
+            samples,
+            inputs,
+            surveyed,
+            equaliser,
         )
 
     @property

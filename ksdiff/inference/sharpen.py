@@ -148,6 +148,7 @@ class Sharpener:
         output: OutputOptions | None = None,
         rgb: str | Path | None = None,
         preview: str | Path | None = None,
+        report: str | Path | None = None,
         overwrite: bool = False,
         progress: bool | Stage = False,
     ) -> Fused:
@@ -167,6 +168,8 @@ class Sharpener:
             output: how the raster is written.
             rgb: 8-bit picture in true colours to write, a GeoTIFF or PNG.
             preview: PNG of both inputs and the result to write.
+            report: HTML page to write, see `ksdiff.inference.report.write_report`; the three images
+                are read once more for it.
             overwrite: replace existing files.
             progress: show progress bars on the terminal, or what begins them.
 
@@ -181,7 +184,11 @@ class Sharpener:
             from ksdiff.inference.rgb import check_rgb, write_rgb
 
             check_rgb(rgb)
-        targets = {"out": out, "rgb": rgb, "preview": preview}
+        if report is not None:
+            from ksdiff.inference.report import check_report, write_report
+
+            check_report(report)
+        targets = {"out": out, "rgb": rgb, "preview": preview, "report": report}
         sources = *names_of(pan), *names_of(ms)
         _check_targets({k: v for k, v in targets.items() if v is not None}, sources, overwrite)
         with rasterio.Env(**gdal_options()), open_pair(pan, ms, reading or InputOptions()) as pair:
@@ -199,6 +206,9 @@ class Sharpener:
                         write(part)
                         if picture is not None:
                             picture.add(part)
+                if report is not None:
+                    method = self._weights_name(pair)
+                    write_report(report, pair, scene, out, self.options, method, stage)
             if picture is not None:
                 picture.write(preview)
             if rgb is not None:

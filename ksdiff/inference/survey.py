@@ -20,6 +20,10 @@ _CELL = 32  # PAN pixels: resolution of the map of valid pixels, at least
 _LEAST_SHARE = 0.9  # of valid pixels in a sample window, relative to the best window there is
 
 
+class NothingInCommon(KSDiffError):
+    """A pair of which no pixel has data in both images."""
+
+
 @dataclass(frozen=True)
 class Survey:
     statistics: SceneStatistics
@@ -96,7 +100,7 @@ def surveyed(shape: tuple[int, int], ratio: int, parts: Iterable[SurveyPart]) ->
         height, width = part.valid_share.shape
         share[row : row + height, column : column + width] = part.valid_share
     if not share.any():
-        raise KSDiffError("pan and ms have no pixel with data in common")
+        raise NothingInCommon("pan and ms have no pixel with data in common")
     return Survey(moments.statistics(), share, cell)
 
 

@@ -24,3 +24,12 @@ def provenance(inputs: Mapping[str, object], options: Mapping[str, object], **mo
     software = f"ksdiff {ksdiff.__version__}"
     said = {"software": software, "inputs": dict(inputs), **more, "options": dict(options)}
     return {"TIFFTAG_SOFTWARE": software, TAG: json.dumps(said, default=str, sort_keys=True)}
+
+
+def said_of(tags: Mapping[str, str]) -> dict | None:
+    """What `provenance` wrote into a file, from its tags; None where there is nothing of it."""
+    try:
+        said = json.loads(tags.get(TAG, ""))
+    except ValueError:
+        return None
+    return said if isinstance(said, dict) else None

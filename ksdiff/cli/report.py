@@ -1,0 +1,47 @@
+"""A page on a fused scene."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from ksdiff.cli.options import Overwrite, Quiet, takes
+from ksdiff.inference.options import SharpenOptions
+from ksdiff.inference.progress import progress_bars
+from ksdiff.io.input_options import InputOptions
+from ksdiff.io.outputs import check_output
+
+
+@takes(SharpenOptions, "sensor", "device")
+@takes(InputOptions, into="reading")
+def report(
+    options: SharpenOptions,
+    reading: InputOptions,
+    pan: Annotated[str, typer.Argument(help="Panchromatic raster, any name GDAL opens.")],
+    ms: Annotated[str, typer.Argument(help="Multispectral raster of the same place.")],
+    fused: Annotated[str, typer.Argument(help="Raster that was made of them.")],
+    out: Annotated[Path, typer.Option(help="HTML page to write; it needs no other file.")],
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+) -> None:
+    """Show a fused scene beside what it was made of: pictures, spectra, indexes, decisions."""
+    check_output(out, overwrite)  # before PyTorch is loaded
+    with progress_bars(not quiet) as stage:
+        started = stage("Starting", 1)
+        from ksdiff.inference.reporting import report_files
+
+        started()
+        seen = report_files(
+            *(pan, ms, fused, out),
+            reading=reading,
+            options=options,
+            overwrite=overwrite,
+            progress=stage,
+        )
+    if not seen:
+        Console(stderr=True).print(f"{out}: the images have no pixels with data to show")
+    if not quiet:
+        print(f"{out}: report, {out.stat().st_size / 1e6:.1f} MB")

@@ -1,0 +1,252 @@
+"""The page of a report: template, style and script in one file, pictures and values inside."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from string import Template
+
+import numpy as np
+from PIL import Image as Picture
+
+from ksdiff.images.colours import Stretch
+from ksdiff.inference.report.charts import arrow, histogram
+from ksdiff.inference.report.gather import Gathered, Spectra, View
+from ksdiff.inference.report.judge import FUSED, Judged
+from ksdiff.inference.report.told import Decision
+
+_MOST = 14_000_000  # bytes of pictures and spectra
+_QUALITIES = (90, 75, 50, 25)  # of JPEG: the first with which the report is small enough
+_NO_DATA = (203, 208, 214)  # colour
+_BEST_HIGH = ("HQNR", "QNR")
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a report says, whatever it looks like."""
+
+    title: str
+    facts: Sequence[tuple[str, str]]  # names and values: files, sizes, grid
+    decisions: Sequence[Decision]
+    notes: Sequence[str]  # what was guessed about the inputs
+    provenance: Mapping[str, object] | None
+    bands: Sequence[tuple[str, float | None]] = ()  # names and wavelengths in nm
+    ratio: int = 4
+    method: str = "KSDiff"  # of the fused image
+    shift: tuple[float, float] = (0.0, 0.0)
+    gathered: Gathered | None = None  # None: no pixel to show
+    judged: Judged | None = None
+    problem: str | None = None  # why there is nothing to see
+
+
+def page(content: Content) -> str:
+    """The report as HTML, under 15 MB."""
+    asset = files(__package__)
+    seen = content.gathered is not None
+    return Template((asset / "page.html").read_text("utf-8")).substitute(
+        title=_text(content.title),
+        style=(asset / "page.css").read_text("utf-8"),
+        script=(asset / "page.js").read_text("utf-8") if seen else "",
+        data=_data(content, content.gathered) if seen else "null",
+        problem=f'<p class="problem" role="alert">{_text(content.problem)}</p>'
+        if content.problem
+        else "",
+        viewer=(asset / "viewer.html").read_text("utf-8") if seen else "",
+        indexes=_indexes(content) if seen else "",
+        histograms=_histograms(content) if seen else "",
+        shifts=_shifts(content) if seen else "",
+        facts=_facts(content.facts),
+        decisions=_decisions(content),
+        provenance=_provenance(content.provenance),
+    )
+
+
+def _text(value: object) -> str:
+    return html.escape(str(value))
+
+
+def _data(content: Content, gathered: Gathered) -> str:
+    """What the script reads, as JSON, with pictures as good as the size allows."""
+    views = gathered.views
+    images = [view.images() for view in views]
+    colour, grey = Stretch.of(images[0]["ms"]), Stretch.of(images[0]["pan"])
+    stretches = {"pan": grey, "ms": colour, "fused": colour}
+    shown = [{n: _shown(stretches[n], image) for n, image in each.items()} for each in images]
+    data = {
+        "shape": [views[0].area[0].stop, views[0].area[1].stop],
+        "ratio": content.ratio,
+        "bands": [{"name": name, "wavelength": at} for name, at in content.bands],
+        "views": [_view(view) for view in views],
+    }
+    for quality in _QUALITIES:
+        for view, pictures in zip(data["views"], shown, strict=True):
+            view.update({name: _jpeg(picture, quality) for name, picture in pictures.items()})
+        text = json.dumps(data, separators=(",", ":"))
+        if len(text) <= _MOST:
+            break
+    # Nothing inside may end the element that holds it.
+    return text.replace("<", "\\u003c")
+
+
+def _view(view: View) -> dict:
+    rows, columns = view.area
+    return {
+        "top": rows.start,
+        "left": columns.start,
+        "height": rows.stop - rows.start,
+        "width": columns.stop - columns.start,
+        "pixels": list(view.size),
+        "spectra": _spectra(view.spectra),
+    }
+
+
+def _shown(stretch: Stretch, image: np.ndarray) -> np.ndarray:
+    """An image [C, h, w] in DN as a picture [h, w, 3] in bytes."""
+    shown = np.nan_to_num(255 * stretch.apply(image)).round().astype(np.uint8)
+    shown = np.broadcast_to(shown, (3, *shown.shape[1:])).transpose(1, 2, 0).copy()
+    shown[~np.isfinite(image).all(0)] = _NO_DATA
+    return shown
+
+
+def _jpeg(shown: np.ndarray, quality: int) -> str:
+    out = io.BytesIO()
+    # Halved chroma would blur what is to be judged.
+    Picture.fromarray(shown).save(out, "JPEG", quality=quality, subsampling=0)
+    return "data:image/jpeg;base64," + base64.b64encode(out.getvalue()).decode()
+
+
+def _spectra(spectra: Spectra) -> dict:
+    """Both cubes in bytes: 0 for no data, 1 to 255 from a band's least value to its largest."""
+    both = np.stack((spectra.before, spectra.after))
+    flat = both.swapaxes(0, 1).reshape(both.shape[1], -1)
+    low, high = (np.nan_to_num(find.reduce(flat, 1)) for find in (np.fmin, np.fmax))
+    span = np.where(high > low, high - low, 1.0)
+    scaled = 1 + 254 * (both - low[:, None, None]) / span[:, None, None]
+    cubes = np.where(np.isfinite(both), np.nan_to_num(scaled).round(), 0).astype(np.uint8)
+    before, after = (base64.b64encode(cube.tobytes()).decode() for cube in cubes)
+    return {
+        "rows": spectra.rows.tolist(),
+        "columns": spectra.columns.tolist(),
+        "low": low.tolist(),
+        "high": (low + span).tolist(),
+        "before": before,
+        "after": after,
+    }
+
+
+def _table(head: Iterable[str], rows: Iterable[Iterable[str]], caption: str = "") -> str:
+    """The first cell of a row is its head; cells are HTML."""
+    heads = "".join(f'<th scope="col">{cell}</th>' for cell in head)
+    body = ""
+    for first, *others in rows:
+        cells = "".join(f"<td>{cell}</td>" for cell in others)
+        body += f'<tr><th scope="row">{first}</th>{cells}</tr>'
+    caption = f"<caption>{caption}</caption>" if caption else ""
+    return (
+        f'<div class="wide" tabindex="0" role="group" aria-label="Table"><table>{caption}<thead>'
+        f"<tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>"
+    )
+
+
+def _facts(facts: Sequence[tuple[str, str]]) -> str:
+    items = "".join(f"<dt>{_text(name)}</dt><dd>{_text(value)}</dd>" for name, value in facts)
+    return f"<dl>{items}</dl>"
+
+
+def _decisions(content: Content) -> str:
+    rows = [[_text(part) for part in decision] for decision in content.decisions]
+    table = _table(("", "value", "why"), rows) if rows else ""
+    text = f'<div class="decisions">{table}</div>'
+    if content.notes:
+        text += f"<ul>{''.join(f'<li>{_text(note)}</li>' for note in content.notes)}</ul>"
+    return text
+
+
+def _provenance(said: Mapping[str, object] | None) -> str:
+    if said is None:
+        return "<p>The file says nothing of how it was made.</p>"
+    text = json.dumps(said, indent=2, sort_keys=True, ensure_ascii=False)
+    return f'<pre tabindex="0" aria-label="Provenance as JSON">{_text(text)}</pre>'
+
+
+def _indexes(content: Content) -> str:
+    found = content.judged
+    if found is None:
+        reason = (
+            "they compare bands, and there is one"
+            if len(content.bands) < 2
+            else "no window of 64 x 64 PAN pixels has data everywhere"
+        )
+        return f"<h2>Indexes without truth</h2><p>There are none: {reason}.</p>"
+    top, left, height, width = found.window
+    where = (
+        "Of the whole scene."
+        if found.whole
+        else f"Of the {height} x {width} PAN pixels at row {top}, column {left}: the part whose "
+        "means and deviations are most like the scene's."
+    )
+    names = list(found.rows[0][1])
+    best = {
+        name: (max if name in _BEST_HIGH else min)(row[1][name] for row in found.rows)
+        for name in names
+    }
+    rows = []
+    for method, values in found.rows:
+        cells = [
+            f"<strong>{values[name]:.4f}</strong>"
+            if values[name] == best[name]
+            else f"{values[name]:.4f}"
+            for name in names
+        ]
+        label = f"<mark>{_text(content.method)}</mark>" if method == FUSED else _text(method)
+        rows.append([label, *cells])
+    heads = [f"{name} {'↑' if name in _BEST_HIGH else '↓'}" for name in names]
+    text = (
+        "All methods are given the same PAN and MS, as they were registered, and the MTF that the "
+        "scene shows. HQNR and QNR are better when high, the others when low. exp is the MS "
+        "interpolated. Without truth an index rewards likeness to the inputs, of which exp has "
+        "most and detail least: look at the pictures, too."
+    )
+    return f"<h2>Indexes without truth</h2><p>{where} {text}</p>{_table(('method', *heads), rows)}"
+
+
+def _histograms(content: Content) -> str:
+    figures = "".join(
+        f"<figure>{histogram(_text(name), of)}<figcaption>{_text(_named(name, at))}</figcaption>"
+        "</figure>"
+        for (name, at), of in zip(content.bands, content.gathered.histograms, strict=True)
+    )
+    rows = []
+    for (name, _), of in zip(content.bands, content.gathered.histograms, strict=True):
+        (mean, spread), (fused_mean, fused_spread) = of.moments
+        rows.append([_text(name), *(f"{x:.5g}" for x in (mean, fused_mean, spread, fused_spread))])
+    heads = ("band", "mean, MS", "mean, fused", "deviation, MS", "deviation, fused")
+    text = (
+        'Shares of pixels: <b class="before">MS, dashed</b>, before, and <b class="after">fused'
+        "</b> after. The first and last bins take what lies beyond."
+    )
+    return (
+        f'<h2>Histograms</h2><p class="key">{text}</p><div class="charts">{figures}</div>'
+        f"{_table(heads, rows)}"
+    )
+
+
+def _named(name: str, wavelength: float | None) -> str:
+    return name if wavelength is None else f"{name}, {wavelength:.0f} nm"
+
+
+def _shifts(content: Content) -> str:
+    if not any(content.shift):
+        return ""
+    dy, dx = content.shift
+    return (
+        "<h2>Shift of PAN</h2><figure>"
+        f"{arrow(dy, dx)}<figcaption>From the MS, PAN's content lay {dy:+.2f} rows (down) and "
+        f"{dx:+.2f} columns (right); a square is a PAN pixel. It was moved back.</figcaption>"
+        "</figure>"
+    )
