@@ -2,7 +2,7 @@
 #
 #   make demo                       a procedural scene, sharpened, as GeoTIFF and PNG, with its metrics
 #   make demo PAN=p.tif MS=m.tif    your own pair [SENSOR=wv3] [OUT=fused.tif]
-#   make test                       the tests [ARGS="-k wald"]
+#   make test                       the tests, one process a core [ARGS="-k wald"]
 #   make lint | types | docs        ruff | mypy | the pages as a site, in site/
 #   make bench                      benchmarks of the operators [DEVICE=cpu|cuda]
 #   make wheels                     the distributions of a release, in dist/
@@ -71,7 +71,7 @@ demo: $(STAMP)
 endif
 
 test: $(STAMP)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

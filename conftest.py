@@ -1,6 +1,10 @@
-"""Order of the tests: what answers quickly comes first."""
+"""Order of the tests: what answers quickly comes first. Side by side, each process has one core."""
 
+import os
 from pathlib import Path
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 _SLOW = ("models", "baselines", "inference", "cli", "ops", "training", "cuda_host")
 _TESTS = Path(__file__).parent / "tests"

@@ -68,7 +68,7 @@ def _adapted(weights: str | None, scene: Subject, folder: Path, minutes: float) 
         "kept": done.kept,
         "steps": done.steps,
         "seconds": done.seconds,
-        "error": {"before": done.before, "after": done.after},
+        "error": {"before": done.before.product, "after": done.after.product},
         "indexes": indexes(Sharpener(done.model), scene),
     }
 

@@ -97,7 +97,7 @@ def simulate(
     count: Annotated[int, typer.Option(help="How many scenes to draw.", min=1)] = 1,
     size: Annotated[int, typer.Option(help="Side of a drawn scene in PAN pixels.")] = 1024,
     bands: Annotated[int, typer.Option(help="Number of MS bands of a drawn scene.")] = 4,
-    ratio: Annotated[int, typer.Option(help="Resolution ratio of a drawn scene, 2 or 4.")] = 4,
+    ratio: Annotated[int, typer.Option(help="Resolution ratio of a drawn scene, 2 to 8.")] = 4,
     overwrite: Overwrite = False,
 ) -> None:
     """Make scenes with ground truth: drawn ones, or a given pair degraded by Wald's protocol."""

@@ -129,7 +129,7 @@ def _named(files: list[str] | None, *options: str | list[str] | None) -> tuple:
     raise KSDiffError(f"expected PAN MS OUT, or all of --pan, --ms and --out; got {got}")
 
 
-@takes(SharpenOptions, "sensor", "device", "seed")
+@takes(SharpenOptions, "sensor", "pan_gain", "device", "seed")
 def adapt(
     pan: Annotated[list[str], typer.Option(help="As for sharpen.")],
     ms: Annotated[list[str], typer.Option(help="As for sharpen.")],
@@ -163,17 +163,19 @@ def _adapt(pan, ms, weights, minutes, options: SharpenOptions, quiet, reading=No
             reading=reading,
             weights=weights,
             sensor=options.sensor,
+            pan_gain=options.pan_gain,
             minutes=minutes,
             device=device_named(options.device).type,
             seed=options.seed,
             step=lambda share, error: bar.update(task, completed=share, error=f"{error:.4f}"),
         )
     if not quiet:
-        gain = 100 * (1 - done.after / done.before)
+        gain = 100 * (1 - done.after.product / done.before.product)
         verdict = "adapted" if done.kept else "no gain: the weights stay as they were"
         print(
-            f"{verdict}; error one scale lower {done.before:.4f} before, "
-            f"{done.after:.4f} after ({gain:.1f} % less), {done.steps} steps in "
+            f"{verdict}; one scale lower {100 * done.before.detail:.1f} % of the detail is missed "
+            f"before and {100 * done.after.detail:.1f} % after, SAM {done.before.angle:.3f} before "
+            f"and {done.after.angle:.3f} after ({gain:.1f} % less), {done.steps} steps in "
             f"{done.seconds:.0f} s"
         )
     return done

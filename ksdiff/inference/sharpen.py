@@ -254,7 +254,7 @@ class Sharpener:
             self.device,
             register=options.register,
             contrast=options.contrast,
-            pan_gain=_pan_gain(options.pan_gain, known),
+            pan_gain=pan_gain_of(options.pan_gain, known),
             any_bands=any_bands,
             tile=options.tile,
             stage=stage,
@@ -355,7 +355,7 @@ def _sensor(name: str | None, pair: Pair) -> Sensor:
     return sensor_for(name, pair.bands, pair.ratio)
 
 
-def _pan_gain(option: str, sensor: Sensor) -> PanGain | None:
+def pan_gain_of(option: str, sensor: Sensor) -> PanGain | None:
     """What is known of PAN's sharpness: what is told, or the sensor's gain."""
     if option == "auto":
         return None if sensor.name == "unknown" else sensor.pan_gain

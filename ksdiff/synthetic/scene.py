@@ -6,10 +6,13 @@ range. The sensor adds gain, haze, MTF, noise and 11 bits; Wald's protocol makes
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 
 from ksdiff.errors import KSDiffError
+from ksdiff.images.pair import RATIOS
 from ksdiff.images.wald import degrade_ms, mtf_filter
 from ksdiff.sensors import sensor_for
 from ksdiff.synthetic.landscape import draw_landscape
@@ -38,21 +41,22 @@ def procedural_scene(
 
     Args:
         seed: another seed, another landscape; the same seed, the same pixels.
-        size: side in PAN pixels, a multiple of 8, at least 64.
+        size: side in PAN pixels, a multiple of 8 and of the ratio, at least 64.
         bands: 4, 6 or 8 are those of common sensors, other counts are spread over 430 to 950 nm.
-        ratio: 2 or 4.
+        ratio: 2 to 8.
         sensor: whose MTF to use; generic gains if left out.
 
     Returns:
         pan [1, size, size], ms [bands, size / ratio, size / ratio], gt [bands, size, size], uint16
         with 11 bits. MS pixel n lies on PAN pixel ``ratio * n + ratio // 2``.
     """
-    if size < 64 or size % 8:
-        raise KSDiffError(f"size: expected a multiple of 8 of at least 64, got {size}")
-    if ratio not in (2, 4):
-        raise KSDiffError(f"ratio: expected 2 or 4, got {ratio}")
-    if bands < 2:
-        raise KSDiffError(f"bands: expected at least 2, got {bands}")
+    if ratio not in RATIOS:
+        raise KSDiffError(f"ratio: expected a whole number from 2 to 8, got {ratio}")
+    step = math.lcm(8, ratio)
+    if size < 64 or size % step:
+        raise KSDiffError(f"size: expected a multiple of {step} of at least 64, got {size}")
+    if bands < 1:
+        raise KSDiffError(f"bands: expected at least 1, got {bands}")
     gains = sensor_for(sensor, bands, ratio).ms_gains
     rng = np.random.default_rng(seed)
     centres = _band_centres(bands)

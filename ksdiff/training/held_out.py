@@ -114,7 +114,9 @@ def _native(source: Source) -> Iterator[Case]:
     ratios = (2, 3) if "l8" in source.name or "landsat" in source.name else (4, 3)
     for told, variant in variants.items():
         for ratio in ratios if len(source.pans) > 1 else (4,):
-            yield _case(source, tuple(range(len(source.bands))), source.pans[variant], told, ratio)
+            yield case_of(
+                source, tuple(range(len(source.bands))), source.pans[variant], told, ratio
+            )
 
 
 def _summed(source: Source, chosen: tuple[int, ...], ratios: tuple[int, ...]) -> Iterator[Case]:
@@ -128,12 +130,13 @@ def _summed(source: Source, chosen: tuple[int, ...], ratios: tuple[int, ...]) ->
     gain = mean_gain(source.gains)
     for ratio, told in zip(ratios, (0.15, gain), strict=False):
         blurred = equalised(pan[None], gain, told, ratio)[0, 0]
-        yield _case(source, chosen, blurred, told, ratio)
+        yield case_of(source, chosen, blurred, told, ratio)
 
 
-def _case(
+def case_of(
     source: Source, chosen: tuple[int, ...], pan: Tensor, told: PanGain | None, ratio: int
 ) -> Case:
+    """The bands ``chosen`` of a source with one of its PANs [H, W], as large as fits."""
     height, width = (side // (8 * ratio) * 8 * ratio for side in pan.shape)
     gt = source.bands[list(chosen), :height, :width][None]
     gains = tuple(source.gains[index] for index in chosen)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -67,14 +68,21 @@ class _Drawn(NamedTuple):
 
 
 class Scenarios:
-    """Draws samples from sources."""
+    """Draws samples from sources.
 
-    def __init__(self, sources: Sequence[Source]) -> None:
-        self.sources = list(sources)
+    Args:
+        as_delivered: with the bands and the PAN that sources have, and what is known of them told.
+    """
+
+    def __init__(self, sources: Sequence[Source], as_delivered: bool = False) -> None:
+        self.sources, self.as_delivered = list(sources), as_delivered
         areas = np.array([s.bands.shape[-2] * s.bands.shape[-1] for s in self.sources], float)
         # Pairs show what PANs are like; there are fewer of them.
-        paired = np.array([2.5 if s.pans is not None else 1.0 for s in self.sources])
-        self.weights = areas**0.4 * paired
+        paired = np.array([4.0 if s.pans is not None else 1.0 for s in self.sources])
+        # Images of one place show less than as many of different places.
+        places = Counter(s.group for s in self.sources)
+        alike = np.array([places[s.group] for s in self.sources])
+        self.weights = (areas / alike) ** 0.5 * paired
 
     def batch(
         self, scenario: Scenario, turn: int, centred: bool, rngs: Sequence[np.random.Generator]
@@ -123,7 +131,10 @@ class Scenarios:
 
     def _draw(self, scenario: Scenario, rng: np.random.Generator) -> _Drawn:
         source, moments = self._source(scenario, rng)
-        mix, wavelengths = _bands(source, scenario.bands, rng)
+        vary = not self.as_delivered
+        mix, wavelengths = torch.eye(len(source.bands)), source.wavelengths
+        if vary:
+            mix, wavelengths = _bands(source, scenario.bands, rng)
         gains = tuple(round(float(g), 2) for g in mix @ torch.tensor(source.gains) / mix.sum(1))
         gain = mean_gain(gains)
         size, count = scenario.crop, len(source.bands)
@@ -133,7 +144,7 @@ class Scenarios:
         whole = torch.zeros(len(mix) + 1, len(moments.mean))
         whole[:-1, :count] = mix
         had = None
-        if source.pans is None or rng.random() < _SUMMED:
+        if source.pans is None or (vary and rng.random() < _SUMMED):
             whole[-1, :count] = response = _response(source, rng)
             if source.crisp is not None and rng.random() < 0.4:
                 images, told = source.crisp, "bicubic"
@@ -150,11 +161,11 @@ class Scenarios:
         seen = moments.mixed(whole)
         # Haze, or less of it than the scene has: an offset for every band.
         mean = seen.mean[None, :-1].float()
-        haze = _haze(gt, mean, rng)
+        haze = _haze(gt, mean, rng) if vary else torch.zeros_like(mean)
         statistics, correlation = _statistics(seen, (mean + haze).clamp_min(1e-6), rng)
-        if rng.random() < _UNKNOWN:
+        if vary and rng.random() < _UNKNOWN:
             wavelengths = (None,) * scenario.bands
-        sigma = 0.25 if rng.random() < 0.15 else 0.05
+        sigma = 0.25 if vary and rng.random() < 0.15 else 0.05
         return _Drawn(
             gt=(gt + haze[..., None, None]).clamp_min(0),
             pan=pan,
@@ -165,9 +176,9 @@ class Scenarios:
             ),
             had=had,
             gain=told,
-            told=None if rng.random() < _UNKNOWN else told,
+            told=None if vary and rng.random() < _UNKNOWN else told,
             sigma=sigma,
-            misregistration=sigma if rng.random() < 0.5 else None,
+            misregistration=sigma if vary and rng.random() < 0.5 else None,
         )
 
     def _source(self, scenario: Scenario, rng: np.random.Generator) -> tuple[Source, Moments]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from ksdiff.io.scenes import SceneFiles, list_scenes
 from ksdiff.sensors import GENERIC_MS_GAIN, SENSORS, Wavelengths, sensor_for
 
 PAN_GAINS = (0.08, 0.12, 0.15, 0.2, 0.3)  # MTF at Nyquist that PAN is degraded by; real: .11 to .17
+PAN_KINDS: tuple[PanGain, ...] = ("bicubic", *PAN_GAINS)  # by the toolbox, and by MTFs
 _BLURRED = 0.3  # images less sharp than this on their own grid are halved first
 _LEAST_SIDE = 72  # pixels of a truth
 _PLATFORMS = {"QuickBird": "qb", "PlanetScope": "planetscope", "NAIP": "planetscope"}
@@ -126,15 +128,17 @@ def _pair_source(files: SceneFiles, entry: dict) -> Source | None:
     )
 
 
-def degraded_pans(pan: Tensor, ratio: int) -> tuple[Tensor, tuple[PanGain, ...]]:
-    """PAN [1, 1, H, W] at a ratio-th of its resolution, [V, h, w], and how sharp each is.
-
-    By the toolbox's bicubic and by MTFs.
-    """
+def degraded_pans(
+    pan: Tensor, ratio: int, kinds: Sequence[PanGain] = PAN_KINDS
+) -> tuple[Tensor, tuple[PanGain, ...]]:
+    """PAN [1, 1, H, W] at a ratio-th of its resolution, [V, h, w], and how sharp each is."""
     half = 0.5 if ratio % 2 == 0 else 0.0  # from the middle of a block to the sample in it
     centred = shift(pan, half, half)
-    pans = [degrade_pan(pan, ratio), *(degrade_ms(centred, (gain,), ratio) for gain in PAN_GAINS)]
-    return torch.cat(pans)[:, 0], ("bicubic", *PAN_GAINS)
+    pans = [
+        degrade_pan(pan, ratio) if kind == "bicubic" else degrade_ms(centred, (kind,), ratio)
+        for kind in kinds
+    ]
+    return torch.cat(pans)[:, 0], tuple(kinds)
 
 
 def ms_sources(folder: str | Path) -> list[Source]:
@@ -168,15 +172,15 @@ def ms_sources(folder: str | Path) -> list[Source]:
     return made
 
 
-def halved(source: Source) -> Source:
-    """At half the resolution, through the sensor's MTF, with every sharpness of PAN."""
+def halved(source: Source, kinds: Sequence[PanGain] = PAN_KINDS) -> Source:
+    """At half the resolution, through the sensor's MTF, with PANs of those sharpnesses."""
     height, width = (side // 2 * 2 for side in source.bands.shape[-2:])
     bands = source.bands[None, :, :height, :width]
     # At the new Nyquist frequency, half the old, a Gaussian MTF of gain g has left g ** 1/4.
     gains = tuple(gain**0.75 for gain in source.gains)
     pans, told = None, ()
     if source.pans is not None:
-        pans, told = degraded_pans(source.pans[None, :1, :height, :width], 2)
+        pans, told = degraded_pans(source.pans[None, :1, :height, :width], 2, kinds)
     return Source(
         f"{source.name}, halved",
         source.group,

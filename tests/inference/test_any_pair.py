@@ -5,23 +5,14 @@ import pytest
 import torch
 
 from ksdiff import KSDiffError, Sharpener
-from ksdiff.config import InjectionConfig, KernelConfig, ModelConfig, PriorConfig
 from ksdiff.models.ksdiff import KSDiff
+from tests.support.models import any_bands_config
 
 
 @pytest.fixture(scope="module")
 def model() -> KSDiff:
     torch.manual_seed(0)
-    config = ModelConfig(
-        bands="any",
-        ratio="any",
-        widths=(16, 24),
-        depths=(1, 1),
-        prior=PriorConfig(patch=8, tokens=4, channels=16, width=16, levels=2),
-        kernels=KernelConfig(patch=8, width=16),
-        injection=InjectionConfig(mode="off"),
-    )
-    return KSDiff(config)
+    return KSDiff(any_bands_config())
 
 
 def _pair(bands: int, ratio: int, rows: int = 66, columns: int = 70):

@@ -3,24 +3,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ksdiff.config import DiffusionConfig, InjectionConfig, KernelConfig, ModelConfig, PriorConfig
+from ksdiff.config import InjectionConfig
 from ksdiff.errors import KSDiffError
 from ksdiff.images.descriptors import BAND_FEATURES, SCENE_FEATURES
 from ksdiff.images.inputs import FusionInputs
 from ksdiff.models.injection import hpm_detail
 from ksdiff.models.ksdiff import KSDiff
+from tests.support.models import any_bands_config
 
-_CONFIG = ModelConfig(
-    bands="any",
-    ratio="any",
-    widths=(16, 24),
-    depths=(1, 1),
-    band_basis=6,
-    prior=PriorConfig(patch=8, tokens=4, channels=16, width=16, levels=2),
-    diffusion=DiffusionConfig(width=16, depth=1),
-    kernels=KernelConfig(patch=8, width=16),
-    injection=InjectionConfig(mode="off"),
-)
+_CONFIG = any_bands_config()
 
 
 def _inputs(bands: int, batch: int = 2, size: int = 32, seed: int = 0) -> FusionInputs:

@@ -6,6 +6,7 @@ import torch
 
 from ksdiff.config import (
     DiffusionConfig,
+    InjectionConfig,
     KernelConfig,
     ModelConfig,
     PriorConfig,
@@ -23,6 +24,22 @@ def small_config(**changes) -> ModelConfig:
         "prior": PriorConfig(tokens=4, channels=16, levels=2, width=16, heads=2),
         "diffusion": DiffusionConfig(width=32, depth=1),
         "kernels": KernelConfig(width=16, heads=2),
+    }
+    return ModelConfig(**{**fields, **changes})
+
+
+def any_bands_config(**changes) -> ModelConfig:
+    """The same for any bands at any ratio."""
+    fields = {
+        "bands": "any",
+        "ratio": "any",
+        "widths": (16, 24),
+        "depths": (1, 1),
+        "band_basis": 6,
+        "prior": PriorConfig(patch=8, tokens=4, channels=16, width=16, levels=2),
+        "diffusion": DiffusionConfig(width=16, depth=1),
+        "kernels": KernelConfig(patch=8, width=16),
+        "injection": InjectionConfig(mode="off"),
     }
     return ModelConfig(**{**fields, **changes})
 

@@ -32,6 +32,14 @@ def test_ms_is_the_degraded_truth(scene):
     assert np.abs(low - ms).max() <= 0.51
 
 
+@pytest.mark.parametrize("bands, ratio", [(1, 8), (3, 3), (6, 2), (10, 7)])
+def test_any_bands_at_any_ratio(bands, ratio):
+    size = 8 * ratio * (1 + 8 // ratio)
+    pan, ms, gt = procedural_scene(1, size, bands, ratio)
+    assert (pan.shape, gt.shape) == ((1, size, size), (bands, size, size))
+    assert ms.shape == (bands, size // ratio, size // ratio)
+
+
 def test_pan_carries_the_detail_the_ms_lost(scene):
     pan, ms, gt = (torch.from_numpy(part.astype("float32"))[None] for part in scene)
     lost = (gt - expand(ms, 4)).mean(1).flatten()
@@ -60,8 +68,9 @@ def test_a_written_scene_opens_with_the_phase_of_walds_protocol(tmp_path, scene)
     [
         ({"size": 100}, "size: expected a multiple of 8"),
         ({"size": 32}, "at least 64"),
-        ({"size": 64, "ratio": 3}, "ratio: expected 2 or 4"),
-        ({"size": 64, "bands": 1}, "bands: expected at least 2"),
+        ({"size": 64, "ratio": 9}, "ratio: expected a whole number from 2 to 8"),
+        ({"size": 64, "ratio": 3}, "size: expected a multiple of 24"),
+        ({"size": 64, "bands": 0}, "bands: expected at least 1"),
         ({"size": 64, "sensor": "sentinel2"}, "sentinel2 has 6 bands"),
     ],
 )

@@ -1,7 +1,5 @@
 import itertools
 from dataclasses import replace
-from types import SimpleNamespace
-from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -9,14 +7,14 @@ import torch
 
 from ksdiff.config import Config, DataConfig, InjectionConfig, ModelConfig
 from ksdiff.errors import KSDiffError
+from ksdiff.inference.sharpen import Sharpener
 from ksdiff.io.geotiff import write_scene
-from ksdiff.metrics import sam
 from ksdiff.models.ksdiff import KSDiff
 from ksdiff.models.weights import load_weights, save_weights
 from ksdiff.synthetic.scene import procedural_scene
-from ksdiff.training.adapt import _error, _Lessons, adapt
-from ksdiff.training.augment import Sample
-from tests.support.models import random_inputs
+from ksdiff.training.adapt import adapt
+from ksdiff.training.lessons import FixedBandLessons, Miss, missed
+from tests.support.models import any_bands_config
 
 
 @pytest.fixture(scope="module")
@@ -40,10 +38,10 @@ def weights(tmp_path):
 
 
 @pytest.fixture
-def paced(monkeypatch):
+def paced(monkeypatch, request):
     """Time that is spent by being asked for: the same work however busy the machine is."""
-    asked = itertools.count(1)
-    share = property(lambda clock: next(asked) / 160)
+    asked, most = itertools.count(1), getattr(request, "param", 160)
+    share = property(lambda clock: next(asked) / most)
     monkeypatch.setattr("ksdiff.training.adapt._Clock.share", share)
 
 
@@ -54,7 +52,7 @@ def test_adapting_mends_what_the_scene_shows_to_be_wrong(files, weights, tmp_pat
         weights=weights,
         step=lambda share, loss: heard.append((share, loss)),
     )
-    assert done.kept and done.after < 0.9 * done.before
+    assert done.kept and done.after.improves_on(done.before, 0.1)
     assert heard and all(0 < share <= 1 for share, _ in heard)
     before, after = load_weights(weights)[0], done.model
     assert not torch.equal(before.network.head.weight, after.network.head.weight)
@@ -98,31 +96,64 @@ def test_bad_requests_are_refused(files, weights, tmp_path):
 
 def test_the_lesson_is_learnt_from_once_it_has_judged(files, weights, tmp_path, paced, monkeypatch):
     widths = []
-    reduced = _Lessons.reduced
+    reduced = FixedBandLessons.reduced
 
     def watched(lessons):
         widths.append(lessons.pairs[0].gt.shape[-1])
         return reduced(lessons)
 
-    monkeypatch.setattr(_Lessons, "reduced", watched)
+    monkeypatch.setattr(FixedBandLessons, "reduced", watched)
     done = adapt(*files, weights=weights)
     assert done.kept and len(widths) == done.steps
     assert widths == sorted(widths) and 2 * widths[0] == widths[-1]
 
 
-def test_an_error_is_what_detail_lacks_whatever_its_strength_times_the_angle():
-    inputs = random_inputs(1, 4, 64, 64)
-    gt = inputs.lms + 0.1 * torch.randn(inputs.lms.shape)
-    noise = 0.1 * torch.randn(inputs.lms.shape)
-    lessons = SimpleNamespace(judging=[Sample(inputs, gt)])
-    inner = (..., slice(8, -8), slice(8, -8))
-
-    def missing(added):
-        model = MagicMock()
-        model.fuse.return_value = inputs.lms + added
-        return _error(model, lessons) / sam((inputs.lms + added)[inner], gt[inner]).item()
-
+def test_a_miss_is_the_detail_that_lacks_whatever_its_strength():
+    torch.manual_seed(0)
+    lms = torch.rand(1, 4, 64, 64) + 0.5
+    detail, noise = 0.1 * torch.randn(lms.shape), 0.1 * torch.randn(lms.shape)
     strengths = torch.tensor([0.5, 1.0, 2.0, 3.0])[:, None, None]
-    assert missing(1.001 * strengths * (gt - inputs.lms)) == pytest.approx(0, abs=1e-3)
+    missing = lambda added: missed(lms + added, lms + detail, lms)[0]  # noqa: E731
+    assert missing(strengths * detail) == pytest.approx(0, abs=1e-5)
     assert missing(noise) == pytest.approx(1, abs=0.01)
-    assert missing(gt - inputs.lms + noise) == pytest.approx(0.5**0.5, abs=0.03)
+    assert missing(detail + noise) == pytest.approx(0.5, abs=0.03)
+    assert missed(lms + detail, lms + detail, lms)[1] == pytest.approx(0, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    "after, better",
+    [
+        (Miss(0.4, 2.0), True),
+        (Miss(0.4, 2.01), False),
+        (Miss(0.51, 1.0), False),
+        (Miss(0.499, 2.0), False),
+    ],
+)
+def test_both_detail_and_angle_decide(after, better):
+    assert after.improves_on(Miss(0.5, 2.0), 0.01) == better
+
+
+def test_a_single_band_is_judged_by_its_detail():
+    assert Miss(0.4, 0.0).improves_on(Miss(0.5, 0.0), 0.1)
+
+
+@pytest.fixture(scope="module")
+def triple(tmp_path_factory):
+    """A pair of three bands at ratio 2."""
+    folder = tmp_path_factory.mktemp("triple")
+    pan, ms, _ = procedural_scene(seed=4, size=256, bands=3, ratio=2)
+    write_scene(folder, "t", pan, ms)
+    return folder / "t_pan.tif", folder / "t_ms.tif"
+
+
+@pytest.mark.parametrize("paced", [56], indirect=True)
+def test_weights_for_any_bands_adapt_to_a_scene_and_stay_usable_for_others(triple, tmp_path, paced):
+    torch.manual_seed(0)
+    config = Config(model=any_bands_config(), data=DataConfig())
+    model = KSDiff(config.model)
+    torch.nn.init.normal_(model.network.head.basis, std=0.05)
+    save_weights(tmp_path / "any.safetensors", model, config)
+    done = adapt(*triple, weights=tmp_path / "any.safetensors", pan_gain="0.3")
+    assert done.kept and done.after.improves_on(done.before, 0.01)
+    fused = Sharpener(done.model).sharpen(torch.rand(64, 64), torch.rand(5, 16, 16))
+    assert fused.shape == (5, 64, 64)

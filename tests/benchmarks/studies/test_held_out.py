@@ -2,11 +2,11 @@ import torch
 
 from benchmarks.results import write
 from benchmarks.studies.held_out import classical, measure, scores, text
-from ksdiff.config import InjectionConfig, KernelConfig, ModelConfig, PriorConfig
 from ksdiff.images.wald import degrade_ms, expand
 from ksdiff.models.ksdiff import KSDiff
 from ksdiff.runtime import machine_header
 from ksdiff.training.held_out import Case
+from tests.support.models import any_bands_config
 
 
 def _case(bands: int = 3, ratio: int = 3) -> Case:
@@ -28,17 +28,7 @@ def test_the_truth_has_no_error_and_half_its_detail_wants_twice_as_much():
 
 def test_a_row_names_the_best_classical_method_and_becomes_a_line(tmp_path):
     torch.manual_seed(0)
-    model = KSDiff(
-        ModelConfig(
-            bands="any",
-            ratio="any",
-            widths=(16, 24),
-            depths=(1, 1),
-            prior=PriorConfig(patch=8, tokens=4, channels=16, width=16, levels=2),
-            kernels=KernelConfig(patch=8, width=16),
-            injection=InjectionConfig(mode="off"),
-        )
-    )
+    model = KSDiff(any_bands_config())
     case = _case()
     with torch.inference_mode():
         row = measure(model, case)
