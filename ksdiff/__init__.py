@@ -2,14 +2,14 @@
 
 from importlib.metadata import PackageNotFoundError, version
 
-from ksdiff.errors import KSDiffError
+from ksdiff.errors import Cancelled, KSDiffError
 
 try:
     __version__ = version("ksdiff")
 except PackageNotFoundError:
     __version__ = "0+source"
 
-__all__ = ["KSDiffError", "Sharpener", "__version__", "modulate"]
+__all__ = ["Cancelled", "KSDiffError", "Sharpener", "__version__", "modulate", "watched"]
 
 
 def __getattr__(name: str):
@@ -18,6 +18,10 @@ def __getattr__(name: str):
         from ksdiff.inference.sharpen import Sharpener
 
         return Sharpener
+    if name == "watched":
+        from ksdiff.inference.progress import watched
+
+        return watched
     if name == "modulate":
         from ksdiff.models.modulate import modulate
 

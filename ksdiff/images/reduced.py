@@ -36,9 +36,9 @@ class Reduced:
             cells.append(np.unique(at * size // (area.stop - area.start), return_index=True))
         image = image[:, inside[0], inside[1]]
         known = np.isfinite(image).all(0)
-        place = (..., *np.ix_(cells[0][0], cells[1][0]))
-        self._sums[place] += _summed(np.where(known, image, 0), cells)
-        self._counts[place] += _summed(known.astype(np.float32), cells)
+        rows, columns = np.ix_(cells[0][0], cells[1][0])
+        self._sums[:, rows, columns] += _summed(np.where(known, image, 0), cells)
+        self._counts[rows, columns] += _summed(known.astype(np.float32), cells)
 
     def mean(self) -> np.ndarray:
         """[bands, *size], NaN where no pixel had data."""

@@ -1,4 +1,4 @@
-"""Progress bars on the terminal."""
+"""Progress: bars on the terminal, callbacks of programs."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from ksdiff.errors import Cancelled
 
 # Begins a bar with a name and a count of steps; the result is called after each of them.
 Stage = Callable[[str, int], Callable[[], None]]
@@ -32,6 +34,37 @@ def progress_bars(show: bool | Stage) -> Iterator[Stage]:
             return lambda: bar.advance(task)
 
         yield stage
+
+
+def watched(
+    tell: Callable[[str, int, int], object] = lambda name, done, count: None,
+    cancel: Callable[[], bool] = lambda: False,
+) -> Stage:
+    """A stage for programs, for every argument ``progress`` and ``stage``.
+
+    Both are called in the thread that computes, after every window that is read or fused and before
+    the first one.
+
+    Args:
+        tell: takes the name of what is done, how many of its steps are, and how many there are.
+        cancel: whether to stop. The call that was given the stage then raises `Cancelled`, and
+            files that it would have written are not there.
+    """
+
+    def stage(name: str, count: int) -> Callable[[], None]:
+        done = -1
+
+        def step() -> None:
+            nonlocal done
+            done += 1
+            tell(name, done, count)
+            if cancel():
+                raise Cancelled(f"cancelled at {name.lower()}, step {done} of {count}")
+
+        step()
+        return step
+
+    return stage
 
 
 def silent(name: str, count: int) -> Callable[[], None]:

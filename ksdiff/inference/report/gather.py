@@ -64,9 +64,11 @@ class Spectra:
             inside.append(here)
             coarse.append(own[here] - first)
             fine.append(pixels[here] - start)
-        place = (..., *np.ix_(*inside))
-        self.before[place] = ms[(..., *np.ix_(*coarse))]
-        self.after[place] = fused[(..., *np.ix_(*fine))]
+        rows, columns = np.ix_(*inside)
+        ms_rows, ms_columns = np.ix_(*coarse)
+        fused_rows, fused_columns = np.ix_(*fine)
+        self.before[:, rows, columns] = ms[:, ms_rows, ms_columns]
+        self.after[:, rows, columns] = fused[:, fused_rows, fused_columns]
 
 
 class View:
@@ -183,7 +185,7 @@ class Gathered:
 def _views(scene: PreparedScene) -> list[View]:
     shape, ratio = scene.pair.shape, scene.pair.ratio
     step = max(1.0, max(shape) / _OVERVIEW)
-    size = tuple(max(1, round(length / step)) for length in shape)
+    size = max(1, round(shape[0] / step)), max(1, round(shape[1] / step))
     views = [View((slice(0, shape[0]), slice(0, shape[1])), size, scene)]
     if step > 1:
         places = sample_windows(shape, scene.surveyed, ratio, _DETAIL, _DETAILS)

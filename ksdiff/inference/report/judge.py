@@ -57,12 +57,14 @@ def judged(
         for at, side, length in zip((top, left), (height, width), pair.shape, strict=True)
     ]
     pan, ms = scene.images(pair.read(*first, *(b - a for a, b in zip(first, stop, strict=True))))
-    inner = (
+    rows = slice(top - first[0], top - first[0] + height)
+    columns = slice(left - first[1], left - first[1] + width)
+    inner = (..., rows, columns)
+    coarse = (
         ...,
-        slice(top - first[0], top - first[0] + height),
-        slice(left - first[1], left - first[1] + width),
+        slice(rows.start // pair.ratio, rows.stop // pair.ratio),
+        slice(columns.start // pair.ratio, columns.stop // pair.ratio),
     )
-    coarse = (..., *(slice(s.start // pair.ratio, s.stop // pair.ratio) for s in inner[1:]))
     beside = scene.alignment.together(ms) if together and scene.alignment is not None else ms
     lms = expand(beside, pair.ratio, pair.phase, "reflect")
 
@@ -79,12 +81,12 @@ def judged(
         )
 
     values, _ = fused.read(Window(left, top, width, height))
-    rows = [(FUSED, indexes(values.to(scene.device)))]
+    found = [(FUSED, indexes(values.to(scene.device)))]
     for name in METHODS:
         image = classical(scene, name, together)(pan, ms)[None]
-        rows.append((name, indexes(image[inner])))
-    rows.sort(key=lambda row: -row[1]["HQNR"])
-    return Judged(window, (height, width) == tuple(pair.shape), rows)
+        found.append((name, indexes(image[inner])))
+    found.sort(key=lambda row: -row[1]["HQNR"])
+    return Judged(window, (height, width) == tuple(pair.shape), found)
 
 
 def _window(scene: PreparedScene, fused: Image) -> tuple[int, int, int, int] | None:

@@ -47,18 +47,19 @@ class Content:
 def page(content: Content) -> str:
     """The report as HTML, under 15 MB."""
     asset = files(__package__)
-    seen = content.gathered is not None
+    gathered = content.gathered
+    seen = gathered is not None
     return Template((asset / "page.html").read_text("utf-8")).substitute(
         title=_text(content.title),
         style=(asset / "page.css").read_text("utf-8"),
         script=(asset / "page.js").read_text("utf-8") if seen else "",
-        data=_data(content, content.gathered) if seen else "null",
+        data="null" if gathered is None else _data(content, gathered),
         problem=f'<p class="problem" role="alert">{_text(content.problem)}</p>'
         if content.problem
         else "",
         viewer=(asset / "viewer.html").read_text("utf-8") if seen else "",
         indexes=_indexes(content) if seen else "",
-        histograms=_histograms(content) if seen else "",
+        histograms="" if gathered is None else _histograms(content, gathered),
         shifts=_shifts(content) if seen else "",
         facts=_facts(content.facts),
         decisions=_decisions(content),
@@ -77,14 +78,15 @@ def _data(content: Content, gathered: Gathered) -> str:
     colour, grey = Stretch.of(images[0]["ms"]), Stretch.of(images[0]["pan"])
     stretches = {"pan": grey, "ms": colour, "fused": colour}
     shown = [{n: _shown(stretches[n], image) for n, image in each.items()} for each in images]
+    parts = [_view(view) for view in views]
     data = {
         "shape": [views[0].area[0].stop, views[0].area[1].stop],
         "ratio": content.ratio,
         "bands": [{"name": name, "wavelength": at} for name, at in content.bands],
-        "views": [_view(view) for view in views],
+        "views": parts,
     }
     for quality in _QUALITIES:
-        for view, pictures in zip(data["views"], shown, strict=True):
+        for view, pictures in zip(parts, shown, strict=True):
             view.update({name: _jpeg(picture, quality) for name, picture in pictures.items()})
         text = json.dumps(data, separators=(",", ":"))
         if len(text) <= _MOST:
@@ -215,14 +217,14 @@ def _indexes(content: Content) -> str:
     return f"<h2>Indexes without truth</h2><p>{where} {text}</p>{_table(('method', *heads), rows)}"
 
 
-def _histograms(content: Content) -> str:
+def _histograms(content: Content, gathered: Gathered) -> str:
     figures = "".join(
         f"<figure>{histogram(_text(name), of)}<figcaption>{_text(_named(name, at))}</figcaption>"
         "</figure>"
-        for (name, at), of in zip(content.bands, content.gathered.histograms, strict=True)
+        for (name, at), of in zip(content.bands, gathered.histograms, strict=True)
     )
     rows = []
-    for (name, _), of in zip(content.bands, content.gathered.histograms, strict=True):
+    for (name, _), of in zip(content.bands, gathered.histograms, strict=True):
         (mean, spread), (fused_mean, fused_spread) = of.moments
         rows.append([_text(name), *(f"{x:.5g}" for x in (mean, fused_mean, spread, fused_spread))])
     heads = ("band", "mean, MS", "mean, fused", "deviation, MS", "deviation, fused")
