@@ -16,7 +16,9 @@ from ksdiff.inference.progress import progress_bars
 from ksdiff.io.input_options import InputOptions
 from ksdiff.io.output_options import OutputOptions
 from ksdiff.io.outputs import check_output
+from ksdiff.io.products import ProductImage, read_product
 
+Given = str | list[str] | ProductImage
 _MINUTES = 5.0  # of --adapt
 _TOLD_BLUR = 0.25  # a measured MTF that is off the sensor's by more is worth a line
 
@@ -30,7 +32,11 @@ def sharpen(
     output: OutputOptions,
     files: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[PAN MS OUT]", help="The same as --pan, --ms and --out."),
+        typer.Argument(
+            metavar="[PRODUCT OUT | PAN MS OUT]",
+            help="A product as delivered (folder, archive, metadata file or address), or the same "
+            "as --pan, --ms and --out.",
+        ),
     ] = None,
     pan: Annotated[
         list[str] | None,
@@ -64,14 +70,14 @@ def sharpen(
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
-    """Fuse a PAN and an MS raster into a sharp MS raster, by default a GeoTIFF."""
-    pan, ms, out = _named(files, pan, ms, out)
+    """Fuse a product, or a PAN and an MS raster, into a sharp MS raster, by default a GeoTIFF."""
+    given_pan, given_ms, out = _named(files, pan, ms, out)
     if adapt and options.method != "ksdiff":
         raise KSDiffError(f"adapt: fine-tunes weights, and {options.method} has none")
     check_output(out, overwrite)  # before PyTorch is loaded, and before minutes go by
     model = weights
     if adapt:
-        model = _adapt(pan, ms, weights, _MINUTES, options, quiet, reading).model
+        model = _adapt(given_pan, given_ms, weights, _MINUTES, options, quiet, reading).model
     with progress_bars(not quiet) as stage:
         started = stage("Starting", 1)
         from ksdiff.inference.sharpen import Sharpener
@@ -79,7 +85,7 @@ def sharpen(
         sharpener = Sharpener(model, options)
         started()
         done = sharpener.sharpen_files(
-            *(pan, ms, out),
+            *(given_pan, given_ms, out),
             reading=reading,
             output=output,
             rgb=rgb,
@@ -116,17 +122,23 @@ def sharpen(
         print(f"{report}: report")
 
 
-def _named(files: list[str] | None, *options: str | list[str] | None) -> tuple:
-    """PAN, MS and OUT, given one after the other or as options."""
+def _named(
+    files: list[str] | None, pan: list[str] | None, ms: list[str] | None, out: str | None
+) -> tuple[Given, Given, str]:
+    """PAN, MS and OUT, given one after the other or as options; the first two by a product."""
     files = files or []
-    names = zip(("--pan", "--ms", "--out"), options, strict=True)
-    given = [name for name, value in names if value]
-    if not files and len(given) == 3:
-        return options
+    given = [name for name, value in (("--pan", pan), ("--ms", ms), ("--out", out)) if value]
+    if not files and pan and ms and out:
+        return pan, ms, out
     if len(files) == 3 and not given:
-        return tuple(files)
+        return files[0], files[1], files[2]
+    if (len(files) == 2 and not given) or (len(files) == 1 and given == ["--out"]):
+        product = read_product(files[0])
+        return product.pan, product.ms, out or files[1]
     got = " ".join((*files, *given)) or "nothing"
-    raise KSDiffError(f"expected PAN MS OUT, or all of --pan, --ms and --out; got {got}")
+    raise KSDiffError(
+        "expected PRODUCT OUT, PAN MS OUT, or all of --pan, --ms and --out; got " + got
+    )
 
 
 @takes(SharpenOptions, "sensor", "pan_gain", "device", "seed")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import fields, replace
 from pathlib import Path
@@ -19,14 +18,14 @@ from ksdiff.io.image import gdal_options, open_dataset
 from ksdiff.io.input_options import InputOptions
 from ksdiff.io.outputs import check_output
 from ksdiff.io.provenance import said_of
-from ksdiff.io.rasters import Name, names_of, open_pair
+from ksdiff.io.rasters import Raster, names_of, open_pair
 
 _UNKNOWN = "this image"
 
 
 def report_files(
-    pan: Name | Sequence[Name],
-    ms: Name | Sequence[Name],
+    pan: Raster,
+    ms: Raster,
     fused: str | Path,
     out: str | Path,
     *,

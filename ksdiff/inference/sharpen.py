@@ -31,8 +31,9 @@ from ksdiff.io.image import gdal_options
 from ksdiff.io.input_options import InputOptions
 from ksdiff.io.output_options import OutputOptions
 from ksdiff.io.outputs import check_output
+from ksdiff.io.products import Product, ProductImage, read_product
 from ksdiff.io.provenance import provenance
-from ksdiff.io.rasters import Name, names_of, open_pair
+from ksdiff.io.rasters import Raster, names_of, open_pair
 from ksdiff.models.ksdiff import KSDiff, takes_any_bands
 from ksdiff.models.weights import check_fit, load_weights, weights_for, weights_hash
 from ksdiff.runtime import device_named
@@ -139,8 +140,8 @@ class Sharpener:
 
     def sharpen_files(
         self,
-        pan: Name | Sequence[Name],
-        ms: Name | Sequence[Name],
+        pan: Raster,
+        ms: Raster,
         out: str | Path,
         *,
         reading: InputOptions | None = None,
@@ -159,8 +160,8 @@ class Sharpener:
         none. Tags tell how it was made. It gets its name when it is complete, not before.
 
         Args:
-            pan, ms: any raster GDAL opens by that name, or several; see
-                `ksdiff.io.rasters.open_pair`.
+            pan, ms: any raster GDAL opens by that name, or several, or the two parts of a product;
+                see `ksdiff.io.rasters.open_pair`.
             out: raster to write; the ending of its name chooses the format, of GeoTIFFs
                 cloud-optimised ones.
             reading: how the inputs are read.
@@ -226,6 +227,21 @@ class Sharpener:
                 time.perf_counter() - began,
             )
 
+    def sharpen_product(self, product: str | Path | Product, out: str | Path, **options) -> Fused:
+        """Fuse a product as its provider delivers it.
+
+        Args:
+            product: its folder, archive, metadata file or address, or what
+                `ksdiff.io.products.read_product` made of it.
+            out, options: as for `sharpen_files`. The product tells the sensor.
+
+        Raises:
+            KSDiffError: no product that is known, a file of it that is missing; as for
+                `sharpen_files`.
+        """
+        known = product if isinstance(product, Product) else read_product(product)
+        return self.sharpen_files(known.pan, known.ms, out, **options)
+
     @torch.inference_mode()
     def prepare(
         self,
@@ -247,7 +263,7 @@ class Sharpener:
         self.check(pair)
         any_bands = not self._classical and takes_any_bands(self._model(pair))
         options = self.options
-        known = _sensor(sensor or options.sensor, pair)
+        known = sensor_of(sensor or options.sensor, pair)
         return PreparedScene.of(
             pair,
             known,
@@ -265,7 +281,7 @@ class Sharpener:
         """Raise a KSDiffError where there are no weights for a scene; reads nothing of it."""
         if not self._classical:
             self._model(pair)
-        _sensor(self.options.sensor, pair)
+        sensor_of(self.options.sensor, pair)
 
     @torch.inference_mode()
     def windows(self, scene: PreparedScene, kernels=None, stage: Stage = silent) -> Iterator[Part]:
@@ -312,8 +328,13 @@ class Sharpener:
         if not self._classical:
             on_disk = not isinstance(self._weights, nn.Module)
             weights = {"name": name, "sha256": weights_hash(name) if on_disk else None}
+        sensor = sensor or self.options.sensor or getattr(pair, "sensor", None)
         options = asdict(self.options) | ({"sensor": sensor} if sensor else {})
-        return provenance({"pan": pan, "ms": ms}, options, weights=weights)
+        inputs = {"pan": pan, "ms": ms}
+        for role, given in inputs.items():
+            if isinstance(given, ProductImage):
+                inputs[role] = list(given.names)
+        return provenance(inputs, options, weights=weights)
 
     def _weights_name(self, pair: Pair) -> str:
         """Or the name of the classical method."""
@@ -346,13 +367,22 @@ class Sharpener:
         return addresses(model) if self.device.type == "cuda" else ()
 
 
-def _sensor(name: str | None, pair: Pair) -> Sensor:
-    """With the bands that the MS file names, where it names bands of the sensor."""
+def sensor_of(name: str | None, pair: Pair) -> Sensor:
+    """The sensor of that name, or else the one that the pair's product tells.
+
+    With the bands that the MS file names, where it names bands of the sensor.
+
+    Raises:
+        KSDiffError: no such sensor, or one whose bands do not fit the pair's.
+    """
+    name = name or getattr(pair, "sensor", None)
     named = [text.lower() for text in getattr(pair, "descriptions", ()) if text]
     known = SENSORS.get((name or "").lower())
     if known is not None and len(named) == pair.bands and set(named) <= set(known.band_names):
         return sensor_for(name, pair.bands, pair.ratio, named)
-    return sensor_for(name, pair.bands, pair.ratio)
+    sensor = sensor_for(name, pair.bands, pair.ratio)
+    told = getattr(pair, "wavelengths", ())
+    return replace(sensor, wavelengths=tuple(told)) if any(told) and name is None else sensor
 
 
 def pan_gain_of(option: str, sensor: Sensor) -> PanGain | None:

@@ -84,7 +84,7 @@ def aligned(pan: Image, ms: Image, mismatch: GridMismatch) -> Image:
         nodata=nodata,
         add_alpha=nodata is None and ms.alpha is None,
     )
-    image = Image(warped, ms.role, ms.name, bands=ms.indexes)
+    image = Image(warped, ms.role, ms.name, bands=ms.indexes, known=ms.known)
     image.source = ms
     image.notes += [
         *ms.notes,

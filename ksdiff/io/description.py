@@ -27,17 +27,25 @@ class Description:
     band_tags: tuple[Mapping[str, str], ...] = ()
 
     @classmethod
-    def of(cls, source: DatasetReader, bands: Sequence[int]) -> Description:
-        """Of chosen bands of an open raster, counted from 1, for an image made from them."""
-        names, colours = (
-            tuple(values[band - 1] for band in bands)
-            for values in (source.descriptions, source.colorinterp)
-        )
+    def of(
+        cls,
+        source: DatasetReader,
+        bands: Sequence[int],
+        names: Sequence[str | None] | None = None,
+    ) -> Description:
+        """Of chosen bands of an open raster, counted from 1, for an image made from them.
+
+        Args:
+            names: of these bands, where others are known than the raster's.
+        """
+        if names is None:
+            names = [source.descriptions[band - 1] for band in bands]
+        colours = tuple(source.colorinterp[band - 1] for band in bands)
         if all(colour in _PLAIN for colour in colours):
             # Viewers show true colours where the names say which they are.
             colours = tuple(_BY_NAME.get((name or "").lower(), colours[0]) for name in names)
         return cls(
-            names,
+            tuple(names),
             colours,
             *(
                 tuple(values[band - 1] for band in bands)
@@ -54,6 +62,14 @@ class Description:
     def with_tags(self, tags: Mapping[str, str]) -> Description:
         """With further tags of no domain."""
         return replace(self, tags={**self.tags, "": {**self.tags.get("", {}), **tags}})
+
+    def with_wavelengths(self, limits: Sequence[tuple[float, float] | None]) -> Description:
+        """With GDAL's tags for the wavelengths of bands, given in nm where they are known."""
+        tags = [{} if each is None else _wavelength(*each) for each in limits]
+        return replace(
+            self,
+            band_tags=tuple({**new, **old} for new, old in zip(tags, self.band_tags, strict=True)),
+        )
 
     def with_alpha(self) -> Description:
         """Of the same bands and an alpha band behind them."""
@@ -86,6 +102,13 @@ class Description:
         for band, tags in enumerate(self.band_tags, start=1):
             if tags:
                 target.update_tags(band, **tags)
+
+
+def _wavelength(least: float, most: float) -> dict[str, str]:
+    return {
+        "CENTRAL_WAVELENGTH_UM": f"{(least + most) / 2000:.6g}",
+        "FWHM_UM": f"{(most - least) / 1000:.6g}",
+    }
 
 
 def _kept(tags: Mapping[str, str]) -> dict[str, str]:

@@ -19,6 +19,8 @@ from rasterio.windows import Window
 from torch import Tensor
 
 from ksdiff.errors import KSDiffError
+from ksdiff.io.products import ProductImage
+from ksdiff.sensors import Wavelengths
 
 _CACHE = 128 * 2**20  # bytes; by itself GDAL takes a share of all memory
 _REMOTE = {
@@ -69,6 +71,7 @@ class Image:
         name: as the caller gave it, for messages.
         nodata: a value for all bands instead of what the file declares; None keeps the file's.
         bands: the spectral bands, counted from 1, in this order; all but alpha by default.
+        known: what a product tells of the image.
     """
 
     def __init__(
@@ -79,10 +82,13 @@ class Image:
         *,
         nodata: float | None = None,
         bands: Sequence[int] = (),
+        known: ProductImage | None = None,
     ):
         self.dataset, self.role, self.name = dataset, role, name
+        self.known = known or ProductImage((name,))
         self.source: Image | None = None  # from which ``dataset`` is resampled
-        self.notes: list[str] = []  # what was guessed, in sentences for the user
+        # What was understood and guessed, in sentences for the user.
+        self.notes: list[str] = [self.known.told] if self.known.told else []
         marked = [b for b in dataset.indexes if _is_alpha(dataset, b) and b not in bands]
         masks = [band for band in marked if _can_mask(self.thumbnail(band))]
         self.indexes = list(bands) or [band for band in dataset.indexes if band not in masks]
@@ -119,7 +125,15 @@ class Image:
 
     @property
     def descriptions(self) -> tuple[str | None, ...]:
-        return tuple(self.dataset.descriptions[band - 1] for band in self.indexes)
+        names = {band.number: band.name for band in self.known.bands}
+        own = self.dataset.descriptions
+        return tuple(names.get(band, own[band - 1]) for band in self.indexes)
+
+    @property
+    def wavelengths(self) -> tuple[Wavelengths | None, ...]:
+        """Limits of the bands in nm, where a product tells them."""
+        known = {band.number: band.wavelengths for band in self.known.bands}
+        return tuple(known.get(band) for band in self.indexes)
 
     @property
     def declares_data(self) -> bool:

@@ -20,8 +20,11 @@ from ksdiff.io.grids import GridMismatch, overlap, relate
 from ksdiff.io.image import Image, open_dataset
 from ksdiff.io.input_options import InputOptions
 from ksdiff.io.mosaic import open_parts
+from ksdiff.io.products import ProductImage
+from ksdiff.sensors import Wavelengths
 
 Name = str | Path  # of a raster: whatever GDAL opens
+Raster = Name | Sequence[Name] | ProductImage
 
 
 class ScenePair:
@@ -106,9 +109,21 @@ class ScenePair:
         return self._ms.descriptions
 
     @property
+    def sensor(self) -> str | None:
+        """By its name in `ksdiff.sensors`, where a product tells it."""
+        return self._ms.known.sensor
+
+    @property
+    def wavelengths(self) -> tuple[Wavelengths | None, ...]:
+        """Limits of the MS bands in nm, where a product tells them."""
+        return self._ms.wavelengths
+
+    @property
     def about(self) -> Description:
-        """What the MS file says of its bands and its making."""
-        return Description.of(self._ms.dataset, self._ms.indexes)
+        """What the MS file and its product say of its bands and its making."""
+        ms = self._ms
+        about = Description.of((ms.source or ms).dataset, ms.indexes, ms.descriptions)
+        return about.with_tags(ms.known.tags).with_wavelengths(ms.wavelengths)
 
     @property
     def bits(self) -> int | None:
@@ -180,9 +195,7 @@ class ScenePair:
         return values
 
 
-def open_pair(
-    pan: Name | Sequence[Name], ms: Name | Sequence[Name], reading: InputOptions | None = None
-) -> ScenePair:
+def open_pair(pan: Raster, ms: Raster, reading: InputOptions | None = None) -> ScenePair:
     """Open a PAN and an MS raster as one scene.
 
     The shared extent is cut to whole MS pixels, each of which stands for ``ratio x ratio`` PAN
@@ -193,7 +206,7 @@ def open_pair(
 
     Args:
         pan, ms: whatever GDAL opens by that name; several are stacked or mosaicked, see
-            `ksdiff.io.mosaic.open_parts`.
+            `ksdiff.io.mosaic.open_parts`. Or the parts of a product, see `ksdiff.io.products`.
         reading: how; see there. By default nothing is resampled.
 
     Raises:
@@ -230,22 +243,34 @@ def _fitting(pan: Image, ms: Image, reading: InputOptions) -> Image:
         raise GridMismatch(f"{mismatch}; or {command}") from None
 
 
-def names_of(given: Name | Sequence[Name]) -> list[str]:
+def names_of(given: Raster) -> list[str]:
     """One name or several, as given."""
+    if isinstance(given, ProductImage):
+        return list(given.names)
     return [str(name) for name in ([given] if isinstance(given, str | Path) else given)]
 
 
-def _open(role: str, names: Name | Sequence[Name], reading: InputOptions) -> Image:
-    names = names_of(names)
+def _open(role: str, given: Raster, reading: InputOptions) -> Image:
+    names = names_of(given)
+    known = given if isinstance(given, ProductImage) else ProductImage(tuple(names))
     dataset = open_parts(names, role)
+    bands = [band.number for band in known.bands] or list(dataset.indexes)
     chosen = reading.band_numbers if role == "ms" else ()
-    if chosen and max(chosen) > dataset.count:
+    if max((*chosen, 0)) > len(bands) or max(bands) > dataset.count:
+        count = dataset.count
         dataset.close()
         raise KSDiffError(
-            f"bands: {', '.join(names)} has {dataset.count} bands, there is no band {max(chosen)}"
+            f"bands: {', '.join(names)} has {min(count, len(bands))} bands, there is no band "
+            f"{max(*chosen, *bands)}"
         )
     nodata = reading.nodata_of(dataset.dtypes[0])
-    return Image(dataset, role, ", ".join(names), nodata=nodata, bands=chosen)
+    if nodata is None and dataset.nodatavals[0] is None:
+        nodata = known.nodata
+    if chosen:
+        chosen = tuple(bands[number - 1] for number in chosen)
+    elif known.bands:
+        chosen = tuple(bands)
+    return Image(dataset, role, ", ".join(names), nodata=nodata, bands=chosen, known=known)
 
 
 def _check_bands(pan: Image, ms: Image) -> None:

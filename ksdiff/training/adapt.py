@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
@@ -13,12 +13,11 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ksdiff.config import Config, ModelConfig
 from ksdiff.errors import KSDiffError
-from ksdiff.inference.sharpen import pan_gain_of
+from ksdiff.inference.sharpen import pan_gain_of, sensor_of
 from ksdiff.io.input_options import InputOptions
-from ksdiff.io.rasters import Name, open_pair
+from ksdiff.io.rasters import Raster, open_pair
 from ksdiff.models.ksdiff import KSDiff
 from ksdiff.models.weights import check_fit, load_weights, save_weights, weights_for
-from ksdiff.sensors import sensor_for
 from ksdiff.training.band_lessons import BandLessons
 from ksdiff.training.lessons import FixedBandLessons, Lessons, Miss
 
@@ -48,8 +47,8 @@ class Adapted:
 
 
 def adapt(
-    pan: Name | Sequence[Name],
-    ms: Name | Sequence[Name],
+    pan: Raster,
+    ms: Raster,
     *,
     reading: InputOptions | None = None,
     weights: str | Path | None = None,
@@ -90,7 +89,7 @@ def adapt(
         name = weights or weights_for(pair.bands, pair.ratio)
         model, config = load_weights(name)
         check_fit(name, model.config, pair.bands, pair.ratio)
-        known = sensor_for(sensor, pair.bands, pair.ratio)
+        known = sensor_of(sensor, pair)
         model, on = model.to(device), torch.device(device)
         lessons: Lessons
         if model.any_bands:

@@ -18,6 +18,7 @@ from rioxarray.exceptions import RioXarrayError
 from ksdiff.errors import KSDiffError
 from ksdiff.io.image import Image
 from ksdiff.io.input_options import InputOptions
+from ksdiff.io.products import ProductImage
 from ksdiff.io.rasters import ScenePair
 
 _UNEVEN = 0.02  # of a pixel that a coordinate may be off an even grid
@@ -56,6 +57,7 @@ class ArrayImage(Image):
         )
         self.role, self.name = role, str(array.name or "DataArray")
         self.notes = []
+        self.known = ProductImage((self.name,))
         self.indexes = list(range(1, array.shape[0] + 1))
         self.alpha = self.collar = None
         self.nodata = array.rio.nodata

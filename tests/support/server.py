@@ -1,7 +1,8 @@
 """A web server of a folder, as a process of its own: GDAL holds Python's lock while it waits.
 
 ``python server.py FOLDER`` prints its port. It serves files whole or in ranges; ``/sent`` says how
-many bytes it has sent; of files with ``broken`` in their name it has the first 20,000 bytes only.
+many bytes it has sent; of files with ``broken`` in their name it has the first 20,000 bytes only,
+and files with ``cut`` in their name it stops sending there.
 """
 
 from __future__ import annotations
@@ -47,7 +48,8 @@ class Handler(http.server.SimpleHTTPRequestHandler):
         self.end_headers()
         if body:
             self.server.sent += last - first + 1
-            self.wfile.write(content[first : last + 1])
+            stop = min(last + 1, _HAS) if "cut" in path.name else last + 1
+            self.wfile.write(content[first:stop])
 
 
 if __name__ == "__main__":

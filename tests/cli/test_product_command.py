@@ -1,0 +1,46 @@
+"""Products by one command."""
+
+import pytest
+import rasterio
+
+from tests.support.cli import failed
+from tests.support.products import landsat, maxar, pleiades_neo, stac_item
+
+
+def test_a_landsat_folder_is_sharpened_by_one_command(start, tmp_path):
+    folder = landsat(tmp_path)
+    process = start("sharpen", folder, "--out", tmp_path / "fused.tif")
+    out, errors = process.communicate(timeout=240)
+    assert process.returncode == 0, errors
+    first, second = out.splitlines()[:2]
+    assert first.startswith("Landsat Collection 2 of landsat9, LC09_L1TP_196027_20240512")
+    assert "fused.tif: 7 bands of 128 x 120, uint16, with ksdiff-s" in second
+    with rasterio.open(tmp_path / "fused.tif") as fused:
+        assert fused.descriptions[:3] == ("coastal", "blue", "green")
+        assert fused.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
+
+
+@pytest.mark.parametrize("make", [pleiades_neo, maxar])
+def test_a_product_and_an_output_suffice(ksdiff, tmp_path, make):
+    out = tmp_path / "fused.tif"
+    status, told, errors = ksdiff("sharpen", make(tmp_path / "in"), out, "--method", "gsa")
+    assert status == 0, errors
+    assert "PAN and MS with" in told and out.exists()
+
+
+def test_an_item_on_a_server_is_sharpened_by_its_address(ksdiff, tmp_path, served):
+    stac_item(tmp_path)
+    out = tmp_path / "fused.tif"
+    status, told, errors = ksdiff("sharpen", f"{served[0]}/item.json", out, "--method", "gsa")
+    assert status == 0, errors
+    assert "STAC item, scene_7: PAN and MS with blue, green, red, nir; 2022-08-09" in told
+    assert "fused.tif: 4 bands of 128 x 128" in told
+
+
+def test_what_is_no_product_is_refused(ksdiff, tmp_path, folder):
+    out = tmp_path / "fused.tif"
+    assert failed(ksdiff("sharpen", tmp_path / "no", out), "there is no such file or folder")
+    result = ksdiff("sharpen", folder / "a_pan.tif", folder / "a_ms.tif")
+    assert failed(result, "a_pan.tif: is no product that is known", "give PAN, MS and OUT")
+    assert failed(ksdiff("sharpen", folder), "expected PRODUCT OUT, PAN MS OUT, or all of")
+    assert not out.exists()
