@@ -1,7 +1,7 @@
 """Tables of quality indexes, from files that `ksdiff evaluate --json` writes.
 
 `quality.json`, `quality-measured.json` (`--measured`), `quality-unmoved.json` (`--methods ksdiff
---no-register --contrast deviations`); and `adaptation.json` by `python -m
+--registration off --contrast deviations`); and `adaptation.json` by `python -m
 benchmarks.studies.adaptation`.
 """
 
@@ -14,7 +14,7 @@ from ksdiff.evaluation.run import KSDIFF
 
 INDEXES = {"reduced": ("SAM", "ERGAS", "Q2n"), "full": ("D_lambda_K", "D_s", "HQNR")}
 DIGITS = {"reduced": "223", "full": "333"}
-ADAPTED, UNMOVED = f"{KSDIFF} --adapt", f"{KSDIFF} --no-register --contrast deviations"
+ADAPTED, UNMOVED = f"{KSDIFF} --adapt", f"{KSDIFF} --registration off --contrast deviations"
 _HIGHER_IS_BETTER = {"Q2n", "HQNR"}
 _SUMMARY = ("exp", "gsa", "bdsd-pc", "mtf-glp-hpm", KSDIFF, ADAPTED)
 

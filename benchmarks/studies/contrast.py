@@ -69,9 +69,10 @@ def spread(rows: list[dict]) -> dict[str, dict[str, float]]:
 def scores(folder: Path) -> list[dict]:
     rows = []
     for subject in subjects(folder, None):
-        for contrast, register in itertools.product(MEASURES, (True, False)):
-            sharpener = Sharpener(register=register, contrast=contrast)
-            row = {"scene": subject.info.name, "contrast": contrast, "registered": register}
+        for contrast, registered in itertools.product(MEASURES, (True, False)):
+            registration = "auto" if registered else "off"
+            sharpener = Sharpener(registration=registration, contrast=contrast)
+            row = {"scene": subject.info.name, "contrast": contrast, "registered": registered}
             rows.append({**row, "indexes": indexes(sharpener, subject)})
     return rows
 

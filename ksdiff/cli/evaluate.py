@@ -15,7 +15,7 @@ from ksdiff.errors import KSDiffError
 from ksdiff.inference.options import SharpenOptions
 
 
-@takes(SharpenOptions, "sensor", "register", "contrast", "pan_gain", "device", "seed")
+@takes(SharpenOptions, "sensor", "registration", "contrast", "pan_gain", "device", "seed")
 def evaluate(
     data: Annotated[
         Path,

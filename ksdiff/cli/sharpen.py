@@ -102,8 +102,8 @@ def sharpen(
         f"{done.path}: {done.bands} bands of {done.height} x {done.width}, {done.dtype}, "
         f"with {'adapted weights' if adapt else done.weights} in {done.seconds:.1f} s"
     )
-    if any(done.shift):
-        print("PAN was off the MS by {:.2f} rows, {:.2f} columns: corrected".format(*done.shift))
+    if done.registration.told:
+        print(done.registration.told)
     if done.apart:
         print(
             f"bands lay up to {done.apart:.2f} PAN pixels apart: "

@@ -63,10 +63,10 @@ def evaluate(
 
     Raises:
         KSDiffError: an unknown method, no scenes, pixels without data, a scene smaller than the
-            border, no weights for any of the scenes, ``measured`` without ``register``.
+            border, no weights for any of the scenes, ``measured`` without ``registration``.
     """
     methods, options = _known(methods), replace(options or SharpenOptions(), **changes)
-    if measured and not options.register:
+    if measured and options.registration == "off":
         raise KSDiffError("measured: gives all methods what registering KSDiff finds; leave it on")
     if options.pan_gain == "auto" and Path(source).suffix.lower() in SUFFIXES:
         options = replace(options, pan_gain="bicubic")  # as PanCollection decimates PAN
@@ -106,7 +106,7 @@ def evaluate(
         "data": str(source),
         "border": border,
         "measured": measured,
-        "register": options.register,
+        "registration": options.registration,
         "contrast": options.contrast,
         "pan_gain": options.pan_gain,
         "weights": {name: network.weights for name, network in networks.items()},

@@ -13,6 +13,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -29,16 +30,35 @@ _RIM = len(_SMOOTH) // 2 + _NEAR // 2  # pixels that have none
 _ROUNDING = 1e-5  # of an image's largest value
 _LEAST_PIXELS = 256  # that have some: fewer determine no shift
 
+_SMOOTHED = 8.0  # pixels: neighbours share their noise after smoothing
 _ITERATIONS = 5  # at most
 _SETTLED = 1.0  # PAN pixels: a smaller step is right to two hundredths
 _LARGEST = 6.0  # PAN pixels: what a fit that runs further has followed is not a misregistration
 _LEAST_CORRELATION = 0.8  # of two bands' detail: below, they show different things
 
 
+class Fit(NamedTuple):
+    """Where PAN lies in a window, in PAN pixels."""
+
+    dy: float  # by which PAN's content lies further down than the MS's
+    dx: float  # further right
+    error: float  # standard error of the larger of the two
+    share: float  # of the variance of PAN's detail that the bands explain there
+    centre: tuple[float, float]  # (y, x) in the window, of the detail that tells
+
+
 def estimate_shift(
     pan: Tensor, ms: Tensor, gains: Sequence[float], phase: tuple[float, float]
 ) -> tuple[float, float]:
-    """(dy, dx) in PAN pixels by which PAN's content lies further down and right than the MS's.
+    """(dy, dx) of `fit_shift`; (0, 0) where the images do not determine one."""
+    fit = fit_shift(pan, ms, gains, phase)
+    return (fit.dy, fit.dx) if fit else (0.0, 0.0)
+
+
+def fit_shift(
+    pan: Tensor, ms: Tensor, gains: Sequence[float], phase: tuple[float, float]
+) -> Fit | None:
+    """By how much PAN's content lies further down and right than the MS's, up to 6 PAN pixels.
 
     PAN is seen as an MS band would see it, sampled where the MS pixels lie, so that both images are
     aliased alike; the bands are combined to what explains it best (least squares, as in GSA).
@@ -50,27 +70,43 @@ def estimate_shift(
         phase: PAN coordinate (y, x) of the centre of MS pixel (0, 0).
 
     Returns:
-        The shift; (0, 0) where the images do not determine one.
+        None where the images do not determine a shift.
     """
     ratio = pan.shape[-1] // ms.shape[-1]
     gain = (sum(gains) / len(gains),)
     bands, *slopes = _varying([ms])
     if bands.shape[1] < _LEAST_PIXELS:
-        return 0.0, 0.0
+        return None
     dy = dx = 0.0
     for _ in range(_ITERATIONS):
         seen = degrade_pan_as_ms(pan, gain, ratio, "reflect", (phase[0] + dy, phase[1] + dx))
         target, *own = (part[0] for part in _varying([seen]))
         weights = _solved(bands, target)
         # Half of either image's slopes: the error is then of third order in the shift.
-        both = [(mine + weights @ theirs) / 2 for mine, theirs in zip(own, slopes, strict=True)]
-        step = -ratio * _solved(torch.cat((bands, torch.stack(both))), target)[-2:]
+        both = torch.stack(
+            [(mine + weights @ theirs) / 2 for mine, theirs in zip(own, slopes, strict=True)]
+        )
+        rows = torch.cat((bands, both))
+        solution = _solved(rows, target)
+        step = -ratio * solution[-2:]
         dy, dx = dy + step[0].item(), dx + step[1].item()
         if not max(abs(dy), abs(dx)) <= _LARGEST:
-            return 0.0, 0.0
+            return None
         if step.abs().max() < _SETTLED:
             break
-    return dy, dx
+    energy = target.square().sum().item()
+    if not energy:
+        return None
+    missed = (target - solution @ rows).square().sum().item()
+    variance = _SMOOTHED * missed / target.numel() * _normal(rows).inverse()[-2:, -2:].diagonal()
+    centre = _centre(both.square().sum(0), ms.shape[-1] - 2 * _RIM)
+    return Fit(
+        dy,
+        dx,
+        ratio * variance.max().sqrt().item(),
+        1 - missed / energy,
+        tuple(at + ratio * (_RIM + middle) for at, middle in zip(phase, centre, strict=True)),
+    )
 
 
 def estimate_band_shifts(
@@ -142,6 +178,22 @@ def _kernels(device: torch.device) -> Tensor:
 
 def _solved(rows: Tensor, target: Tensor) -> Tensor:
     """Least squares: weights [R] of rows [R, N] that give the target [N]."""
+    return torch.linalg.solve(_normal(rows), rows @ target)
+
+
+def _normal(rows: Tensor) -> Tensor:
+    """Products [R, R] of rows [R, N], with a ridge that keeps them regular."""
     normal = rows @ rows.T
     ridge = 1e-9 * normal.diagonal().clamp_min(torch.finfo(rows.dtype).tiny ** 0.5)
-    return torch.linalg.solve(normal + ridge.diag(), rows @ target)
+    return normal + ridge.diag()
+
+
+def _centre(weights: Tensor, width: int) -> tuple[float, float]:
+    """(row, column) of the centre of weights [N], which fill lines of ``width``."""
+    weights = weights.unflatten(0, (-1, width))
+    total = weights.sum()
+    down, right = (torch.arange(n, device=weights.device).double() for n in weights.shape)
+    return (
+        (weights.sum(1) @ down / total).item(),
+        (weights.sum(0) @ right / total).item(),
+    )

@@ -21,6 +21,7 @@ Method = Literal[
     "mtf-glp-fs",
     "mtf-glp-hpm",
 ]
+Registration = Literal["auto", "off", "shift", "local"]
 Contrast = Literal["slope", "deviations"]
 TILE_UNIT = 256  # PAN pixels: a multiple of the blocks of the GeoTIFFs written
 
@@ -43,9 +44,12 @@ class SharpenOptions:
     device: Annotated[Device, "Where to compute."] = "auto"
     seed: Annotated[int, "Random seed; the same seed gives the same bytes."] = 0
     tile: Annotated[int, "Window side in PAN pixels; a multiple of 256."] = 512
-    register: Annotated[
-        bool, "Correct shifts between PAN and MS, and between bands, that the scene shows."
-    ] = True
+    registration: Annotated[
+        Registration,
+        "What is undone of how PAN lies off the MS, and bands off each other: one shift for the "
+        "scene; local, a shift that varies over it; auto, a varying one where windows of the scene "
+        "disagree on one and show a smooth field; off, nothing.",
+    ] = "auto"
     together: Annotated[
         bool, "Leave bands that were shifted onto each other there, not where the MS has them."
     ] = False
@@ -66,6 +70,7 @@ class SharpenOptions:
     def __post_init__(self) -> None:
         for name, allowed in (
             ("method", Method),
+            ("registration", Registration),
             ("device", Device),
             ("contrast", Contrast),
             ("precision", Precision),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 
@@ -12,9 +13,11 @@ from ksdiff.images.bands import Alignment
 from ksdiff.images.descriptors import described
 from ksdiff.images.fill import fill_invalid
 from ksdiff.images.inputs import FusionInputs, SceneStatistics, detail_contrast, fusion_inputs
+from ksdiff.images.optics import measured_gains
 from ksdiff.images.pair import Pair, Patch
-from ksdiff.images.placement import RegisteredPair, Window, put_in_place
+from ksdiff.images.placement import Move, RegisteredPair, Window
 from ksdiff.images.polyphase import FilterBank
+from ksdiff.images.registration import Registration, Scenery, View, register
 from ksdiff.images.sharpness import PanGain, equaliser_bank, filtered, mean_gain
 from ksdiff.images.wald import MTFFilters, mtf_filters
 from ksdiff.inference.progress import Stage, silent
@@ -25,6 +28,7 @@ from ksdiff.sensors import Sensor
 _FILL_REACH = 64  # PAN pixels: as far as filters reach from a valid pixel into a hole
 _SAMPLE_SIDE = 256  # PAN pixels, of the windows that stand for the scene
 _SAMPLE_RIM = 16  # PAN pixels at its rim that the prior does not see: mirrored images made them
+_LOCAL_WINDOWS = 100  # that show where PAN lies, at most
 _SAMPLES = 8  # more change little and cost time on small scenes
 
 
@@ -38,7 +42,7 @@ class PreparedScene:
     statistics: SceneStatistics
     gains: tuple[float, ...]  # [C] MTF gains at Nyquist that the scene shows
     alignment: Alignment | None  # where the bands lie apart
-    shift: tuple[float, float]  # (dy, dx) in PAN pixels by which PAN was off the MS
+    registration: Registration  # by how much PAN was off the MS, undone in ``pair``
     samples: list[tuple[Tensor, Tensor]]  # PAN [1, 1, h, w] and MS [1, C, h / ratio, w / ratio],
     # DN, of windows far apart, in place and without holes
     inputs: FusionInputs  # of the samples, as the batch
@@ -53,7 +57,7 @@ class PreparedScene:
         sensor: Sensor,
         device: torch.device | None = None,
         *,
-        register: bool = True,
+        registration: str = "auto",
         contrast: str = "slope",
         pan_gain: PanGain | None = None,
         any_bands: bool = False,
@@ -67,7 +71,7 @@ class PreparedScene:
         Args:
             pair: as delivered.
             device: the CPU by default.
-            register, contrast, tile: see `ksdiff.inference.options.SharpenOptions`.
+            registration, contrast, tile: see `ksdiff.inference.options.SharpenOptions`.
             pan_gain: how sharp PAN is, see `ksdiff.images.sharpness`; None: not known.
             any_bands: for a network that takes any bands: PAN equalised, inputs described.
             side: of a sample window, PAN pixels.
@@ -82,20 +86,33 @@ class PreparedScene:
             count = math.prod(math.ceil(length / tile) for length in pair.shape)
             surveyed = survey(pair, tile, stage("Surveying", count))
         statistics = SceneStatistics(*(upload(part, device) for part in surveyed.statistics))
-        places = sample_windows(pair.shape, surveyed, pair.ratio, side, _SAMPLES)
-        windows = [Window.read(pair, *at) for at in places]
-        delivered = [filled(window.delivered(), statistics, device) for window in windows]
         equaliser = None
         if any_bands:
             equaliser = equaliser_bank(pan_gain, mean_gain(sensor.ms_gains), pair.ratio)
-            delivered = [(filtered(pan, equaliser), ms) for pan, ms in delivered]
-        samples, alignment, moved, gains = put_in_place(delivered, sensor, pair.phase, register)
-        if any(moved):
-            pair = RegisteredPair(pair, *moved)
-            back = [-step for step in moved]
-            pans = [_filled_pan(window.moved(*back), statistics, device) for window in windows]
-            pans = [filtered(pan, equaliser) for pan in pans]
-            samples = [(pan, ms) for pan, (_, ms) in zip(pans, samples, strict=True)]
+        look = functools.partial(_view, statistics=statistics, equaliser=equaliser, device=device)
+        places = sample_windows(pair.shape, surveyed, pair.ratio, side, _SAMPLES)
+        views = [look(Window.read(pair, *at)) for at in places]
+        alignment = None
+        if registration != "off":
+            alignment = Alignment.measured([view.ms for view in views], sensor, pair.ratio)
+        views = [_together(view, alignment) for view in views]
+
+        def more() -> list[View]:
+            side = _local_side(pair.shape, pair.ratio)
+            places = sample_windows(pair.shape, surveyed, pair.ratio, side, _LOCAL_WINDOWS)
+            return [_together(look(Window.read(pair, *at)), alignment) for at in places]
+
+        scenery = Scenery(views, more, sensor.ms_gains, pair.phase, pair.shape)
+        found = register(scenery, registration)
+        samples = [(view.pan, view.ms) for view in views]
+        if found.field is None:
+            gains = measured_gains(samples, sensor.ms_gains, pair.phase, found.shift)
+        off = found.move
+        if off is not None:
+            samples = [(view.moved_back(off), view.ms) for view in views]
+            if found.field is not None:
+                gains = measured_gains(samples, sensor.ms_gains, pair.phase)
+            pair = RegisteredPair(pair, off)
         filters = mtf_filters(gains, pair.ratio, torch.float32, device)
         pans, bands = map(torch.cat, zip(*samples, strict=True))
         inputs = fusion_inputs(pans, bands, filters, pair.ratio, pair.phase, statistics)
@@ -105,7 +122,6 @@ class PreparedScene:
         elif contrast == "slope":
             statistics = statistics._replace(contrast=detail_contrast(inputs, pair.ratio))
         inputs = inputs._replace(contrast=statistics.contrast.expand(len(samples), -1))
-        samples = list(samples)
         return cls(
             pair,
             sensor,
@@ -113,12 +129,17 @@ class PreparedScene:
             statistics,
             gains,
             alignment,
-            moved,
+            found,
             samples,
             inputs,
             surveyed,
             equaliser,
         )
+
+    @property
+    def shift(self) -> tuple[float, float]:
+        """(dy, dx) in PAN pixels by which PAN was off the MS; where that varies, its middle."""
+        return self.registration.shift
 
     @property
     def filters(self) -> MTFFilters:
@@ -156,6 +177,29 @@ class PreparedScene:
         inputs = fusion_inputs(pan, ms, self.filters, ratio, phase, self.statistics)
         first = self.inputs.first()
         return inputs._replace(descriptors=first.descriptors, scene=first.scene)
+
+
+def _view(
+    window: Window,
+    statistics: SceneStatistics,
+    equaliser: FilterBank | None,
+    device: torch.device,
+) -> View:
+    def moved_back(off: Move) -> Tensor:
+        return filtered(_filled_pan(window.moved_back(off), statistics, device), equaliser)
+
+    pan, ms = filled(window.delivered(), statistics, device)
+    return View(window.top, window.left, filtered(pan, equaliser), ms, moved_back)
+
+
+def _together(view: View, alignment: Alignment | None) -> View:
+    return view if alignment is None else view._replace(ms=alignment.together(view.ms))
+
+
+def _local_side(shape: tuple[int, int], ratio: int) -> int:
+    """Of the windows that show a field, PAN pixels: an eighth of the scene's shorter side, and
+    enough of the MS to show anything."""
+    return min(max(min(shape) // 8, 32 * ratio, 128), 64 * max(ratio, 4))
 
 
 def filled(

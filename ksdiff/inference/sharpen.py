@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ksdiff.errors import KSDiffError
 from ksdiff.images.pair import ArrayPair, Pair
+from ksdiff.images.registration import Registration
 from ksdiff.images.sharpness import PanGain
 from ksdiff.inference.classical import classical
 from ksdiff.inference.fusion import PriorStep, SceneTensors, WindowStep, addresses
@@ -50,11 +51,16 @@ class Fused:
     width: int
     dtype: str
     weights: str  # or the classical method
-    shift: tuple[float, float]  # (dy, dx) by which PAN was off the MS, in PAN pixels; undone
+    registration: Registration  # by how much PAN was off the MS; undone
     apart: float  # PAN pixels between two bands, at most; PAN's detail was put where each has it
     blur: float  # MTF gain at Nyquist that the scene shows, over the sensor's
     notes: tuple[str, ...]  # what was guessed about the inputs, in sentences
     seconds: float
+
+    @property
+    def shift(self) -> tuple[float, float]:
+        """(dy, dx) in PAN pixels by which PAN was off the MS; where that varies, its middle."""
+        return self.registration.shift
 
 
 class Sharpener:
@@ -220,10 +226,10 @@ class Sharpener:
                 *pair.shape,
                 target.dtype,
                 self._weights_name(pair),
-                scene.shift,
+                scene.registration,
                 scene.apart,
                 scene.blur,
-                tuple(pair.notes),
+                (*pair.notes, *filter(None, [scene.registration.note])),
                 time.perf_counter() - began,
             )
 
@@ -268,7 +274,7 @@ class Sharpener:
             pair,
             known,
             self.device,
-            register=options.register,
+            registration=options.registration,
             contrast=options.contrast,
             pan_gain=pan_gain_of(options.pan_gain, known),
             any_bands=any_bands,

@@ -199,8 +199,9 @@ def _fuse(
     ms: np.ndarray,
 ) -> Window:
     pair: Pair = bare.holding(pan, ms, *corner)
-    if any(prepared.scene.shift):
-        pair = RegisteredPair(pair, *prepared.scene.shift)
+    off = prepared.scene.registration.move
+    if off is not None:
+        pair = RegisteredPair(pair, off)
     scene = replace(prepared.scene, pair=pair)
     with torch.inference_mode():
         patch = read_window(pair, row, column)

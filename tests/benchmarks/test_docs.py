@@ -85,7 +85,7 @@ def test_quality_marks_the_best_of_each_index_and_leaves_gaps_visible(scores):
     assert "| ksdiff --adapt | – | **0.50** / **2.50** / 0.700 |" in reduced
     assert "left out" not in reduced and "border 21, seed 0. Abacus 2, 2 threads" in reduced
     assert "| exp | **0.100** / 0.200 / 0.720 |" in full
-    assert "| ksdiff --no-register --contrast deviations | 0.300 / 0.300 / **0.900** |" in full
+    assert "| ksdiff --registration off --contrast deviations | 0.300 / 0.300 / **0.900** |" in full
 
 
 def test_margins_are_those_to_the_best_classical_method(scores):

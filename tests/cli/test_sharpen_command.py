@@ -256,7 +256,7 @@ def test_nodata_and_nan_stay_what_they_are(ksdiff, folder, weights, scene):
     write_raster(folder / "a_pan.tif", pan, transform=PAN_GRID, crs=UTM)
     write_raster(folder / "a_ms.tif", ms, transform=MS_GRID, crs=UTM, nodata=4000)
     # Unregistered: the hole would move with PAN.
-    extra = ("--no-register", "--preview", folder / "fused.png")
+    extra = ("--registration", "off", "--preview", folder / "fused.png")
     status, _, errors = ksdiff(*options(folder, weights), *extra)
     assert status == 0, errors
     expected = np.zeros((256, 256), dtype=bool)
@@ -269,7 +269,7 @@ def test_nodata_and_nan_stay_what_they_are(ksdiff, folder, weights, scene):
 def test_contrast_reaches_both_commands(ksdiff, folder, weights):
     fused = {}
     for contrast in ("slope", "deviations"):
-        choice = ("--no-register", "--contrast", contrast)
+        choice = ("--registration", "off", "--contrast", contrast)
         status, _, errors = ksdiff(*options(folder, weights, f"{contrast}.tif"), *choice)
         assert status == 0, errors
         with rasterio.open(folder / f"{contrast}.tif") as made:
@@ -279,7 +279,7 @@ def test_contrast_reaches_both_commands(ksdiff, folder, weights):
         status, _, errors = ksdiff(*call, *choice, "--json", scores)
         assert status == 0, errors
         header = json.loads(scores.read_text())["header"]
-        assert (header["register"], header["contrast"]) == (False, contrast)
+        assert (header["registration"], header["contrast"]) == ("off", contrast)
     assert (fused["slope"] != fused["deviations"]).any()
     assert ksdiff(*options(folder, weights, "c.tif"), "--contrast", "ratio")[0] == 2
 

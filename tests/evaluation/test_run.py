@@ -91,7 +91,7 @@ def test_where_there_is_no_truth_all_are_judged_beside_bands_brought_together(tm
 
 
 def test_ksdiff_can_take_a_scene_as_classical_methods_do(folder):
-    choice = {"register": False, "contrast": "deviations"}
+    choice = {"registration": "off", "contrast": "deviations"}
     found = evaluate(folder, ["ksdiff"], weights=HighPassModulation(4), **choice)
     read = next(subjects(folder, None))
     sharpener = Sharpener(HighPassModulation(4), sensor="gf2", **choice)
@@ -99,7 +99,7 @@ def test_ksdiff_can_take_a_scene_as_classical_methods_do(folder):
     assert found.rows[0].indexes == pytest.approx(expected)
     assert found.header | choice == found.header
     with pytest.raises(KSDiffError, match="measured: gives all methods"):
-        evaluate(folder, ["ksdiff"], measured=True, register=False)
+        evaluate(folder, ["ksdiff"], measured=True, registration="off")
 
 
 def test_scenes_without_truth_get_the_indexes_of_full_resolution(result):

@@ -19,7 +19,7 @@ def test_the_options_name_every_method():
 @pytest.mark.parametrize("name", METHODS)
 def test_a_small_scene_is_what_the_method_makes_of_it(scene, name):
     pan, ms = (torch.from_numpy(image.astype(np.float32)) for image in scene[:2])
-    sharpener = Sharpener(method=name, register=False)
+    sharpener = Sharpener(method=name, registration="off")
     prepared = sharpener.prepare(ArrayPair(pan, ms, (2.0, 2.0)))
     pair = ClassicalPair.of(pan[None], ms[None], prepared.gains, 4, (2.0, 2.0), "reflect")
     fused = sharpener.fuse(prepared)
@@ -30,7 +30,7 @@ def test_a_small_scene_is_what_the_method_makes_of_it(scene, name):
 def test_windows_leave_no_seams(name):
     pan, ms, _ = procedural_scene(1, 768, 4)
     fused = [
-        Sharpener(method=name, register=False, tile=tile).sharpen(pan, ms, (2.0, 2.0))
+        Sharpener(method=name, registration="off", tile=tile).sharpen(pan, ms, (2.0, 2.0))
         for tile in (256, 512)
     ]
     np.testing.assert_allclose(*fused, atol=0.05 * fused[0].std())

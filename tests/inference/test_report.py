@@ -201,7 +201,7 @@ def test_a_large_scene_has_an_overview_and_parts_at_full_resolution(
 
 def test_options_of_the_making_are_read_from_the_file(made, small_part):
     files = [made / name for name in ("a_pan.tif", "a_ms.tif")]
-    Sharpener(method="gsa", register=False).sharpen_files(
+    Sharpener(method="gsa", registration="off").sharpen_files(
         *files, made / "g.tif", report=made / "g1.html"
     )
     report_files(*files, made / "g.tif", made / "g2.html", options=SharpenOptions())

@@ -86,10 +86,10 @@ def test_detail_goes_where_each_band_has_it(write, tmp_path):
     model = HighPassModulation(8)
     inner = (..., slice(32, -32), slice(32, -32))
     errors = {}
-    for register in (True, False):
-        fused = Sharpener(model, register=register).sharpen(pan, ms, (2, 2), "wv3")
-        errors[register] = (torch.from_numpy(fused) - truth[0])[inner].square().mean()
-    assert errors[True] < 0.6 * errors[False]
+    for registration in ("auto", "off"):
+        fused = Sharpener(model, registration=registration).sharpen(pan, ms, (2, 2), "wv3")
+        errors[registration] = (torch.from_numpy(fused) - truth[0])[inner].square().mean()
+    assert errors["auto"] < 0.6 * errors["off"]
     files = write("pan", pan), write("ms", ms, PAN_GRID @ PAN_GRID.scale(4, 4))
     done = Sharpener(model).sharpen_files(*files, tmp_path / "out.tif", sensor="wv3")
     assert done.apart == pytest.approx(1.6, abs=0.3)
@@ -478,12 +478,12 @@ def test_sharpening_undoes_a_shift(shaken):
     pan, ms, _ = procedural_scene(seed=5, size=320, bands=4)
     pan, ms = (torch.from_numpy(image.astype("float32")) for image in (pan, ms))
     moved = shift(pan[None], -0.6, 0.8)[0]
-    straight = Sharpener(shaken, register=False).sharpen(pan, ms, (2, 2))
+    straight = Sharpener(shaken, registration="off").sharpen(pan, ms, (2, 2))
     inner = (..., slice(16, -16), slice(16, -16))
     errors = {
-        register: (Sharpener(shaken, register=register).sharpen(moved, ms, (2, 2)) - straight)[
-            inner
-        ].std()
-        for register in (True, False)
+        registration: (
+            Sharpener(shaken, registration=registration).sharpen(moved, ms, (2, 2)) - straight
+        )[inner].std()
+        for registration in ("auto", "off")
     }
-    assert errors[True] < 0.3 * errors[False]
+    assert errors["auto"] < 0.3 * errors["off"]

@@ -15,6 +15,7 @@ from ksdiff import KSDiffError, Sharpener
 from ksdiff.io.geotiff import write_scene
 from ksdiff.synthetic.scene import procedural_scene
 from ksdiff.xarray import sharpen
+from tests.support.registration import drawn, smooth_shifts, warped
 
 NAMES = ("blue", "green", "red", "nir")
 SIDES = (576, 832)  # three windows of 256 along the shorter side, the last of them 64 pixels
@@ -236,3 +237,14 @@ def test_a_scene_without_data_says_so_when_it_is_computed(paths):
     pan, ms = opened(paths, {})
     with pytest.raises(KSDiffError, match="no pixel with data in common"):
         sharpen(pan, ms * 0, method="exp").compute()
+
+
+def test_a_shift_that_varies_is_undone_as_by_the_command(tmp_path):
+    pan, ms = drawn(5, 512)
+    moved = warped(pan, smooth_shifts(1, 512, 4.0)).round().clamp(1).numpy().astype("uint16")
+    write_scene(tmp_path, "a", moved, ms.numpy().astype("uint16"))
+    options = {"method": "mtf-glp-hpm", "tile": 256}
+    files = tmp_path / "a_pan.tif", tmp_path / "a_ms.tif"
+    fused, values, *_ = command(files, tmp_path / "out.tif", **options)
+    assert fused.registration.field is not None
+    assert np.array_equal(sharpen(*opened(files, {"x": 300}), **options).values, values)

@@ -39,6 +39,7 @@ class Content:
     ratio: int = 4
     method: str = "KSDiff"  # of the fused image
     shift: tuple[float, float] = (0.0, 0.0)
+    varies: bool = False  # the shift, over the scene
     gathered: Gathered | None = None  # None: no pixel to show
     judged: Judged | None = None
     problem: str | None = None  # why there is nothing to see
@@ -249,6 +250,8 @@ def _shifts(content: Content) -> str:
     return (
         "<h2>Shift of PAN</h2><figure>"
         f"{arrow(dy, dx)}<figcaption>From the MS, PAN's content lay {dy:+.2f} rows (down) and "
-        f"{dx:+.2f} columns (right); a square is a PAN pixel. It was moved back.</figcaption>"
+        f"{dx:+.2f} columns (right)"
+        f"{' in the middle of the scene' if content.varies else ''}; a square is a PAN pixel. "
+        "It was moved back.</figcaption>"
         "</figure>"
     )

@@ -9,8 +9,6 @@ from ksdiff.inference.options import SharpenOptions
 from ksdiff.inference.scene import PreparedScene
 from ksdiff.io.rasters import ScenePair
 
-_LEAST_SIDE = 192  # PAN pixels, below which no shift is measured
-
 
 class Decision(NamedTuple):
     about: str
@@ -81,22 +79,26 @@ def _nodata(pair: ScenePair, valid: float) -> Decision:
 
 def _shift(scene: PreparedScene, options: SharpenOptions) -> Decision:
     about = "Place of PAN"
-    if not options.register:
+    if options.registration == "off":
         return Decision(about, "as delivered", "Registration was switched off.")
-    if any(scene.shift):
-        dy, dx = scene.shift
+    found = scene.registration
+    if found.field is not None:
+        (top, bottom), (left, right) = found.field.spread
+        value = f"{top:+.2f} to {bottom:+.2f} rows, {left:+.2f} to {right:+.2f} columns"
+        return Decision(about, value, f"{found.told}.")
+    if any(found.shift):
+        dy, dx = found.shift
         why = "PAN lay beside the MS by so much, as windows of the scene agree; it was moved back."
         return Decision(about, f"{dy:+.2f} rows, {dx:+.2f} columns", why)
-    if min(scene.pair.shape) < _LEAST_SIDE:
-        why = f"A scene under {_LEAST_SIDE} PAN pixels does not show a shift well enough."
-    else:
-        why = "The scene shows no shift of more than 0.1 PAN pixels that its windows agree on."
+    if found.note:
+        return Decision(about, "as delivered", f"{found.note}.")
+    why = "The scene shows no shift of more than 0.1 PAN pixels that its windows agree on."
     return Decision(about, "as delivered", why)
 
 
 def _bands(scene: PreparedScene, options: SharpenOptions) -> Decision:
     about = "Place of the bands"
-    if not options.register:
+    if options.registration == "off":
         return Decision(about, "as delivered", "Registration was switched off.")
     if not scene.apart:
         why = "They lie together, or the sensor is not known to take them at different moments."

@@ -99,6 +99,7 @@ def _content(
         ratio=pair.ratio,
         method=method,
         shift=scene.shift,
+        varies=scene.registration.field is not None,
         gathered=gathered,
         judged=judged(scene, fused, options.together, stage),
     )
