@@ -4,6 +4,7 @@
 #   make demo PAN=p.tif MS=m.tif    your own pair [SENSOR=wv3] [OUT=fused.tif]
 #   make test                       the tests, one process a core [ARGS="-k wald"]
 #   make lint | types | docs        ruff | mypy | the pages as a site, in site/
+#   make notebook                   execute docs/ndvi.ipynb and write its page
 #   make bench                      benchmarks of the operators [DEVICE=cpu|cuda]
 #   make wheels                     the distributions of a release, in dist/
 #   make clean                      removes what make made
@@ -21,7 +22,7 @@ SHELL := bash
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types docs bench wheels clean environment
+.PHONY: help demo test lint types docs notebook bench wheels clean environment
 
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.ksdiff-installed
@@ -84,6 +85,9 @@ types: $(STAMP)
 docs: export NO_MKDOCS_2_WARNING = 1
 docs: $(STAMP)
 	$(BIN)/mkdocs build --quiet --strict
+
+notebook: $(STAMP)
+	$(BIN)/python docs/notebook.py
 
 # PyTorch's libraries stay outside the wheel: whatever PyTorch is installed brings them.
 wheels: export TORCH_CUDA_ARCH_LIST ?= all
