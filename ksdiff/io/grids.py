@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import shlex
 from dataclasses import dataclass
 
 from ksdiff.errors import KSDiffError
 from ksdiff.images.pair import RATIOS, ratio_of_shapes
 from ksdiff.io.crs import same_crs
 from ksdiff.io.image import Image
+from ksdiff.io.sensor_models import modelled
 
 _SAME_PLACE = 0.05  # PAN pixels that two reference systems may put the image apart
 
@@ -31,10 +33,13 @@ def _crs(image: Image) -> str:
 
 def relate(pan: Image, ms: Image) -> tuple[tuple[float, float], int]:
     """Where the MS grid begins in PAN pixels (y, x), and the ratio of the two pixel sizes."""
+    if ms.on_pan:
+        grid = ms.dataset.transform
+        return (grid.f, grid.c), round(grid.a)
     _check_crs(pan, ms)
     located = [image.georeferenced for image in (pan, ms)]
     if not any(located):
-        return (0.0, 0.0), ratio_of_shapes(pan.shape, ms.shape)
+        return (0.0, 0.0), _ratio_of_sizes(pan, ms)
     if not all(located):
         bare = (pan, ms)[located.index(False)]
         raise KSDiffError(f"{bare.name}: has no georeference, while its partner has one")
@@ -64,6 +69,34 @@ def relate(pan: Image, ms: Image) -> tuple[tuple[float, float], int]:
     return (to_pan.f, to_pan.c), ratio
 
 
+def _ratio_of_sizes(pan: Image, ms: Image) -> int:
+    """Of images that nothing places, which are taken to cover the same ground."""
+    try:
+        return ratio_of_shapes(pan.shape, ms.shape)
+    except KSDiffError as error:
+        ratio = round(pan.shape[0] / ms.shape[0])
+        if ratio not in RATIOS or ratio != round(pan.shape[1] / ms.shape[1]):
+            raise
+        if modelled(pan) and modelled(ms):
+            raise GridMismatch(f"{pan.name} and {ms.name}: {error}") from None
+        rows, columns = (
+            min(whole // ratio, part) for whole, part in zip(pan.shape, ms.shape, strict=True)
+        )
+        cuts = [
+            f"gdal_translate -srcwin 0 0 {width} {height} {shlex.quote(image.name)} "
+            f"{image.role}_cut.tif"
+            for image, height, width in (
+                (pan, rows * ratio, columns * ratio),
+                (ms, rows, columns),
+            )
+            if image.shape != (height, width)
+        ]
+        raise KSDiffError(
+            f"{pan.name} and {ms.name}: {error}; if their upper left corners coincide: "
+            + " && ".join(cuts)
+        ) from None
+
+
 def _pixel(image: Image) -> str:
     return f"{image.dataset.res[1]:g} x {image.dataset.res[0]:g}"
 
@@ -88,8 +121,11 @@ def overlap(
     ms_size: int,
     pan: Image,
     ms: Image,
+    union: bool = False,
 ) -> Axis:
     """Assign a block of PAN pixels to each MS pixel, such that most MS pixels find theirs.
+
+    With ``union`` blocks go on as far as either image does.
 
     A block holds the centre of its MS pixel, which leaves ``ratio`` choices. They differ where the
     grids are offset by a fraction of an MS pixel, as after Wald's protocol, whose MS samples lie
@@ -105,12 +141,18 @@ def overlap(
         rank = (stop - first, -abs(phase - (ratio - 1) / 2))
         if best is None or rank > best[0]:
             best = rank, Axis(origin + first * ratio, first, stop - first, phase)
+    assert best is not None
     axis = best[1]
     if axis.count <= 0:
         raise KSDiffError(
             f"pan {pan.name} and ms {ms.name} do not overlap ({name}): "
             f"bounds {_bounds(pan)} and {_bounds(ms)}"
         )
+    if union:
+        origin = axis.pan_start - axis.ms_start * ratio
+        first = min(0, math.floor(-origin / ratio))
+        stop = max(ms_size, math.ceil((pan_size - origin) / ratio))
+        axis = Axis(origin + first * ratio, first, stop - first, axis.phase)
     return axis
 
 

@@ -87,6 +87,7 @@ class Image:
         self.dataset, self.role, self.name = dataset, role, name
         self.known = known or ProductImage((name,))
         self.source: Image | None = None  # from which ``dataset`` is resampled
+        self.on_pan = False  # whether the transform leads to PAN's pixels, not to the ground
         # What was understood and guessed, in sentences for the user.
         self.notes: list[str] = [self.known.told] if self.known.told else []
         marked = [b for b in dataset.indexes if _is_alpha(dataset, b) and b not in bands]

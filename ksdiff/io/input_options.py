@@ -31,7 +31,13 @@ class InputOptions:
         str, "auto: resample an MS raster whose grid does not fit PAN's; off: refuse it."
     ] = "auto"
 
+    extent: Annotated[
+        str, "Ground of the output: intersection of PAN and MS, or union, without data beyond both."
+    ] = "intersection"
+
     def __post_init__(self) -> None:
+        if self.extent not in ("intersection", "union"):
+            raise KSDiffError(f"extent: expected intersection or union, got {self.extent!r}")
         if self.align not in ("auto", "off"):
             raise KSDiffError(f"align: expected auto or off, got {self.align!r}")
         if self.nodata not in ("auto", "none"):

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from rasterio.rpc import RPC
 from rasterio.transform import Affine
 from rasterio.windows import Window
 from torch import Tensor
@@ -34,8 +35,9 @@ class ScenePair:
         self._pan, self._ms = pan, ms
         _check_bands(pan, ms)
         offset, self.ratio = relate(pan, ms)
+        whole = reading.extent == "union"
         rows, columns = (
-            overlap(name, offset[axis], self.ratio, pan.shape[axis], ms.shape[axis], pan, ms)
+            overlap(name, offset[axis], self.ratio, pan.shape[axis], ms.shape[axis], pan, ms, whole)
             for axis, name in enumerate(("rows", "columns"))
         )
         self.bands = ms.count
@@ -43,6 +45,7 @@ class ScenePair:
         self.phase = (rows.phase, columns.phase)
         self._pan_origin = (rows.pan_start, columns.pan_start)
         self._ms_origin = (rows.ms_start, columns.ms_start)
+        self._reaches_out = whole
         check_side(self.shape, f"the extent shared by {pan.name} and {ms.name}")
         self.notes = [*pan.notes, *ms.notes]
         if reading.nodata == "auto":
@@ -82,12 +85,20 @@ class ScenePair:
         return (points, crs) if points and not self.georeferenced else None
 
     @property
-    def rpcs(self):
-        """PAN's rational polynomials, for the shared extent."""
+    def rpcs(self) -> RPC | None:
+        """PAN's rational polynomials, or else those of the MS image, for the output's pixels."""
         rpcs = self._pan.dataset.rpcs
         if rpcs is not None:
             rpcs.line_off -= self._pan_origin[0]
             rpcs.samp_off -= self._pan_origin[1]
+            return rpcs
+        rpcs = None if self._ms.source else self._ms.dataset.rpcs
+        if rpcs is not None:
+            (top, left), (y, x) = self._ms_origin, self.phase
+            rpcs.line_off = (rpcs.line_off - top) * self.ratio + y
+            rpcs.samp_off = (rpcs.samp_off - left) * self.ratio + x
+            rpcs.line_scale *= self.ratio
+            rpcs.samp_scale *= self.ratio
         return rpcs
 
     @property
@@ -138,12 +149,12 @@ class ScenePair:
         The MS file's own; where it declares none and yet pixels can lack data, NaN for floating
         point, else the collar's or PAN's value if the data type holds it, else 0.
         """
-        return _marker_of(self._ms, self._pan)
+        return _marker_of(self._ms, self._pan, self._reaches_out)
 
     @property
     def pan_nodata(self) -> float | None:
         """The same for an image of PAN's kind."""
-        return _marker_of(self._pan)
+        return _marker_of(self._pan, lacking=self._reaches_out)
 
     @property
     def masked_by_alpha(self) -> bool:
@@ -284,18 +295,20 @@ def _check_bands(pan: Image, ms: Image) -> None:
 
 def _moved(area: tuple[slice, slice], origin: tuple[int, int]) -> Window:
     rows, columns = (slice(s.start + at, s.stop + at) for s, at in zip(area, origin, strict=True))
-    return Window.from_slices(rows, columns)
+    # Of a union, it can begin before the raster does.
+    return Window(columns.start, rows.start, columns.stop - columns.start, rows.stop - rows.start)
 
 
 def _cropped(image: Image, origin: tuple[int, int]) -> Affine:
     return image.dataset.transform @ Affine.translation(*origin[::-1])
 
 
-def _marker_of(image: Image, partner: Image | None = None) -> float | None:
+def _marker_of(image: Image, partner: Image | None = None, lacking: bool = False) -> float | None:
     """What marks pixels without data in an image of this kind, where there can be any."""
     if image.nodata is not None:
         return image.nodata
-    if not any(one.can_lack_data for one in (image, partner) if one is not None):
+    images = [one for one in (image, partner) if one is not None]
+    if not (lacking or any(one.can_lack_data for one in images)):
         return None
     return marker(image.dtype, image.collar.value if image.collar else partner and partner.nodata)
 

@@ -58,6 +58,7 @@ class ArrayImage(Image):
         self.role, self.name = role, str(array.name or "DataArray")
         self.notes = []
         self.known = ProductImage((self.name,))
+        self.source, self.on_pan = None, False
         self.indexes = list(range(1, array.shape[0] + 1))
         self.alpha = self.collar = None
         self.nodata = array.rio.nodata

@@ -3,16 +3,20 @@
 import numpy as np
 import pytest
 import rasterio
+from rasterio.control import GroundControlPoint
+from rasterio.rpc import RPC
 from rasterio.transform import Affine
 from rasterio.warp import calculate_default_transform
 
 from ksdiff.errors import KSDiffError
+from ksdiff.io.geotiff import write_raster
 from ksdiff.io.input_options import InputOptions
 from ksdiff.io.rasters import open_pair
 from tests.support import PAN_GRID, UTM
 from tests.support.rasters import ms_grid
 
 AUTO = InputOptions(align="auto")
+UNIT = 2e-6  # degrees of a PAN pixel
 
 
 def field(x, y):
@@ -100,3 +104,121 @@ def test_what_lies_elsewhere_or_is_too_coarse_is_refused(write):
         open_pair(pan, write("ms", sampled(ms_grid(11), 64, 64), ms_grid(11)), AUTO)
     with pytest.raises(KSDiffError, match="align: expected auto or off, got 'maybe'"):
         InputOptions(align="maybe")
+
+
+def rpcs(step: float, down: float = 0.0, right: float = 0.0, tilt: float = 0.0) -> RPC:
+    """Of an image whose pixels measure ``step`` PAN pixels and begin (down, right) PAN pixels off
+    PAN's; ``tilt`` moves a place by PAN pixels along the columns per 100 m of height."""
+    half = 2000 * step  # pixels
+    line, sample = (-(offset + step / 2) / step + 1000 / step for offset in (down, right))
+    one = [1.0] + [0.0] * 19
+    across = [0.0, 1.0, 0.0, tilt * 5 / 2000 / step, *[0.0] * 16]
+    degrees = UNIT * 2000 * step
+    return RPC(
+        *(300.0, 500.0, 48.0, degrees, one, [0.0, 0.0, -1.0, *[0.0] * 17], line, half / step),
+        *(3.0, degrees, one, across, sample, half / step),
+    )
+
+
+def unplaced(path, values, step: float, down: float = 0, right: float = 0, **model):
+    """A raster that RPC place, or ground control points."""
+    model = model or {"rpcs": rpcs(step, down, right)}
+    write_raster(path, values, **model)
+    return path
+
+
+def seen(step: float, down: float, right: float, height: int, width: int) -> np.ndarray:
+    grid = PAN_GRID @ Affine.translation(right, down) @ Affine.scale(step)
+    return sampled(grid, height, width)
+
+
+def test_rpc_place_an_image_that_has_no_grid(tmp_path):
+    """As GF-2's level 1A, of 27620 rows against 4 x 6908."""
+    pan = unplaced(tmp_path / "pan.tif", seen(1, 0, 0, 250, 260)[:1], 1)
+    ms = unplaced(tmp_path / "ms.tif", seen(4, -3.3, 1.6, 65, 66), 4, -3.3, 1.6)
+    with open_pair(pan, ms, AUTO) as pair:
+        assert pair.ratio == 4 and not pair.georeferenced
+        assert "placed by their RPC" in pair.notes[0] and "PAN is 250x260" in pair.notes[0]
+        patch, grid = pair.read(), PAN_GRID @ pair.ms_transform
+        truth = sampled(grid, *patch.ms.shape[-2:])
+        valid = patch.ms_valid[0, 0].numpy()
+        error = np.abs(patch.ms[0].numpy() - truth)[:, 3:-3, 3:-3]
+        assert valid[3:-3, 3:-3].all() and error.max() < 4
+        kept = pair.rpcs
+        assert kept.line_off == pytest.approx(rpcs(1).line_off - pair.transform.f)
+    with pytest.raises(
+        KSDiffError, match=r"gdalwarp -rpc -to RPC_DEM=DEM.tif -t_srs EPSG:32631 -tr"
+    ):
+        open_pair(pan, ms, InputOptions(align="off"))
+
+
+def test_control_points_place_an_image_that_has_no_grid(tmp_path):
+    def points(step, down, right, height, width):
+        grid = PAN_GRID @ Affine.translation(right, down) @ Affine.scale(step)
+        corners = [(0, 0), (0, width), (height, 0), (height, width), (height / 2, width / 3)]
+        return [GroundControlPoint(row, col, *(grid @ (col, row))) for row, col in corners], UTM
+
+    pan, ms = tmp_path / "pan.tif", tmp_path / "ms.tif"
+    unplaced(pan, seen(1, 0, 0, 250, 260)[:1], 1, gcps=points(1, 0, 0, 250, 260))
+    unplaced(ms, seen(4, 5.5, 2.4, 60, 61), 4, gcps=points(4, 5.5, 2.4, 60, 61))
+    with open_pair(pan, ms, AUTO) as pair:
+        assert pair.ratio == 4 and "their ground control points" in pair.notes[0]
+        values = pair.read().ms[0].numpy()
+        truth = sampled(PAN_GRID @ pair.ms_transform, *values.shape[-2:])
+        assert np.abs(values - truth)[:, 3:-3, 3:-3].max() < 4
+
+
+def test_images_that_relief_moves_apart_want_orthorectification(tmp_path):
+    pan = unplaced(tmp_path / "pan.tif", seen(1, 0, 0, 250, 260)[:1], 1)
+    ms = unplaced(tmp_path / "ms.tif", seen(4, 0, 0, 65, 66), 4, rpcs=rpcs(4, tilt=3))
+    with pytest.raises(KSDiffError, match=r"by 15.0 more with relief: orthorectify both, gdalwarp"):
+        open_pair(pan, ms, AUTO)
+
+
+def test_sizes_that_do_not_fit_and_nothing_that_places_them(tmp_path):
+    pan, ms = tmp_path / "pan.tif", tmp_path / "ms.tif"
+    write_raster(pan, seen(1, 0, 0, 250, 264)[:1])
+    write_raster(ms, seen(4, 0, 0, 65, 66))
+    with pytest.raises(
+        KSDiffError,
+        match=r"PAN is 250x264, MS 65x66; if their upper left corners coincide: gdal_translate "
+        r"-srcwin 0 0 264 248 .*pan.tif pan_cut.tif && gdal_translate -srcwin 0 0 66 62 .*ms.tif",
+    ):
+        open_pair(pan, ms, AUTO)
+
+
+def test_rpc_of_the_ms_are_scaled_to_the_output(tmp_path):
+    write_raster(tmp_path / "pan.tif", seen(1, 0, 0, 256, 256)[:1])
+    ms = unplaced(tmp_path / "ms.tif", seen(4, 0, 0, 64, 64), 4)
+    with open_pair(tmp_path / "pan.tif", ms) as pair:
+        scaled, expected = pair.rpcs.to_dict(), rpcs(1).to_dict()
+        for key in ("line_off", "samp_off", "line_scale", "samp_scale"):
+            unit = expected[key] if "off" in key else 4 * rpcs(4).to_dict()[key]
+            assert scaled[key] == pytest.approx(unit, abs=1e-6)
+
+
+@pytest.mark.parametrize(("dy", "dx"), [(0, 0), (-8, 12), (40, -6), (2, 2)])
+def test_a_union_holds_both_images(write, dy, dx):
+    pan = write("pan", sampled(PAN_GRID, 120, 130)[:1])
+    grid = ms_grid(4, dy, dx)
+    ms = write("ms", sampled(grid, 30, 33).astype("uint16"), grid)
+    with (
+        open_pair(pan, ms, InputOptions(extent="union")) as whole,
+        open_pair(pan, ms) as shared,
+    ):
+        assert whole.phase == shared.phase and whole.nodata == 0
+        rows, columns = whole.shape
+        corner = ~whole.transform @ (PAN_GRID.c, PAN_GRID.f)
+        assert min(corner) >= 0 and rows >= corner[1] + 120 and columns >= corner[0] + 130
+        left, top = ~whole.ms_transform @ (grid.c, grid.f)
+        height, width = (side // 4 for side in whole.shape)
+        assert min(left, top) >= -1e-6 and height >= top + 30 and width >= left + 33
+        patch = whole.read()
+        assert int(patch.ms_valid[0, 0].sum()) == 30 * 33
+        assert int(patch.pan_valid.sum()) == 120 * 130
+        at = ~whole.transform @ (shared.transform.c, shared.transform.f)
+        x, y = round(at[0]), round(at[1])
+        part = patch.pan[..., y : y + shared.shape[0], x : x + shared.shape[1]]
+        np.testing.assert_array_equal(part.numpy(), shared.read().pan.numpy())
+    with pytest.raises(KSDiffError, match="extent: expected intersection or union, got 'all'"):
+        InputOptions(extent="all")
