@@ -72,7 +72,7 @@ class Sharpener:
     Args:
         weights: a bundled name, a .safetensors file, or a model in memory with ``config``,
             ``estimate_kernels`` and ``fuse``; None chooses the bundled weights by band count and
-            ratio of each scene.
+            ratio of each scene, and those for any bands where ``pan_gain`` is told.
         options: how to sharpen; by default the fields of `SharpenOptions`.
         changes: fields of `SharpenOptions` that differ from ``options``, for example
             ``sensor="wv3"``.
@@ -346,7 +346,8 @@ class Sharpener:
         """Or the name of the classical method."""
         if self._classical:
             return self.options.method
-        return self._fixed or weights_for(pair.bands, pair.ratio)
+        told = self.options.pan_gain != "auto"
+        return self._fixed or weights_for(pair.bands, pair.ratio, told)
 
     def _load(self, name: str) -> nn.Module:
         if name not in self._models:

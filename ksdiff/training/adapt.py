@@ -86,7 +86,7 @@ def adapt(
         raise KSDiffError(f"minutes: expected more than 0, got {minutes}")
     began = time.monotonic()
     with open_pair(pan, ms, reading) as pair:
-        name = weights or weights_for(pair.bands, pair.ratio)
+        name = weights or weights_for(pair.bands, pair.ratio, pan_gain != "auto")
         model, config = load_weights(name)
         check_fit(name, model.config, pair.bands, pair.ratio)
         known = sensor_of(sensor, pair)

@@ -121,6 +121,7 @@ def test_every_bundled_file_loads_and_is_found_by_its_bands():
 
 def test_bands_and_ratios_without_weights_of_their_own_take_those_for_any():
     assert weights_for(4, 4) == "ksdiff-s-4band"
+    assert weights_for(4, 4, pan_told=True) == "ksdiff-s"
     for bands, ratio in ((1, 4), (3, 2), (4, 6), (10, 5)):
         assert weights_for(bands, ratio) == "ksdiff-s"
 
