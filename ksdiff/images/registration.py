@@ -58,6 +58,16 @@ class Registration:
         return self.shift if any(self.shift) else None
 
     @property
+    def remaining(self) -> float | None:
+        """PAN pixels by which PAN may still be off; None where nothing tells."""
+        if self.note is not None:
+            return None
+        if self.field is not None:
+            return float(self.field.left_out)
+        errors = [window.error for window in self.windows if window.trusted]
+        return statistics.median(errors) if errors else None
+
+    @property
     def told(self) -> str | None:
         """What was done, in a sentence."""
         if self.field is None:

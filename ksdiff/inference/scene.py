@@ -117,7 +117,8 @@ class PreparedScene:
         pans, bands = map(torch.cat, zip(*samples, strict=True))
         inputs = fusion_inputs(pans, bands, filters, pair.ratio, pair.phase, statistics)
         if any_bands:
-            inputs = described(inputs, pair.ratio, sensor.wavelengths, gains, pan_gain)
+            known = sensor.wavelengths, gains, pan_gain, found.remaining
+            inputs = described(inputs, pair.ratio, *known)
             statistics = statistics._replace(contrast=inputs.contrast[:1])
         elif contrast == "slope":
             statistics = statistics._replace(contrast=detail_contrast(inputs, pair.ratio))

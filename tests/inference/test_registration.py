@@ -38,6 +38,18 @@ def test_one_shift_is_found(images, off):
     assert (straight - pan[inner]).std() < 0.1 * pan[inner].std()
 
 
+def test_what_may_be_left_of_a_shift_is_told_to_networks_for_any_bands(images):
+    pan, ms = images
+    pair = ArrayPair(shift(pan[None], 0.4, -0.7)[0], ms, PHASE)
+    sharpener = Sharpener("ksdiff-s")
+    scene = sharpener.prepare(pair)
+    assert 0 < scene.registration.remaining < 0.1
+    unknown = sharpener.with_options(registration="off").prepare(pair)
+    assert unknown.registration.remaining is None
+    left = [one.inputs.scene[..., 6].unique().tolist() for one in (scene, unknown)]
+    assert left == [[pytest.approx(scene.registration.remaining)], [0.0]]
+
+
 def test_a_registered_pair_stays_as_it_is(images):
     scene = registered(*images)
     assert scene.registration.move is None
