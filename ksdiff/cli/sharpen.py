@@ -57,7 +57,7 @@ def sharpen(
         Path | None, typer.Option(help="8-bit picture in true colours to write, .tif or .png.")
     ] = None,
     preview: Annotated[
-        Path | None, typer.Option(help="PNG to write: MS, PAN and fused side by side.")
+        Path | None, typer.Option(help="PNG to write: MS, PAN and fused, and how PAN was moved.")
     ] = None,
     report: Annotated[
         Path | None,

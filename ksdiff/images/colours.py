@@ -11,11 +11,17 @@ _MEDIAN_GREY = 0.35  # of a stretched image, as far as the gamma may go
 _LEAST_GAMMA = 0.5
 
 
-def colour_bands(bands: int, descriptions: tuple[str | None, ...]) -> list[int]:
-    """Indexes of red, green and blue, by the bands' descriptions or else by what is usual."""
-    names = [(name or "").lower() for name in descriptions]
-    if all(colour in names for colour in ("red", "green", "blue")):
-        return [names.index(colour) for colour in ("red", "green", "blue")]
+def colour_bands(bands: int, *names: tuple[str | None, ...]) -> list[int]:
+    """Indexes of red, green and blue.
+
+    Args:
+        names: of the bands, by their file or their sensor. The first that name all three colours
+            decide, else what is usual.
+    """
+    for known in names:
+        lower = [(name or "").lower() for name in known]
+        if len(lower) == bands and {"red", "green", "blue"} <= set(lower):
+            return [lower.index(colour) for colour in ("red", "green", "blue")]
     usual = {2: [1, 0, 0], 3: [0, 1, 2], 8: [4, 2, 1]}
     return usual.get(bands, [2, 1, 0])
 

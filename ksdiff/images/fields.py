@@ -111,8 +111,8 @@ def fit_field(
         np.meshgrid(*(np.linspace(0, length, 17) for length in shape), indexing="ij"), -1
     )
     over = field.at(grid.reshape(-1, 2))
-    spread = tuple((float(axis.min()), float(axis.max())) for axis in over.T)
-    return replace(field, spread=spread)
+    (top, left), (bottom, right) = over.min(0).tolist(), over.max(0).tolist()
+    return replace(field, spread=((top, bottom), (left, right)))
 
 
 def constant_error(places: np.ndarray, shifts: np.ndarray, errors: np.ndarray) -> float:

@@ -39,7 +39,7 @@ class Window(NamedTuple):
             spans.append((first, stop - first))
             inner.append(slice(start - first, start - first + size))
         (row, rows), (column, columns) = spans
-        return cls(pair.read(row, column, rows, columns), *inner, top, left)
+        return cls(pair.read(row, column, rows, columns), inner[0], inner[1], top, left)
 
     def delivered(self) -> Patch:
         """The window as it was read."""

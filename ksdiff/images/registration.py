@@ -215,7 +215,9 @@ def _local(scene: Scenery, one: Registration, mode: str) -> Registration:
         return one
     dy, dx = (float(at) for at in np.median([each[2:4] for each in found if each.trusted], 0))
     if field.kind != "constant":
-        return Registration((dy, dx), field, tuple(found))
+        seen = iter(field.believed.tolist())
+        marked = [each._replace(trusted=each.trusted and next(seen)) for each in found]
+        return Registration((dy, dx), field, tuple(marked))
     moves = max(abs(dy), abs(dx)) >= _LEAST_SHIFT
     return Registration((dy, dx) if moves else (0.0, 0.0), None, tuple(found))
 

@@ -105,7 +105,7 @@ def fit_shift(
         dx,
         ratio * variance.max().sqrt().item(),
         1 - missed / energy,
-        tuple(at + ratio * (_RIM + middle) for at, middle in zip(phase, centre, strict=True)),
+        (phase[0] + ratio * (_RIM + centre[0]), phase[1] + ratio * (_RIM + centre[1])),
     )
 
 

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from ksdiff.images.colours import Stretch, colour_bands
 from ksdiff.images.pair import Pair
+from ksdiff.images.registration import Registration
+from ksdiff.inference.scene import PreparedScene
+from ksdiff.inference.survey import most_detailed
 from ksdiff.inference.windows import Part
 from ksdiff.io.outputs import atomic
 
 _PANEL = 640  # pixels, the longer side of a panel at most
 _ZOOM = 320  # PAN pixels, side of the part shown at full resolution where the whole is reduced
+_ARROW = 60  # pixels, the longest arrow
+_COLOUR, _UNSEEN = "#ffb000", "#ff3860"
 _GAP, _TITLE = 8, 26  # pixels
 _DPI = 100
 
@@ -29,30 +35,31 @@ class Preview:
     """A picture of a scene and its fused image, from the parts as they are finished.
 
     Small scenes are shown pixel by pixel. Of large ones a reduced overview comes first and the
-    middle of the scene at full resolution below. MS and fused share one stretch per band, from the
-    percentiles of MS, so that a difference in colour is a difference in the data; MS pixels are
-    shown as the squares they are, and PAN as it was fused. Pixels without data are white.
+    part with the most detail at full resolution below. Arrows on PAN show how registration moved
+    it, longer than it was; crosses, windows that do not show where it lies. MS and fused share one
+    stretch per band, from the percentiles of MS, so that a difference in colour is a difference in
+    the data; MS pixels are shown as the squares they are, and PAN as it was fused. Pixels without
+    data are white.
 
     Args:
-        pair: the scene, for its shape, bands and their descriptions.
+        pair: the scene as delivered, for its shape, bands and their descriptions.
+        scene: what was measured of it.
     """
 
-    def __init__(self, pair: _Described) -> None:
-        self._colours = colour_bands(pair.bands, pair.descriptions)
+    def __init__(self, pair: _Described, scene: PreparedScene) -> None:
+        self._colours = colour_bands(pair.bands, pair.descriptions, scene.sensor.band_names)
         height, width = pair.shape
         step = max(1.0, max(pair.shape) / _PANEL)
         size = tuple(round(length / step) for length in pair.shape)
         whole = slice(0, height), slice(0, width)
         self._rows = [_Row(f"{height} x {width} PAN pixels", whole, size)]
         if step > 1:
-            sides = [min(_ZOOM, length) // pair.ratio * pair.ratio for length in pair.shape]
-            top, left = (
-                (length - side) // 2 // pair.ratio * pair.ratio
-                for length, side in zip(pair.shape, sides, strict=True)
-            )
-            middle = slice(top, top + sides[0]), slice(left, left + sides[1])
-            title = f"{sides[0]} x {sides[1]} PAN pixels at row {top}, column {left}"
-            self._rows.append(_Row(title, middle, tuple(sides), zoom=2))
+            at = most_detailed(pair.shape, scene.surveyed, pair.ratio, _ZOOM)
+            top, left, rows, columns = at
+            area = slice(top, top + rows), slice(left, left + columns)
+            title = f"{rows} x {columns} PAN pixels at row {top}, column {left}"
+            self._rows.append(_Row(title, area, (rows, columns), zoom=2))
+        self._arrows = Arrows.of(scene.registration, size[0] / height)
 
     def add(self, part: Part) -> None:
         """Take in a finished part; each pixel of the scene comes once."""
@@ -72,7 +79,7 @@ class Preview:
         overview = rows[0][1]
         stretch = Stretch.of(overview["ms"])
         stretches = {"ms": stretch, "pan": Stretch.of(overview["pan"]), "fused": stretch}
-        figure = _compose(rows, stretches)
+        figure = _compose(rows, stretches, self._arrows)
         with atomic(out) as temporary:
             figure.savefig(temporary, format="png", dpi=_DPI, metadata={"Software": None})
 
@@ -143,8 +150,49 @@ def _shown(stretch: Stretch, values: np.ndarray) -> np.ndarray:
     return np.broadcast_to(picture, (3, *picture.shape[1:])).transpose(1, 2, 0)
 
 
+class Arrows(NamedTuple):
+    """How registration moved PAN, in pixels of the overview."""
+
+    starts: np.ndarray  # [N, 2] (y, x) of windows that show where PAN lies
+    steps: np.ndarray  # [N, 2] (dy, dx) by which it was moved there, longer by ``factor``
+    factor: float
+    unseen: np.ndarray  # [M, 2] (y, x) of windows that do not
+
+    @classmethod
+    def of(cls, found: Registration, scale: float) -> Arrows:
+        """For an overview of ``scale`` pixels a PAN pixel."""
+        places = np.array([each[:2] for each in found.windows]).reshape(-1, 2)
+        trusted = np.array([each.trusted for each in found.windows], dtype=bool)
+        starts = places[trusted]
+        if found.field is not None:
+            steps = -found.field.at(starts)
+        else:
+            steps = np.broadcast_to(np.negative(found.shift), starts.shape)
+        longest = np.hypot(*steps.T).max(initial=0.0) * scale
+        factor = float(f"{_ARROW / longest:.1g}") if longest else 0.0
+        return cls(scale * starts, scale * factor * steps, factor, scale * places[~trusted])
+
+    def draw(self, axes: Axes) -> str:
+        """Draw them, and give the words that explain them."""
+        said = []
+        if self.factor:
+            axes.quiver(
+                *self.starts.T[::-1],
+                *self.steps.T[::-1],
+                **{"angles": "xy", "scale_units": "xy", "scale": 1, "units": "dots"},
+                **{"color": _COLOUR, "edgecolor": "black", "linewidth": 0.5, "width": 3},
+            )
+            said.append(f"moved as the arrows show, {self.factor:g} times longer")
+        if len(self.unseen):
+            axes.plot(*self.unseen.T[::-1], "x", color=_UNSEEN, markersize=7, markeredgewidth=2)
+            said.append("its place not found at the crosses")
+        return ": ".join(("PAN", "; ".join(said))) if said else "PAN"
+
+
 def _compose(
-    rows: list[tuple[str, dict[str, np.ndarray]]], stretches: dict[str, Stretch]
+    rows: list[tuple[str, dict[str, np.ndarray]]],
+    stretches: dict[str, Stretch],
+    arrows: Arrows,
 ) -> Figure:
     height = sum(images["pan"].shape[1] + _TITLE for _, images in rows) + _GAP
     width = max(3 * images["pan"].shape[2] for _, images in rows) + 4 * _GAP
@@ -160,6 +208,10 @@ def _compose(
             axes = figure.add_axes((left / width, (top - image.shape[1]) / height, *size))
             axes.imshow(_shown(stretches[panel], image), interpolation="nearest", aspect="auto")
             axes.set_axis_off()
+            if panel == "pan" and images is rows[0][1]:
+                axes.set_xlim(-0.5, image.shape[2] - 0.5)
+                axes.set_ylim(image.shape[1] - 0.5, -0.5)
+                names["pan"] = arrows.draw(axes)
             label = {"fontsize": 9, "family": "sans-serif"}
             figure.text(left / width, (top + 6) / height, names[panel], **label)
         top -= images["pan"].shape[1]

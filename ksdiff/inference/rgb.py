@@ -29,9 +29,7 @@ def check_rgb(path: str | Path) -> None:
         raise KSDiffError(f"rgb {path}: expected a name that ends in .tif or .png")
 
 
-def write_rgb(
-    fused: str | Path, path: str | Path, descriptions: tuple[str | None, ...] = ()
-) -> None:
+def write_rgb(fused: str | Path, path: str | Path, *names: tuple[str | None, ...]) -> None:
     """Write red, green and blue of a raster in 8 bits, and alpha where pixels lack data.
 
     One stretch for the whole scene, from its percentiles, reaches from 1 to 255.
@@ -39,11 +37,11 @@ def write_rgb(
     Args:
         fused: raster on disk.
         path: GeoTIFF (cloud-optimised) or PNG.
-        descriptions: of the bands, by which colours are found.
+        names: of the bands, by which colours are found; see `colour_bands`.
     """
     with quiet(), rasterio.open(fused) as image:
         count = sum(colour != ColorInterp.alpha for colour in image.colorinterp)
-        bands = [index + 1 for index in colour_bands(count, descriptions)]
+        bands = [index + 1 for index in colour_bands(count, *names)]
         stretch = Stretch.of(_reduced(image, bands))
         masked = image.nodata is not None or ColorInterp.alpha in image.colorinterp
         about = Description(names=_COLOURS, colours=tuple(ColorInterp[name] for name in _COLOURS))

@@ -202,12 +202,12 @@ class Sharpener:
             made_by = self._provenance(pan, ms, pair, sensor)
             target = Target.of(out, pair, output, made_by)
             picture = None
-            if preview is not None:
-                from ksdiff.inference.preview import Preview  # Matplotlib: only when it draws
-
-                picture = Preview(pair)
             with progress_bars(progress) as stage:
                 scene = self.prepare(pair, sensor, stage)
+                if preview is not None:
+                    from ksdiff.inference.preview import Preview  # Matplotlib: only when it draws
+
+                    picture = Preview(pair, scene)
                 with target.opened() as write:
                     for part in self.windows(scene, stage=stage):
                         write(part)
@@ -219,7 +219,7 @@ class Sharpener:
             if picture is not None:
                 picture.write(preview)
             if rgb is not None:
-                write_rgb(out, rgb, pair.descriptions)
+                write_rgb(out, rgb, pair.descriptions, scene.sensor.band_names)
             return Fused(
                 Path(out),
                 pair.bands,

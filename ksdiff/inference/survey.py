@@ -29,6 +29,7 @@ class Survey:
     statistics: SceneStatistics
     # [ceil(H / cell), ceil(W / cell)]: of MS pixels with data in both images
     valid_share: np.ndarray
+    detail: np.ndarray  # of the same shape: mean difference of neighbouring PAN pixels, DN
     cell: int  # PAN pixels
 
 
@@ -70,6 +71,7 @@ class SurveyPart(NamedTuple):
     left: int
     moments: SceneMoments
     valid_share: np.ndarray  # as in `Survey`, of the window
+    detail: np.ndarray
 
     @classmethod
     def of(cls, pair: Pair, top: int, left: int, height: int, width: int) -> SurveyPart:
@@ -77,13 +79,23 @@ class SurveyPart(NamedTuple):
         valid = whole_ms_pixels(patch.pan_valid, patch.ms_valid, pair.ratio)
         moments = SceneMoments()
         moments.update(patch.pan[0], patch.ms[0], None if valid.all() else valid)
-        share = F.avg_pool2d(
-            valid[None].float(),
-            _cell(pair.ratio) // pair.ratio,
-            ceil_mode=True,
-            count_include_pad=False,
+        cell = _cell(pair.ratio)
+        share, detail = (
+            F.avg_pool2d(image, side, ceil_mode=True, count_include_pad=False)[0].numpy()
+            for image, side in (
+                (valid[None].float(), cell // pair.ratio),
+                (_differences(patch.pan[0], patch.pan_valid[0]), cell),
+            )
         )
-        return cls(top, left, moments, share[0].numpy())
+        return cls(top, left, moments, share, detail)
+
+
+def _differences(pan: Tensor, valid: Tensor) -> Tensor:
+    """Absolute ones between horizontal neighbours that both have data, [1, H, W], else 0."""
+    apart = (pan[..., 1:] - pan[..., :-1]).abs()
+    if not valid.all():
+        apart *= valid[..., 1:] & valid[..., :-1]
+    return F.pad(apart, (0, 1))
 
 
 def surveyed(shape: tuple[int, int], ratio: int, parts: Iterable[SurveyPart]) -> Survey:
@@ -93,15 +105,16 @@ def surveyed(shape: tuple[int, int], ratio: int, parts: Iterable[SurveyPart]) ->
         KSDiffError: no pixel has data in both images.
     """
     moments, cell = SceneMoments(), _cell(ratio)
-    share = np.zeros([math.ceil(length / cell) for length in shape], dtype=np.float32)
+    share, detail = np.zeros((2, *(math.ceil(length / cell) for length in shape)), dtype=np.float32)
     for part in parts:
         moments.add(part.moments)
         row, column = part.top // cell, part.left // cell
         height, width = part.valid_share.shape
-        share[row : row + height, column : column + width] = part.valid_share
+        area = slice(row, row + height), slice(column, column + width)
+        share[area], detail[area] = part.valid_share, part.detail
     if not share.any():
         raise NothingInCommon("pan and ms have no pixel with data in common")
-    return Survey(moments.statistics(), share, cell)
+    return Survey(moments.statistics(), share, detail, cell)
 
 
 def whole_ms_pixels(pan_valid: Tensor, ms_valid: Tensor, ratio: int) -> Tensor:
@@ -144,6 +157,27 @@ def sample_windows(
     good = np.array(candidates, dtype=float)[shares >= _LEAST_SHARE * shares.max()]
     chosen = _spread(good, count)
     return [(int(top), int(left), height, width) for top, left in chosen]
+
+
+def most_detailed(
+    shape: tuple[int, int], known: Survey, ratio: int, side: int
+) -> tuple[int, int, int, int]:
+    """The window with the most detail, at most ``side`` wide and high.
+
+    Returns:
+        (top, left, height, width) in PAN pixels, multiples of the ratio.
+    """
+    sides = [min(side, length) // ratio * ratio for length in shape]
+    sums = np.pad(known.detail, ((1, 0), (1, 0))).cumsum(0, dtype=float).cumsum(1)
+    down, right = (math.ceil(length / known.cell) for length in sides)
+    found = sums[down:] - sums[:-down]
+    found = found[:, right:] - found[:, :-right]
+    best = np.unravel_index(int(found.argmax()), found.shape)
+    top, left = (
+        min(int(at) * known.cell, (length - s) // ratio * ratio)
+        for at, length, s in zip(best, shape, sides, strict=True)
+    )
+    return top, left, *sides
 
 
 def _even_starts(length: int, size: int, ratio: int) -> list[int]:

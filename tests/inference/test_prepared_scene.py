@@ -43,7 +43,7 @@ def test_a_pixel_is_read_for_the_survey_for_samples_and_for_its_windows(images, 
     # Once for the survey; samples lie apart, and the margins around them overlap at most.
     assert pair.counts.min() == 1 and np.median(pair.counts) <= 2
     before = pair.counts.copy()
-    preview = Preview(pair)
+    preview = Preview(pair, scene)
     for part in sharpener.windows(scene):
         preview.add(part)
     # Inside a window once; twice or four times only where windows with their margins overlap.

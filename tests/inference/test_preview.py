@@ -3,9 +3,12 @@ import pytest
 from matplotlib import image as png
 
 from ksdiff import Sharpener
-from ksdiff.inference.preview import colour_bands
+from ksdiff.images.colours import colour_bands
+from ksdiff.inference.preview import Arrows
 from ksdiff.io.geotiff import write_scene
+from ksdiff.sensors import get_sensor
 from ksdiff.synthetic.scene import procedural_scene
+from tests.support.registration import drawn, smooth_shifts, warped
 
 
 def preview(folder, scene, model, **tags) -> np.ndarray:
@@ -49,13 +52,32 @@ def test_pixels_without_data_are_white(tmp_path, scene, quick):
         assert not (panel[:80] == 1).all((1, 2)).any()
 
 
-def test_a_large_scene_gets_an_overview_and_its_middle_at_full_resolution(tmp_path, quick):
-    scene = procedural_scene(0, 768, 4)
-    picture = preview(tmp_path, scene, quick)
+def test_a_large_scene_gets_an_overview_and_its_most_detailed_part(tmp_path, quick):
+    pan, ms, _ = procedural_scene(0, 768, 4)
+    dull = pan.mean() + 0.2 * (pan - pan.mean())
+    dull[:, 96:416, 384:704] = pan[:, 96:416, 384:704]
+    picture = preview(tmp_path, (dull.astype("uint16"), ms), quick)
     assert picture.shape == (2 * (640 + 26) + 8, 3 * 640 + 4 * 8, 3)
     zoomed = picture[26 + 640 + 26 :][:640, 8 + 648 :][:, :640]
-    middle = scene[0][0, 224:544, 224:544]
-    assert (np.diff(zoomed[::2, ::2, 0].ravel()[np.argsort(middle.ravel())]) >= 0).all()
+    part = pan[0, 96:416, 384:704]
+    assert (np.diff(zoomed[::2, ::2, 0].ravel()[np.argsort(part.ravel())]) >= 0).all()
+
+
+def test_arrows_show_how_pan_was_moved_and_crosses_where_nothing_is_seen(tmp_path):
+    pan, ms = drawn(5, 512)
+    pan = warped(pan, smooth_shifts(1, 512, 4.0))
+    pan[:, :, :128] = 300
+    write_scene(tmp_path, "a", *(image.numpy().astype("uint16") for image in (pan, ms)))
+    files = [tmp_path / name for name in ("a_pan.tif", "a_ms.tif", "a.tif")]
+    done = Sharpener(method="exp").sharpen_files(*files, preview=tmp_path / "a.png")
+    found = Arrows.of(done.registration, 0.5)
+    assert len(found.unseen) and (found.unseen[:, 1] < 70).all()
+    assert np.hypot(*found.steps.T).max() == pytest.approx(60, rel=0.5)
+    shown = np.array([each[:4] for each in done.registration.windows if each.trusted])
+    moved = found.steps / found.factor / 0.5
+    assert np.median(np.abs(moved + shown[:, 2:])) < 0.2
+    middle = panels(png.imread(tmp_path / "a.png")[..., :3], 512)[1]
+    assert (middle.max(2) - middle.min(2) > 0.3).any()
 
 
 @pytest.mark.parametrize(
@@ -70,3 +92,8 @@ def test_a_large_scene_gets_an_overview_and_its_middle_at_full_resolution(tmp_pa
 )
 def test_red_green_and_blue_are_found_by_name_or_by_custom(bands, names, expected):
     assert colour_bands(bands, names) == expected
+
+
+def test_the_sensor_names_colours_that_the_file_does_not():
+    landsat = get_sensor("landsat8").band_names
+    assert colour_bands(7, (None,) * 7, landsat) == [3, 2, 1]

@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 from ksdiff.errors import KSDiffError
 from ksdiff.images.inputs import SceneStatistics
 from ksdiff.images.pair import ArrayPair
-from ksdiff.inference.survey import Survey, sample_windows, survey
+from ksdiff.inference.survey import Survey, most_detailed, sample_windows, survey
 
 
 def _surveyed(share: np.ndarray) -> Survey:
-    return Survey(None, share, 32)
+    return Survey(None, share, share, 32)
 
 
 def test_statistics_do_not_depend_on_the_windows_read(scene):
@@ -71,3 +71,24 @@ def test_sample_windows_spread_over_a_large_scene():
     at = np.array([window[:2] for window in windows], dtype=float)
     apart = np.hypot(*(at[:, None] - at[None]).transpose(2, 0, 1)) + 1e9 * np.eye(16)
     assert apart.min() > 1200
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    ratio=st.integers(2, 8),
+    height=st.integers(20, 200),
+    width=st.integers(20, 200),
+    row=st.floats(0, 1),
+    column=st.floats(0, 1),
+)
+def test_the_most_detailed_part_holds_the_detail(ratio, height, width, row, column):
+    shape, cell = (height * ratio, width * ratio), -(-32 // ratio) * ratio
+    detail = np.zeros([-(-length // cell) for length in shape])
+    at = [int(share * (n - 1)) for share, n in zip((row, column), detail.shape, strict=True)]
+    detail[tuple(at)] = 1
+    found = most_detailed(shape, Survey(None, detail, detail, cell), ratio, 320)
+    for place, start, size, length in zip(at, found[:2], found[2:], shape, strict=True):
+        assert start % ratio == size % ratio == 0 and 0 <= start <= length - size
+        assert size == min(320, length) // ratio * ratio
+        seen = range(start, start + size)
+        assert place * cell in seen or min(place * cell + cell, length) - 1 in seen

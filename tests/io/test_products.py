@@ -30,7 +30,7 @@ PRODUCTS = [
 def test_a_delivery_becomes_bands_in_their_place(tmp_path, make, names, bands, sensor, shape, off):
     folder = make(tmp_path)
     out = tmp_path / "fused.tif"
-    done = Sharpener(method="exp", register=False).sharpen_product(folder, out)
+    done = Sharpener(method="exp", registration="off").sharpen_product(folder, out)
     assert sensor in done.notes[0] and ", ".join(names) in done.notes[0]
     with rasterio.open(out) as fused:
         assert (fused.descriptions, fused.shape) == (names, shape)
