@@ -22,8 +22,8 @@ def batch(
     source: Annotated[
         Path,
         typer.Argument(
-            help="Folder of NAME_pan.tif and NAME_ms.tif, or .csv file with columns pan, ms and "
-            "maybe name, sensor."
+            help="Folder of products (folders or archives), or of NAME_pan.tif and NAME_ms.tif, or "
+            ".csv file with columns pan, ms and maybe name, sensor."
         ),
     ],
     options: SharpenOptions,
@@ -35,7 +35,7 @@ def batch(
     quiet: Quiet = False,
 ) -> None:
     """Fuse many scenes; what is there already is skipped, what fails is listed at the end."""
-    from ksdiff.io.jobs import list_jobs
+    from ksdiff.io.jobs import Job, list_jobs
 
     jobs = list_jobs(source)  # before PyTorch is loaded
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
@@ -47,12 +47,20 @@ def batch(
         from ksdiff.inference.sharpen import Sharpener
 
         sharpener = Sharpener(weights, options)
+
+        def sharpen(job: Job, target: Path) -> object:
+            if job.product is not None:
+                return sharpener.sharpen_product(
+                    job.product, target, output=output, overwrite=overwrite
+                )
+            return sharpener.sharpen_files(
+                *(job.pan, job.ms, target), sensor=job.sensor, output=output, overwrite=overwrite
+            )
+
         result = sharpen_batch(
             jobs,
             out,
-            lambda job, target: sharpener.sharpen_files(
-                job.pan, job.ms, target, sensor=job.sensor, output=output, overwrite=overwrite
-            ),
+            sharpen,
             suffix=suffix,
             overwrite=overwrite,
             begin=lambda name: bar.update(task, description=escape(name)),

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ksdiff.errors import KSDiffError
+from ksdiff.images.order import order_hint
 from ksdiff.images.pair import ArrayPair, Pair
 from ksdiff.images.registration import Registration
 from ksdiff.images.sharpness import PanGain
@@ -229,7 +230,7 @@ class Sharpener:
                 scene.registration,
                 scene.apart,
                 scene.blur,
-                (*pair.notes, *filter(None, [scene.registration.note])),
+                (*pair.notes, *filter(None, [scene.registration.note, _order_hint(scene, pair)])),
                 time.perf_counter() - began,
             )
 
@@ -390,6 +391,14 @@ def sensor_of(name: str | None, pair: Pair) -> Sensor:
     sensor = sensor_for(name, pair.bands, pair.ratio)
     told = getattr(pair, "wavelengths", ())
     return replace(sensor, wavelengths=tuple(told)) if any(told) and name is None else sensor
+
+
+def _order_hint(scene: PreparedScene, pair: Pair) -> str | None:
+    """By the names that the MS file or its product gives its bands, else those of the sensor."""
+    told = getattr(pair, "descriptions", ())
+    named = all(told) and len(told) == pair.bands
+    names = [str(name).lower() for name in (told if named else scene.sensor.band_names)]
+    return order_hint([ms for _, ms in scene.samples], names)
 
 
 def pan_gain_of(option: str, sensor: Sensor) -> PanGain | None:

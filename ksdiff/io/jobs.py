@@ -3,29 +3,36 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from ksdiff.errors import KSDiffError
+from ksdiff.io.products import is_product, name_of
 from ksdiff.io.scenes import list_scenes
 
 _NEEDED = ("pan", "ms")
+_PAIR = re.compile(r".+_pan\.tiff?", re.IGNORECASE)
 _TAKEN = (*_NEEDED, "name", "sensor")
 
 
 @dataclass(frozen=True)
 class Job:
-    """One scene, and the name of its result."""
+    """One scene, and the name of its result: a pair of rasters, or a product."""
 
     name: str
-    pan: str
-    ms: str | list[str]
+    pan: str = ""
+    ms: str | list[str] = ""
     sensor: str | None = None
+    product: str | None = None  # read when its turn comes, so that a broken one stops no other
 
 
 def list_jobs(source: str | Path) -> list[Job]:
-    """The scenes of a folder (see `list_scenes`), or of a CSV file.
+    """The scenes of a folder, or of a CSV file.
+
+    In a folder these are the products in it (folders and archives, see `ksdiff.io.products`), by
+    their own names, and the pairs of files that `list_scenes` finds.
 
     The file's first line names its columns: ``pan`` and ``ms``, and as wanted ``name`` and
     ``sensor``. Several MS files are separated by ``;``. Paths are relative to the file; whatever
@@ -37,7 +44,9 @@ def list_jobs(source: str | Path) -> list[Job]:
     """
     path = Path(source)
     if path.is_dir():
-        jobs = [Job(s.name, str(s.pan), str(s.ms), s.sensor) for s in list_scenes(path)]
+        jobs = list(_products(path))
+        if not jobs or any(_PAIR.fullmatch(each.name) for each in path.iterdir()):
+            jobs += [Job(s.name, str(s.pan), str(s.ms), s.sensor) for s in list_scenes(path)]
     elif path.suffix.lower() == ".csv":
         jobs = list(_rows(path))
     else:
@@ -54,6 +63,12 @@ def list_jobs(source: str | Path) -> list[Job]:
             raise KSDiffError(f"{source}: {job.name!r} cannot be the name of a file")
         names.add(job.name.lower())
     return jobs
+
+
+def _products(folder: Path) -> Iterator[Job]:
+    for path in sorted(folder.iterdir()):
+        if is_product(path):
+            yield Job(name_of(path), product=str(path))
 
 
 def _rows(path: Path) -> Iterator[Job]:

@@ -1,8 +1,10 @@
 """Products by one command."""
 
+import numpy as np
 import pytest
 import rasterio
 
+from ksdiff.io.geotiff import write_scene
 from tests.support.cli import failed
 from tests.support.products import landsat, maxar, pleiades_neo, stac_item
 
@@ -12,9 +14,8 @@ def test_a_landsat_folder_is_sharpened_by_one_command(start, tmp_path):
     process = start("sharpen", folder, "--out", tmp_path / "fused.tif")
     out, errors = process.communicate(timeout=240)
     assert process.returncode == 0, errors
-    first, second = out.splitlines()[:2]
-    assert first.startswith("Landsat Collection 2 of landsat9, LC09_L1TP_196027_20240512")
-    assert "fused.tif: 7 bands of 128 x 120, uint16, with ksdiff-s" in second
+    assert out.startswith("Landsat Collection 2 of landsat9, LC09_L1TP_196027_20240512")
+    assert "fused.tif: 7 bands of 128 x 120, uint16, with ksdiff-s" in out
     with rasterio.open(tmp_path / "fused.tif") as fused:
         assert fused.descriptions[:3] == ("coastal", "blue", "green")
         assert fused.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
@@ -35,6 +36,32 @@ def test_an_item_on_a_server_is_sharpened_by_its_address(ksdiff, tmp_path, serve
     assert status == 0, errors
     assert "STAC item, scene_7: PAN and MS with blue, green, red, nir; 2022-08-09" in told
     assert "fused.tif: 4 bands of 128 x 128" in told
+
+
+def test_a_folder_of_products_is_a_batch(ksdiff, tmp_path):
+    scenes, out = tmp_path / "scenes", tmp_path / "fused"
+    landsat(scenes / "one", height=40, width=40)
+    next(landsat(scenes / "two", height=40, width=40).glob("*_B4.TIF")).unlink()
+    result = ksdiff("batch", scenes, "--out", out, "--method", "exp")
+    assert failed(result, "1 of 2 scenes failed", "two: ", "band 4 (red) is missing")
+    with rasterio.open(out / "one.tif") as fused:
+        assert fused.descriptions[:2] == ("coastal", "blue")
+
+
+def test_bands_that_look_exchanged_are_told_and_left_as_they_are(ksdiff, tmp_path, scene):
+    pan, ms, _ = scene
+    write_scene(tmp_path, "a", pan, ms[[2, 1, 0, 3]])
+    call = ("sharpen", tmp_path / "a_pan.tif", tmp_path / "a_ms.tif", "--method", "gsa")
+    status, told, errors = ksdiff(*call[:3], tmp_path / "fused.tif", *call[3:])
+    assert status == 0, errors
+    assert "bands 1, 2, 3 are taken as blue, green, red" in told
+    told = ksdiff(*call[:3], tmp_path / "right.tif", *call[3:], "--bands", "3,2,1,4")[1]
+    assert "are taken as" not in told
+    with (
+        rasterio.open(tmp_path / "fused.tif") as one,
+        rasterio.open(tmp_path / "right.tif") as other,
+    ):
+        assert np.abs(one.read([3, 2, 1, 4]).astype(int) - other.read()).max() <= 1
 
 
 def test_what_is_no_product_is_refused(ksdiff, tmp_path, folder):

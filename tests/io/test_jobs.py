@@ -1,7 +1,10 @@
+import zipfile
+
 import pytest
 
 from ksdiff.errors import KSDiffError
 from ksdiff.io.jobs import Job, list_jobs
+from tests.support.products import landsat
 
 
 def test_a_folder_is_a_list(tmp_path):
@@ -11,6 +14,22 @@ def test_a_folder_is_a_list(tmp_path):
         Job("a", str(tmp_path / "a_PAN.TIF"), str(tmp_path / "a_MS.TIF")),
         Job("b", str(tmp_path / "b_pan.tif"), str(tmp_path / "b_ms.tif")),
     ]
+
+
+def test_products_in_a_folder_are_jobs_beside_pairs(tmp_path):
+    landsat(tmp_path / "b", height=20, width=20)
+    with zipfile.ZipFile(tmp_path / "c.d.zip", "w") as archive:
+        archive.writestr("x/DIM_PHR.XML", "broken, which counts when its turn comes")
+    (tmp_path / "empty").mkdir()
+    expected = [
+        Job("b", product=str(tmp_path / "b")),
+        Job("c.d", product=str(tmp_path / "c.d.zip")),
+    ]
+    assert list_jobs(tmp_path) == expected
+    for name in ("a_pan.tif", "a_ms.tif"):
+        (tmp_path / name).touch()
+    pair = Job("a", str(tmp_path / "a_pan.tif"), str(tmp_path / "a_ms.tif"))
+    assert list_jobs(tmp_path) == [*expected, pair]
 
 
 def test_a_csv_file_is_a_list(tmp_path):

@@ -7,12 +7,12 @@ from pathlib import Path
 from ksdiff.errors import KSDiffError
 from ksdiff.io.products import stac
 from ksdiff.io.products.dimap import Dimap
-from ksdiff.io.products.files import Files, is_archive
+from ksdiff.io.products.files import Files, is_archive, without_ending
 from ksdiff.io.products.landsat import Landsat
 from ksdiff.io.products.maxar import Maxar
 from ksdiff.io.products.product import Product, ProductImage, Reader
 
-__all__ = ["Product", "ProductImage", "is_product", "read_product"]
+__all__ = ["Product", "ProductImage", "is_product", "name_of", "read_product"]
 
 READERS: tuple[Reader, ...] = (Landsat(), Dimap(), Maxar())
 
@@ -61,6 +61,11 @@ def is_product(path: str | Path) -> bool:
     except KSDiffError:
         return False
     return any(reader.metadata(files) for reader in READERS)
+
+
+def name_of(path: Path) -> str:
+    """Of the folder or archive, without what ends an archive's."""
+    return without_ending(path.name) if path.is_file() else path.name
 
 
 def _readers(place: Path) -> list[tuple[Reader, Files, list[str]]]:

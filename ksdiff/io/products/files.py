@@ -92,6 +92,10 @@ def is_archive(path: Path) -> bool:
     return bool(_TAR.search(path.name) or _ZIP.search(path.name))
 
 
+def without_ending(name: str) -> str:
+    return _ZIP.sub("", _TAR.sub("", name))
+
+
 def _walk(folder: Path, depth: int) -> list[str]:
     names: list[str] = []
     for at, folders, files in os.walk(folder):
