@@ -12,7 +12,13 @@ from torch import Tensor
 from ksdiff.images.bands import Alignment
 from ksdiff.images.descriptors import described
 from ksdiff.images.fill import fill_invalid
-from ksdiff.images.inputs import FusionInputs, SceneStatistics, detail_contrast, fusion_inputs
+from ksdiff.images.inputs import (
+    FusionInputs,
+    SceneStatistics,
+    detail_contrast,
+    detail_on_pan,
+    fusion_inputs,
+)
 from ksdiff.images.optics import measured_gains
 from ksdiff.images.pair import Pair, Patch
 from ksdiff.images.placement import Move, RegisteredPair, Window
@@ -29,6 +35,7 @@ _FILL_REACH = 64  # PAN pixels: as far as filters reach from a valid pixel into 
 _SAMPLE_SIDE = 256  # PAN pixels, of the windows that stand for the scene
 _SAMPLE_RIM = 16  # PAN pixels at its rim that the prior does not see: mirrored images made them
 _LOCAL_WINDOWS = 100  # that show where PAN lies, at most
+_UNRELATED = 0.1  # correlation of a band's detail with PAN's, at most
 _SAMPLES = 8  # more change little and cost time on small scenes
 
 
@@ -145,6 +152,14 @@ class PreparedScene:
     @property
     def filters(self) -> MTFFilters:
         return mtf_filters(self.gains, self.pair.ratio, torch.float32, self.device)
+
+    @property
+    def unrelated(self) -> tuple[int, ...]:
+        """Bands, from 0, whose detail has nothing in common with PAN's."""
+        _, correlation = detail_on_pan(self.inputs, self.pair.ratio)
+        return tuple(
+            band for band, value in enumerate(correlation.tolist()) if abs(value) < _UNRELATED
+        )
 
     @property
     def apart(self) -> float:

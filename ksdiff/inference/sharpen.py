@@ -221,6 +221,11 @@ class Sharpener:
                 picture.write(preview)
             if rgb is not None:
                 write_rgb(out, rgb, pair.descriptions, scene.sensor.band_names)
+            measured = (
+                scene.registration.note,
+                _order_hint(scene, pair),
+                _unrelated(scene, pair.descriptions),
+            )
             return Fused(
                 Path(out),
                 pair.bands,
@@ -230,7 +235,7 @@ class Sharpener:
                 scene.registration,
                 scene.apart,
                 scene.blur,
-                (*pair.notes, *filter(None, [scene.registration.note, _order_hint(scene, pair)])),
+                (*pair.notes, *filter(None, measured)),
                 time.perf_counter() - began,
             )
 
@@ -373,6 +378,17 @@ class Sharpener:
     def _addresses(self, model: nn.Module) -> tuple[int, ...]:
         """Needed for graphs only; it takes two milliseconds."""
         return addresses(model) if self.device.type == "cuda" else ()
+
+
+def _unrelated(scene: PreparedScene, descriptions: Sequence[str | None]) -> str | None:
+    """What is worth knowing of bands in which PAN's detail is not to be found."""
+    if not scene.unrelated:
+        return None
+    names = ", ".join(descriptions[band] or str(band + 1) for band in scene.unrelated)
+    return (
+        f"the detail of band {names} has nothing in common with PAN's, so PAN adds next to nothing "
+        "there; if that is unexpected, look at what the band shows and where it lies"
+    )
 
 
 def sensor_of(name: str | None, pair: Pair) -> Sensor:

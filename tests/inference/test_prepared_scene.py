@@ -7,6 +7,7 @@ from ksdiff.images.pair import ArrayPair
 from ksdiff.images.wald import shift
 from ksdiff.inference.preview import Preview
 from ksdiff.inference.scene import PreparedScene
+from ksdiff.io.geotiff import write_scene
 from ksdiff.sensors import sensor_for
 from ksdiff.synthetic.scene import procedural_scene
 
@@ -66,3 +67,15 @@ def test_samples_are_the_windows_of_the_registered_pair(images):
     for (sample,), _ in scene.samples:
         corners = (whole == sample[0, 0, 0]).nonzero().tolist()
         assert any(torch.equal(whole[y : y + 256, x : x + 256], sample[0]) for y, x in corners)
+
+
+def test_bands_without_pans_detail_are_told(tmp_path):
+    pan, ms, _ = procedural_scene(3, 256, 4)
+    ms[1] = ms[1, ::-1, ::-1]
+    write_scene(tmp_path, "a", pan, ms, descriptions=("blue", "other", "red", "nir"))
+    scene = PreparedScene.of(ArrayPair(pan.astype("f4"), ms.astype("f4")), sensor_for(None, 4, 4))
+    assert scene.unrelated == (1,)
+    done = Sharpener(method="exp").sharpen_files(
+        tmp_path / "a_pan.tif", tmp_path / "a_ms.tif", tmp_path / "out.tif"
+    )
+    assert "the detail of band other has nothing in common with PAN's" in done.notes[-1]
