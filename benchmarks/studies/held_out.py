@@ -1,11 +1,13 @@
 """Weights for any bands on what their training has not seen: `python -m
 benchmarks.studies.held_out`
 
-Cases of `ksdiff.training.held_out`, beside the best of the classical methods on each index. The
-result is benchmarks/results/held-out.json.
+Cases of `ksdiff.training.held_out`, beside the best of the classical methods on each index, and
+what the prior is worth on them. The results are held-out.json and held-out-prior.json in
+benchmarks/results.
 """
 
 import argparse
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from torch import Tensor
 from benchmarks.markdown import origin, table
 from benchmarks.results import RESULTS, read, write
 from ksdiff.baselines import METHODS, ClassicalPair
+from ksdiff.evaluation.prior import inspect_prior
 from ksdiff.images.wald import expand
 from ksdiff.metrics import ergas, sam
 from ksdiff.models.ksdiff import KSDiff
@@ -24,6 +27,13 @@ from ksdiff.training.held_out import Case, cases
 from ksdiff.training.validation import case_scene, fuse_all
 
 _INNER = (..., slice(20, -21), slice(20, -21))
+_FAMILIES = {"1": (1,), "2": (2,), "3": (3,), "4": (4,), "5 to 7": (5, 6, 7), "8, 10": (8, 10)}
+_PRIORS = {
+    "truth": "the truth's prior",
+    "shuffled": "another scene's",
+    "mean": "the mean of all",
+    "kernels": "all kernels of another scene",
+}
 _GENERIC = 0.15  # what classical methods take PAN's gain for where it is none
 
 
@@ -69,6 +79,27 @@ def measure(model: KSDiff, case: Case) -> dict:
     }
 
 
+def prior_rows(model: KSDiff, every: Sequence[Case]) -> Iterator[dict]:
+    """What the prior is worth, by the number of bands."""
+    for name, counts in _FAMILIES.items():
+        own = [case for case in every if len(case.gains) in counts]
+        places = [case.name.split()[0] for case in own]
+        report = inspect_prior(model, [case_scene(case) for case in own], places)
+        yield {"bands": name, **report.as_dict()}
+
+
+def prior_text(path: Path) -> str:
+    """Band counts down; what other priors cost beside the scene's own across."""
+    found = read(path)
+    rows = []
+    for row in found.rows:
+        own = row["ergas"]["sampled"]
+        costs = [f"{100 * (row['ergas'][prior] / own - 1):+.1f} %" for prior in _PRIORS]
+        rows.append([row["bands"], str(row["scenes"]), f"{own:.2f}", *costs])
+    head = ["bands", "cases", "ERGAS", *_PRIORS.values()]
+    return f"{table(head, rows)}\n{origin(found.header)}\n"
+
+
 def _change(value: float, best: float) -> str:
     return "–" if best < 1e-3 else f"{100 * (value / best - 1):+.0f} %"
 
@@ -101,9 +132,11 @@ def main() -> None:
     given = parser.parse_args()
     model, _ = load_weights(given.weights)
     folders = (Path(given.data) / name for name in ("train", "pairs", "ms_only"))
+    header = machine_header() | {"weights": given.weights}
     with torch.inference_mode():
-        rows = [measure(model, case) for case in cases(*folders)]
-    write(RESULTS / "held-out.json", machine_header() | {"weights": given.weights}, rows)
+        every = list(cases(*folders))
+        write(RESULTS / "held-out.json", header, [measure(model, case) for case in every])
+        write(RESULTS / "held-out-prior.json", header, list(prior_rows(model, every)))
 
 
 if __name__ == "__main__":

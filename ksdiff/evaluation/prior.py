@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -82,8 +83,11 @@ def write_json(report: PriorReport, weights: str, path: str | Path) -> None:
 
 
 @torch.no_grad()
-def inspect_prior(model: KSDiff, scenes: list[Scene]) -> PriorReport:
+def inspect_prior(model: KSDiff, scenes: list[Scene], places: Sequence[str] = ()) -> PriorReport:
     """Judge the prior of ``model`` (in evaluation mode) on scenes with truth.
+
+    Args:
+        places: of every scene; scenes of one place do not serve each other as another scene.
 
     Raises:
         KSDiffError: a model without a diffused prior, fewer than two windows.
@@ -100,7 +104,7 @@ def inspect_prior(model: KSDiff, scenes: list[Scene]) -> PriorReport:
     steps = [count for count in _STEPS if count <= model.config.diffusion.steps]
     samples = {count: model.sample_prior(condition, noise, count) for count in steps}
     sampled = model.sample_prior(condition, noise)
-    other = _other_scene(owners)
+    other = _other_scene([places[owner] for owner in owners] if places else owners)
     made_of = {
         "truth": (target, tokens),
         "another's truth": (target[other], tokens),
@@ -162,7 +166,7 @@ def _corners(height: int, width: int, side: int) -> list[tuple]:
     ]
 
 
-def _other_scene(owners: list[int]) -> list[int]:
+def _other_scene(owners: Sequence[int | str]) -> list[int]:
     """For every window one of another scene; of the same where there is a single scene."""
     chosen = []
     for index, owner in enumerate(owners):

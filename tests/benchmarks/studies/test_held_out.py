@@ -1,7 +1,16 @@
+from dataclasses import replace
+
 import torch
 
 from benchmarks.results import write
-from benchmarks.studies.held_out import classical, measure, scores, text
+from benchmarks.studies.held_out import (
+    classical,
+    measure,
+    prior_rows,
+    prior_text,
+    scores,
+    text,
+)
 from ksdiff.images.wald import degrade_ms, expand
 from ksdiff.models.ksdiff import KSDiff
 from ksdiff.runtime import machine_header
@@ -38,3 +47,15 @@ def test_a_row_names_the_best_classical_method_and_becomes_a_line(tmp_path):
     write(tmp_path / "held-out.json", machine_header(), [row])
     lines = text(tmp_path / "held-out.json").splitlines()
     assert lines[2].startswith("| drawn |") and lines[3].startswith("| mean |")
+
+
+def test_the_prior_is_judged_by_the_number_of_bands(tmp_path):
+    torch.manual_seed(0)
+    model = KSDiff(any_bands_config()).eval()
+    drawn = [_case(bands) for bands in (1, 2, 3, 4, 5, 8) for _ in range(2)]
+    every = [replace(case, name=f"{index} {case.name}") for index, case in enumerate(drawn)]
+    rows = list(prior_rows(model, every))
+    assert [row["scenes"] for row in rows] == [2] * 6
+    write(tmp_path / "held-out-prior.json", machine_header(), rows)
+    lines = prior_text(tmp_path / "held-out-prior.json").splitlines()
+    assert lines[2].startswith("| 1 | 2 |") and lines[7].startswith("| 8, 10 | 2 |")
