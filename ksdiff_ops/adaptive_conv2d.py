@@ -1,17 +1,17 @@
 """Dense convolution over patches that are scaled pixel by pixel and tap by tap."""
 
+from collections.abc import Callable
 from typing import Literal
 
 from torch import Tensor
 
-from ksdiff_ops import arguments, autocast, backends, reference
+from ksdiff_ops import arguments, autocast, backends, calls, reference
 from ksdiff_ops.arguments import Pair, Window
 from ksdiff_ops.bias import add_bias
 
 _PLANES = "; planes [B, kh * kw, Ho, Wo] are given as attention.unflatten(1, (kh, kw))"
 
 
-@arguments.overridable
 def adaptive_conv2d(
     x: Tensor,
     attention: Tensor,
@@ -58,6 +58,20 @@ def adaptive_conv2d(
     Source: Su et al., Pixel-Adaptive Convolutional Neural Networks (2019), equation 3; Jin et
     al., LAGConv (2022), equation 4; Zhou et al., Decoupled Dynamic Filter Networks (2021).
     """
+    return _call((x, attention, weight, bias), stride, padding, dilation, groups, backend)
+
+
+def _prepare(
+    x: Tensor,
+    attention: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: int | Pair,
+    padding: Literal["same", "symmetric"] | int | Pair,
+    dilation: int | Pair,
+    groups: int,
+    backend: str | None,
+) -> calls.Prepared:
     arguments.require_tensor("x", x, "[B, Cin, H, W]")
     arguments.require_tensor("attention", attention, "[B, kh, kw, Ho, Wo]", _PLANES)
     own = isinstance(weight, Tensor) and weight.dim() == 5
@@ -81,16 +95,40 @@ def adaptive_conv2d(
     x, attention, weight, *biases = autocast.to_low_precision(*(tensor for _, tensor in named))
     names = [name for name, _ in named]
     arguments.require_alike(*zip(names, (x, attention, weight, *biases), strict=True))
+    chosen = backends.choose("adaptive_conv2d", x.device.type, backend)
     operator = backends.operator("adaptive_conv2d", x.device.type, backend)
     centred = Window((1, 1), ((kh - 1) // 2, (kw - 1) // 2), (1, 1))
+    form: Callable[..., Tensor]
     if not own and groups == 1 and window == centred and size == (height, width):
-        y = operator(x, attention, weight)
-    else:
-        kernels = weight if own else weight[None]
-        chosen = backends.choose("adaptive_conv2d", x.device.type, backend)
-        if chosen != "reference" and groups == channels == out_channels:
+
+        def form(operator: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
+            return operator(*tensors)
+
+    elif chosen != "reference" and groups == channels == out_channels:
+        operator = backends.operator("dynamic_conv", x.device.type, chosen)
+
+        def form(
+            operator: Callable[..., Tensor], x: Tensor, attention: Tensor, weight: Tensor
+        ) -> Tensor:
+            kernels = weight if own else weight[None]
             planes = attention[:, None] * kernels[:, :, 0, :, :, None, None]
-            y = backends.operator("dynamic_conv", x.device.type, chosen)(x, planes, *window)
-        else:
-            y = reference.windowed_adaptive_conv2d(x, attention, kernels, *window, groups)
-    return add_bias(y, biases[0]) if biases else y
+            return operator(x, planes, *window)
+
+    else:
+        operator = reference.windowed_adaptive_conv2d
+
+        def form(
+            operator: Callable[..., Tensor], x: Tensor, attention: Tensor, weight: Tensor
+        ) -> Tensor:
+            return operator(x, attention, weight if own else weight[None], *window, groups)
+
+    def run(operator: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
+        y = form(operator, *tensors[:3])
+        return y if bias is None else add_bias(y, tensors[3])
+
+    return (x, attention, weight, *(biases or (None,))), operator, run
+
+
+_call = calls.operator(
+    lambda: adaptive_conv2d, _prepare, ("stride", "padding", "dilation", "groups", "backend")
+)

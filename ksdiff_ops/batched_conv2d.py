@@ -1,15 +1,15 @@
 """Convolution of every sample with its own kernels."""
 
+from collections.abc import Callable
 from typing import Literal
 
 from torch import Tensor
 
-from ksdiff_ops import arguments, autocast, backends, plain_convolution
+from ksdiff_ops import arguments, autocast, backends, calls, plain_convolution
 from ksdiff_ops.arguments import Pair
 from ksdiff_ops.bias import add_bias
 
 
-@arguments.overridable
 def batched_conv2d(
     x: Tensor,
     weight: Tensor,
@@ -51,6 +51,19 @@ def batched_conv2d(
 
     Source: Yang et al., CondConv (2019), and every later network that generates its kernels.
     """
+    return _call((x, weight, bias), stride, padding, dilation, groups, backend)
+
+
+def _prepare(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: int | Pair,
+    padding: Literal["same", "symmetric"] | int | Pair,
+    dilation: int | Pair,
+    groups: int,
+    backend: str | None,
+) -> calls.Prepared:
     arguments.require_tensor("x", x, "[B, Cin, H, W]")
     layout = "[B, Cout, Cin / groups, kh, kw]"
     arguments.require_tensor("weight", weight, layout)
@@ -71,7 +84,22 @@ def batched_conv2d(
     window, size = arguments.resolve_window((height, width), (kh, kw), stride, padding, dilation)
     chosen = backends.choose("batched_conv2d", x.device.type, backend)
     if chosen == "cpu" and plain_convolution.serves(x, weight, window, size, groups):
-        return plain_convolution.convolve(x, weight, bias, window, groups)
-    operator = backends.operator("batched_conv2d", x.device.type, chosen)
-    y = operator(x, weight, size, window.stride, window.padding, window.dilation, groups)
-    return y if bias is None else add_bias(y, bias)
+        operator = plain_convolution.convolve
+        return (
+            (x, weight, bias),
+            operator,
+            lambda operator, *given: operator(*given, window, groups),
+        )
+
+    def run(
+        operator: Callable[..., Tensor], x: Tensor, weight: Tensor, bias: Tensor | None
+    ) -> Tensor:
+        y = operator(x, weight, size, *window, groups)
+        return y if bias is None else add_bias(y, bias)
+
+    return (x, weight, bias), backends.operator("batched_conv2d", x.device.type, chosen), run
+
+
+_call = calls.operator(
+    lambda: batched_conv2d, _prepare, ("stride", "padding", "dilation", "groups", "backend")
+)

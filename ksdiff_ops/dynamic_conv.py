@@ -4,13 +4,12 @@ from typing import Literal
 
 from torch import Tensor
 
-from ksdiff_ops import arguments, autocast, backends
+from ksdiff_ops import arguments, autocast, backends, calls
 from ksdiff_ops.arguments import Pair
 
 _PLANES = "; planes [B, G * kh * kw, Ho, Wo] are given as weight.unflatten(1, (G, kh, kw))"
 
 
-@arguments.overridable
 def dynamic_conv(
     x: Tensor,
     weight: Tensor,
@@ -47,6 +46,17 @@ def dynamic_conv(
 
     Source: Jia et al., Dynamic Filter Networks (2016), dynamic local filtering, with groups.
     """
+    return _call((x, weight), stride, padding, dilation, backend)
+
+
+def _prepare(
+    x: Tensor,
+    weight: Tensor,
+    stride: int | Pair,
+    padding: Literal["same", "symmetric"] | int | Pair,
+    dilation: int | Pair,
+    backend: str | None,
+) -> calls.Prepared:
     arguments.require_tensor("x", x, "[B, C, H, W]")
     arguments.require_tensor("weight", weight, "[B, G, kh, kw, Ho, Wo]", _PLANES)
     x, weight = autocast.to_low_precision(x, weight)
@@ -59,4 +69,7 @@ def dynamic_conv(
         "weight", weight, "[B, G, kh, kw, Ho, Wo]", (batch, groups, kh, kw, *size)
     )
     operator = backends.operator("dynamic_conv", x.device.type, backend)
-    return operator(x, weight, window.stride, window.padding, window.dilation)
+    return (x, weight), operator, lambda operator, x, weight: operator(x, weight, *window)
+
+
+_call = calls.operator(lambda: dynamic_conv, _prepare, ("stride", "padding", "dilation", "backend"))

@@ -1,14 +1,14 @@
 """Per-pixel dynamic convolution whose kernels are mixtures of a few basis kernels."""
 
+from collections.abc import Callable
 from typing import Literal
 
 from torch import Tensor
 
-from ksdiff_ops import arguments, autocast, backends
+from ksdiff_ops import arguments, autocast, backends, calls
 from ksdiff_ops.arguments import Pair
 
 
-@arguments.overridable
 def lowrank_dynamic_conv(
     x: Tensor,
     coeff: Tensor,
@@ -45,6 +45,18 @@ def lowrank_dynamic_conv(
         TypeError, ValueError: naming the argument, what was expected and what came.
         RuntimeError: the backend asked for is not there; the message says how to get it.
     """
+    return _call((x, coeff, basis), stride, padding, dilation, backend)
+
+
+def _prepare(
+    x: Tensor,
+    coeff: Tensor,
+    basis: Tensor,
+    stride: int | Pair,
+    padding: Literal["same", "symmetric"] | int | Pair,
+    dilation: int | Pair,
+    backend: str | None,
+) -> calls.Prepared:
     arguments.require_tensor("x", x, "[B, C, H, W]")
     arguments.require_tensor("coeff", coeff, "[B, G, R, Ho, Wo]")
     shared = isinstance(basis, Tensor) and basis.dim() == 4
@@ -60,7 +72,15 @@ def lowrank_dynamic_conv(
     arguments.require_shape("basis", basis, layout, expected)
     window, size = arguments.resolve_window((height, width), (kh, kw), stride, padding, dilation)
     arguments.require_shape("coeff", coeff, "[B, G, R, Ho, Wo]", (batch, groups, rank, *size))
-    if shared:
-        basis = basis.expand(batch, -1, -1, -1, -1)
+
+    def run(operator: Callable[..., Tensor], x: Tensor, coeff: Tensor, basis: Tensor) -> Tensor:
+        own = basis.expand(batch, -1, -1, -1, -1) if shared else basis
+        return operator(x, coeff, own, *window)
+
     operator = backends.operator("lowrank_dynamic_conv", x.device.type, backend)
-    return operator(x, coeff, basis, window.stride, window.padding, window.dilation)
+    return (x, coeff, basis), operator, run
+
+
+_call = calls.operator(
+    lambda: lowrank_dynamic_conv, _prepare, ("stride", "padding", "dilation", "backend")
+)

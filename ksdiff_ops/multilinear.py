@@ -8,10 +8,10 @@ differentiation, and everything that autograd needs follows from which slots an 
 which derivatives it returns.
 """
 
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -24,6 +24,9 @@ from ksdiff_ops.flops import count_flops
 Axes = dict[str, Any]  # axis -> size, an int or a symbolic one
 Slots = dict[str, Any]  # slot -> tensor, or None
 BATCH = "B"  # the axis along which samples do not mix
+
+_below_autograd = torch._C._AutoDispatchBelowAutograd
+_operators: dict[Callable[..., Any], "_Operator"] = {}
 
 
 @dataclass(frozen=True)
@@ -76,12 +79,20 @@ def register(namespace: str, library: torch.library.Library, family: Family) -> 
     overloads = {p.name: getattr(module, p.name).default for p in family.primitives}
     for primitive in family.primitives:
         operator = _Operator(family, primitive, overloads)
+        _operators[operator.call] = operator
         qualified = f"{namespace}::{primitive.name}"
         torch.library.register_fake(qualified, operator.fake, lib=library)
         torch.library.register_vmap(qualified, operator.batched, lib=library)
         count_flops(operator.call.overloadpacket, operator.flops)
         library.impl(primitive.name, operator.batched_gradients, "Batched")
         library.impl(primitive.name, _differentiable(operator), "Autograd")
+
+
+class Saving(NamedTuple):
+    """The slots whose gradients are wanted, and the places of the tensors saved for these."""
+
+    wanted: set[str]
+    places: tuple[int, ...]
 
 
 class _Operator:
@@ -95,6 +106,8 @@ class _Operator:
     ) -> None:
         self.family, self.primitive, self.overloads = family, primitive, overloads
         self.call = overloads[primitive.name]
+        self.entry = self.call._op
+        self.savings: dict[tuple[bool, ...], Saving] = {}
         self.layouts = {slot: layout.split() for slot, layout in family.slots.items()}
         self.read_by_maker = {slot: p.reads for p in family.primitives for slot in p.makes}
 
@@ -145,8 +158,8 @@ class _Operator:
         return self.family.flops(axes) * (2 if self.primitive.lists else 1)
 
     def below_autograd(self, *inputs: Any) -> Tensor | list[Tensor]:
-        with torch._C._AutoDispatchBelowAutograd():
-            return self.call(*inputs)
+        with _below_autograd():
+            return self.entry(*inputs)
 
     def needed(self, wanted: set[str]) -> tuple[str, ...]:
         """The arguments that the gradients of the `wanted` ones are made of."""
@@ -156,6 +169,16 @@ class _Operator:
                 own = {result} if len(self.primitive.makes) == 1 else set()
                 reads |= set(self.read_by_maker[slot]) - own
         return tuple(slot for slot in self.primitive.reads if slot in reads)
+
+    def saving(self, needs: tuple[bool, ...]) -> Saving:
+        """What a graph keeps where a `Call` and its tensors have these `needs` of a gradient."""
+        known = self.savings.get(needs)
+        if known is None:
+            reads = self.primitive.reads
+            wanted = {slot for slot, need in zip(reads, needs[1:], strict=True) if need}
+            known = Saving(wanted, tuple(reads.index(slot) for slot in self.needed(wanted)))
+            self.savings[needs] = known
+        return known
 
     def derivatives(
         self, values: Slots, wanted: set[str], axes: Axes, settings: Sequence
@@ -287,71 +310,125 @@ class _Operator:
         return torch.stack(each)
 
 
-def _differentiable(operator: _Operator) -> Callable[..., Any]:
-    """The operator's implementation for the dispatch key Autograd.
+class Call:
+    """An operator with all its arguments but the tensors, which may come again and again, always
+    of the same shapes.
+    """
+
+    def __init__(self, operator: _Operator, rest: Sequence) -> None:
+        self.operator, self.rest = operator, rest
+        self.settings = rest[len(operator.primitive.sizes) :]
+        self.results: list[str] | None = None
+        self.axes: Axes = {}
+
+    def note(self, tensors: Sequence[Tensor | None]) -> None:
+        """Keeps what gradients need to know of tensors that the operator has accepted."""
+        slots, sizes, settings = self.operator.split((*tensors, *self.rest))
+        self.axes = self.operator.axes(slots, sizes, settings)
+        self.results = self.operator.made(slots)
+
+
+@contextmanager
+def _recording() -> Iterator[None]:
+    """Below autograd, with derivatives of both modes taken by what comes next."""
+    with _below_autograd(), torch.enable_grad(), forward_ad._set_fwd_grad_enabled(True):
+        yield
+
+
+class _Gradient(_SingleLevelFunction):
+    """Records an operator: of what is saved, nothing is more than its gradients are made of.
 
     `torch.library.register_autograd` takes twice as long a call, knows no forward mode and is
     refused inside the transforms of `torch.func`.
     """
 
-    class Gradient(_SingleLevelFunction):
-        @staticmethod
-        def forward(ctx: Any, *inputs: Any) -> Any:
-            if torch._C._are_functorch_transforms_active():
-                # Outer transforms come next, and have gradients of their own to record.
-                with torch.enable_grad(), forward_ad._set_fwd_grad_enabled(True):
-                    result = operator.below_autograd(*inputs)
-            else:
-                result = operator.below_autograd(*inputs)
-            tensors, sizes, settings = operator.split(inputs)
-            needs = zip(tensors, ctx.needs_input_grad, strict=False)
-            ctx.wanted = {slot for slot, need in needs if need}
-            ctx.results = operator.made(tensors)
-            ctx.saved = operator.needed(ctx.wanted)
-            ctx.save_for_backward(*(tensors[slot] for slot in ctx.saved))
-            ctx.axes, ctx.settings = operator.axes(tensors, sizes, settings), settings
-            ctx.others = len(inputs) - len(tensors)
-            ctx.set_materialize_grads(False)
-            if _forward_or_transformed():
-                ctx.inputs = inputs
-            return tuple(result) if operator.primitive.lists else result
+    @staticmethod
+    def forward(ctx: Any, call: Call, *tensors: Tensor | None) -> Any:
+        operator = call.operator
+        transformed = torch._C._are_functorch_transforms_active()
+        # Outer transforms come next, and have gradients of their own to record.
+        with _recording() if transformed else _below_autograd():
+            result = operator.entry(*tensors, *call.rest)
+        if call.results is None:
+            call.note(tensors)
+        ctx.call = call
+        ctx.save_for_backward(*[tensors[i] for i in operator.saving(ctx.needs_input_grad).places])
+        ctx.set_materialize_grads(False)
+        if transformed or forward_ad._current_level >= 0:
+            ctx.tensors = tensors
+        return tuple(result) if operator.primitive.lists else result
 
-        @staticmethod
-        def backward(ctx: Any, *gradients: Tensor | None) -> tuple:
-            reads = operator.primitive.reads
-            values = dict.fromkeys(reads)
-            # Read before autograd is left: activation checkpointing computes them again here.
-            values.update(zip(ctx.saved, ctx.saved_tensors, strict=True))
-            recorded = torch.is_grad_enabled() or _forward_or_transformed()
-            with nullcontext() if recorded else torch._C._AutoDispatchBelowAutograd():
-                sums = operator.backward(
-                    gradients, ctx.results, values, ctx.wanted, ctx.axes, ctx.settings
-                )
-            return (*(sums.get(slot) for slot in reads), *(None,) * ctx.others)
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple:
+        call, reads = ctx.call, ctx.call.operator.primitive.reads
+        saving = call.operator.saving(ctx.needs_input_grad)
+        values = dict.fromkeys(reads)
+        # Read before autograd is left: activation checkpointing computes them again here.
+        for place, tensor in zip(saving.places, ctx.saved_tensors, strict=True):
+            values[reads[place]] = tensor
+        recorded = torch.is_grad_enabled() or _forward_or_transformed()
+        with nullcontext() if recorded else _below_autograd():
+            sums = call.operator.backward(
+                gradients, call.results, values, saving.wanted, call.axes, call.settings
+            )
+        return (None, *(sums.get(slot) for slot in reads))
 
-        @staticmethod
-        def jvp(ctx: Any, *tangents: Tensor | None) -> Any:
-            inputs = ctx.inputs
-            del ctx.inputs
-            tangents = tangents[: len(operator.primitive.reads)]
-            if torch._C._are_functorch_transforms_active():
-                # Forward mode is off here, but outer transforms may be in forward mode, too.
-                inputs = [_without_tangent(i) if isinstance(i, Tensor) else i for i in inputs]
-                with forward_ad._set_fwd_grad_enabled(True):
-                    sums = operator.forward_derivative(inputs, tangents)
-            else:
+    @staticmethod
+    def jvp(ctx: Any, _: None, *tangents: Tensor | None) -> Any:
+        operator, inputs = ctx.call.operator, (*ctx.tensors, *ctx.call.rest)
+        del ctx.tensors
+        if torch._C._are_functorch_transforms_active():
+            # Forward mode is off here, but outer transforms may be in forward mode, too.
+            inputs = tuple(_without_tangent(i) if isinstance(i, Tensor) else i for i in inputs)
+            with forward_ad._set_fwd_grad_enabled(True):
                 sums = operator.forward_derivative(inputs, tangents)
-            return tuple(sums) if operator.primitive.lists else sums[0]
+        else:
+            sums = operator.forward_derivative(inputs, tangents)
+        return tuple(sums) if operator.primitive.lists else sums[0]
+
+
+def _differentiable(operator: _Operator) -> Callable[..., Any]:
+    """The operator's implementation for the dispatch key Autograd."""
+    reads = len(operator.primitive.reads)
 
     def kernel(*inputs: Any) -> Any:
         if not torch.is_grad_enabled() and not _forward_or_transformed():
             return operator.below_autograd(*inputs)
         transformed = torch._C._are_functorch_transforms_active()
         with enable_single_level_autograd_function() if transformed else nullcontext():
-            result = Gradient.apply(*inputs)
+            result = _Gradient.apply(Call(operator, inputs[reads:]), *inputs[:reads])
         return list(result) if operator.primitive.lists else result
 
     return kernel
+
+
+class Direct:
+    """An operator of one result, called with arguments of always the same shapes, by the shortest
+    way: it does what the key Autograd would, without the dispatcher's way there and back.
+
+    For calls outside of transforms, modes and traces only.
+    """
+
+    def __init__(self, overload: Callable[..., Tensor]) -> None:
+        self.operator = _operators[overload]
+        self.entry, self.reads = self.operator.entry, len(self.operator.primitive.reads)
+        self.call: Call | None = None
+
+    def __call__(self, *inputs: Any) -> Tensor:
+        if torch.is_grad_enabled():
+            tensors = inputs[: self.reads]
+            for tensor in tensors:
+                if tensor is not None and tensor.requires_grad:
+                    if self.call is None:
+                        self.call = Call(self.operator, inputs[self.reads :])
+                    return _Gradient.apply(self.call, *tensors)
+        with _below_autograd():
+            return self.entry(*inputs)
+
+
+def direct(operator: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """`Direct` where the operator is of a family here, else the operator itself."""
+    return Direct(operator) if operator in _operators else operator
 
 
 def _forward_or_transformed() -> bool:

@@ -1,16 +1,16 @@
 """Convolution kernels rebuilt from a small core tensor and one factor per mode."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from torch import Tensor
 
-from ksdiff_ops import arguments, autocast, backends
+from ksdiff_ops import arguments, autocast, backends, calls
 
 _FACTOR_NAMES = ("factors[0]", "factors[1]", "factors[2]", "factors[3]")
 _FACTOR_LAYOUTS = ("[B, Cout, r1]", "[B, Cin, r2]", "[B, kh, r3]", "[B, kw, r4]")
 
 
-@arguments.overridable
 def tucker_kernel(
     core: Tensor,
     factors: Sequence[Tensor],
@@ -38,11 +38,18 @@ def tucker_kernel(
 
     Source: KSDiff (arXiv 2505.18991), the kernel generator's Tucker product and W1 = W0 * W.
     """
+    given = core, factors, base
+    four = factors if isinstance(factors, (tuple, list)) and len(factors) == 4 else (factors,)
+    return _call((core, base, *four), backend, given=given)
+
+
+def _prepare(core: Tensor, base: Tensor | None, *rest: Any) -> calls.Prepared:
+    *factors, backend = rest
     arguments.require_tensor("core", core, "[B, r1, r2, r3, r4]")
-    if not isinstance(factors, (tuple, list)):
-        raise TypeError(f"factors: expected four tensors, got {type(factors).__name__}")
     if len(factors) != 4:
-        raise ValueError(f"factors: expected four tensors, got {len(factors)}")
+        if not isinstance(factors[0], (tuple, list)):
+            raise TypeError(f"factors: expected four tensors, got {type(factors[0]).__name__}")
+        raise ValueError(f"factors: expected four tensors, got {len(factors[0])}")
     batch, *ranks = core.shape
     sizes = []
     for name, factor, layout, rank in zip(
@@ -63,4 +70,13 @@ def tucker_kernel(
         named = zip(_FACTOR_NAMES, factors, strict=True)
         arguments.require_alike(("core", core), *named, ("base", base))
     operator = backends.operator("tucker_kernel", core.device.type, backend)
+    return (core, base, *factors), operator, _run
+
+
+def _run(
+    operator: Callable[..., Tensor], core: Tensor, base: Tensor | None, *factors: Tensor
+) -> Tensor:
     return operator(core, *factors, base)
+
+
+_call = calls.operator(lambda: tucker_kernel, _prepare, ("backend",))

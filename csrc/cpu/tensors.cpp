@@ -22,7 +22,18 @@ Numbers numbers_of(const Tensor& tensor) {
 }
 
 Tensor new_output(const Tensor& like, const Sizes& sizes) {
-  Tensor output = torch::stable::new_empty(like, sizes);
+  // torch::stable::new_empty finds the operator by its name and boxes its arguments, which takes
+  // longer than a small kernel.
+  int32_t dtype, layout, device, index;
+  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_dtype(like.get(), &dtype));
+  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_layout(like.get(), &layout));
+  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_type(like.get(), &device));
+  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_index(like.get(), &index));
+  AtenTensorHandle handle;
+  STABLE_TORCH_ERROR_CODE_CHECK(
+      aoti_torch_aten_new_empty(like.get(), sizes.data(), static_cast<int64_t>(sizes.size()),
+                                &dtype, &layout, &device, index, nullptr, &handle));
+  Tensor output(handle);
 #if defined(__linux__) && defined(MADV_HUGEPAGE)
   constexpr uintptr_t page = 2 << 20, least = 4 * page;
   const uintptr_t begin = reinterpret_cast<uintptr_t>(output.mutable_data_ptr());

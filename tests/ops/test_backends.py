@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import ksdiff_ops
-from ksdiff_ops import backends, native
+from ksdiff_ops import backends, calls, native
 
 X, WEIGHT = torch.ones(1, 2, 4, 4), torch.ones(1, 1, 3, 3, 4, 4)
 
@@ -59,6 +59,7 @@ def test_triton_runs_on_the_cpu_only_in_its_interpreter(monkeypatch):
 def test_a_missing_backend_says_how_to_get_it_and_nothing_slow_takes_its_place(monkeypatch):
     monkeypatch.setattr(native, "module", None)
     monkeypatch.setattr(native, "problem", "not built; do this")
+    calls.forget()
     with pytest.raises(RuntimeError, match="cpu: not built; do this"):
         ksdiff_ops.dynamic_conv(X, WEIGHT)
     with pytest.raises(RuntimeError, match="'cpu' is not available"):
