@@ -13,6 +13,7 @@ from pathlib import Path
 from benchmarks import quality
 from benchmarks.models import plots as model_plots
 from benchmarks.models import tables as models
+from benchmarks.ops import overhead
 from benchmarks.ops import plots as op_plots
 from benchmarks.ops import tables as ops
 from benchmarks.results import RESULTS, ROOT, read
@@ -23,6 +24,8 @@ from ksdiff.errors import KSDiffError
 BLOCKS: dict[str, tuple[Callable[[Path], str], str]] = {
     **{name: (make, "models-cpu") for name, make in models.BLOCKS.items()},
     **{name: (make, ".") for name, make in quality.BLOCKS.items()},
+    "calls": (overhead.calls_text, "overhead-cpu.json"),
+    "graph-memory": (overhead.memory_text, "overhead-cpu.json"),
     "operators": (lambda path: ops.operators(read(path)), "ops-cpu.json"),
     "ablation": (ablation.text, "ablation.json"),
     "adaptation": (adaptation.text, "adaptation.json"),

@@ -36,16 +36,16 @@ class DecoupledDynamicFilter(nn.Module):
         self.channel_gain = nn.Parameter(torch.full((taps,), (2 / taps) ** 0.5))
         self.channel_bias = nn.Parameter(torch.zeros(taps))
 
-    def kernels(self, x: Tensor) -> Tensor:
-        """[B, C, k, k, H, W]: one group per channel."""
+    def filters(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Spatial [B, k, k, H, W] and channel filters [B, C, 1, k, k]."""
+        size = (self.kernel, self.kernel)
         spatial = normalise(self.spatial(x), 1) * self.spatial_gain[:, None, None]
         channel = normalise(self.channel(x).unflatten(1, (x.shape[1], -1)), 2).flatten(2)
         channel = channel * self.channel_gain + self.channel_bias
-        weight = spatial[:, None] * channel[..., None, None]
-        return weight.unflatten(2, (self.kernel, self.kernel))
+        return spatial.unflatten(1, size), channel.unflatten(2, (1, *size))
 
     def forward(self, x: Tensor) -> Tensor:
-        return ksdiff_ops.dynamic_conv(x, self.kernels(x))
+        return ksdiff_ops.adaptive_conv2d(x, *self.filters(x), groups=x.shape[1])
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from ksdiff_ops import arguments, autocast, backends, calls, reference
@@ -105,14 +106,17 @@ def _prepare(
             return operator(*tensors)
 
     elif chosen != "reference" and groups == channels == out_channels:
-        operator = backends.operator("dynamic_conv", x.device.type, chosen)
+        compiled = torch.compiler.is_compiling()
+        name = "dynamic_conv" if compiled else "decoupled_conv2d"
+        operator = backends.operator("adaptive_conv2d", x.device.type, chosen, form=name)
 
         def form(
             operator: Callable[..., Tensor], x: Tensor, attention: Tensor, weight: Tensor
         ) -> Tensor:
-            kernels = weight if own else weight[None]
-            planes = attention[:, None] * kernels[:, :, 0, :, :, None, None]
-            return operator(x, planes, *window)
+            kernels = weight[:, :, 0] if own else weight[None, :, 0].expand(batch, -1, -1, -1)
+            if compiled:  # a compiled program is made of the compiled libraries' operators
+                return operator(x, attention[:, None] * kernels[..., None, None], *window)
+            return operator(x, attention, kernels, *window)
 
     else:
         operator = reference.windowed_adaptive_conv2d

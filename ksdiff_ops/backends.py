@@ -104,15 +104,19 @@ def choose(operator: str, device: str, asked: str | None = None) -> str:
     return asked
 
 
-def operator(name: str, device: str, asked: str | None = None) -> Callable[..., torch.Tensor]:
-    """The function that runs the operator `name`, in the backend that `choose` gives."""
+def operator(
+    name: str, device: str, asked: str | None = None, form: str | None = None
+) -> Callable[..., torch.Tensor]:
+    """The function that runs the operator `name`, in the backend that `choose` gives; `form` names
+    the one that backend has for a special case of it.
+    """
     chosen = choose(name, device, asked)
     if chosen != "reference" and torch.jit.is_tracing():
         raise RuntimeError(
             f"{name}: torch.jit.trace cannot record the operators of the backend {chosen!r}; use "
             "torch.export or torch.compile, or trace with backend='reference'"
         )
-    return _BACKENDS[chosen].operator(name)
+    return _BACKENDS[chosen].operator(form or name)
 
 
 def _automatic(operator: str, device: str) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import torch
 
-from ksdiff_ops import multilinear
+from ksdiff_ops import decoupled, multilinear
 from ksdiff_ops.multilinear import Axes, Family, Primitive
 
 _IMAGE, _OUTPUT = ("H", "W"), ("Ho", "Wo")
@@ -109,6 +109,26 @@ _ADAPTIVE_CONV2D = Family(
     flops=lambda axes: 2 * _product(axes, "B Cout Cin kh kw H W"),
 )
 
+# Composed of the operators of the first family.
+_DECOUPLED_CONV2D = Family(
+    {
+        "x": "B C H W",
+        "spatial": "B kh kw Ho Wo",
+        "channel": "B C kh kw",
+        "y": "B C Ho Wo",
+    },
+    (
+        Primitive("decoupled_conv2d", ("x", "spatial", "channel"), ("y",)),
+        Primitive(
+            "decoupled_conv2d_backward",
+            ("y", "x", "spatial", "channel"),
+            ("x", "spatial", "channel"),
+            lists=True,
+        ),
+    ),
+    flops=lambda axes: 3 * _product(axes, "B C kh kw Ho Wo"),
+)
+
 FAMILIES = (
     _DYNAMIC_CONV,
     _LOWRANK_DYNAMIC_CONV,
@@ -129,9 +149,16 @@ def define_like_native(library: torch.library.Library) -> None:
 
 
 def register(namespace: str) -> None:
-    """Gives the operators of `namespace`, which must be defined, shapes, gradients and batching."""
+    """Gives the operators of `namespace`, which must be defined, shapes, gradients and batching,
+    and defines what is composed of them.
+    """
     library = torch.library.Library(namespace, "FRAGMENT")
     # A library takes its registrations with it when it is collected.
     _kept.append(library)
-    for family in FAMILIES:
+    for schema in decoupled.SCHEMAS:
+        library.define(schema)
+    for name, implementation in decoupled.implementations(namespace).items():
+        for key in ("CPU", "CUDA"):
+            library.impl(name, implementation, key)
+    for family in (*FAMILIES, _DECOUPLED_CONV2D):
         multilinear.register(namespace, library, family)

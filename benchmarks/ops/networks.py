@@ -102,7 +102,7 @@ def ddf_weight(spatial: Tensor, channel: Tensor) -> Tensor:
 
 
 def ddf_ours(x: Tensor, spatial: Tensor, channel: Tensor) -> Tensor:
-    return ksdiff_ops.dynamic_conv(x, ddf_weight(spatial, channel))
+    return ksdiff_ops.adaptive_conv2d(x, spatial, channel[:, :, None], groups=x.shape[1])
 
 
 def ddf_shift(x: Tensor, spatial: Tensor, channel: Tensor) -> Tensor:

@@ -47,8 +47,10 @@ def _run_on_host(monkeypatch: pytest.MonkeyPatch) -> str:
     operators = host_build.load()
     choose = backends.operator
 
-    def operator(name: str, device: str, asked: str | None = None):
-        return getattr(operators, name).default if asked == "cuda" else choose(name, device, asked)
+    def operator(name: str, device: str, asked: str | None = None, form: str | None = None):
+        if asked == "cuda":
+            return getattr(operators, form or name).default
+        return choose(name, device, asked, form)
 
     monkeypatch.setattr(backends, "operator", operator)
     monkeypatch.setattr(calls, "_is_observed", lambda: True)  # such calls are not remembered
