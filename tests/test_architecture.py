@@ -16,7 +16,7 @@ LAYERS = (
     {"ksdiff.io", "ksdiff.models", "ksdiff.metrics", "ksdiff.baselines"},
     {"ksdiff.synthetic"},
     {"ksdiff.inference"},
-    {"ksdiff.training", "ksdiff.xarray"},
+    {"ksdiff.training", "ksdiff.xarray", "ksdiff.serve"},
     {"ksdiff.evaluation"},
     {"ksdiff.cli"},
     {"ksdiff.__main__"},

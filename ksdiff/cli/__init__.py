@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 
 import ksdiff
-from ksdiff.cli import batch, evaluate, report, sharpen, train
+from ksdiff.cli import batch, evaluate, report, serve, sharpen, train
 from ksdiff.errors import KSDiffError
 from ksdiff.runtime import keep_freed_memory
 
@@ -46,6 +46,7 @@ _PANELS = {
     "Sharpen": {
         sharpen.sharpen: "sharpen PAN.tif MS.tif FUSED.tif",
         batch.batch: "batch SCENES --out FUSED",
+        serve.serve: "serve --root SCENES",
         sharpen.adapt: "adapt --pan PAN.tif --ms MS.tif --out mine.safetensors",
     },
     "Judge": {

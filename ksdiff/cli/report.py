@@ -9,10 +9,12 @@ import typer
 from rich.console import Console
 
 from ksdiff.cli.options import Overwrite, Quiet, takes
+from ksdiff.errors import KSDiffError
 from ksdiff.inference.options import SharpenOptions
 from ksdiff.inference.progress import progress_bars
 from ksdiff.io.input_options import InputOptions
 from ksdiff.io.outputs import check_output
+from ksdiff.io.products import ProductImage, read_product
 
 
 @takes(SharpenOptions, "sensor", "device")
@@ -20,14 +22,19 @@ from ksdiff.io.outputs import check_output
 def report(
     options: SharpenOptions,
     reading: InputOptions,
-    pan: Annotated[str, typer.Argument(help="Panchromatic raster, any name GDAL opens.")],
-    ms: Annotated[str, typer.Argument(help="Multispectral raster of the same place.")],
-    fused: Annotated[str, typer.Argument(help="Raster that was made of them.")],
+    files: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="PRODUCT FUSED | PAN MS FUSED",
+            help="A product or two rasters, as for sharpen, and the raster that was made of them.",
+        ),
+    ],
     out: Annotated[Path, typer.Option(help="HTML page to write; it needs no other file.")],
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
     """Show a fused scene beside what it was made of: pictures, spectra, indexes, decisions."""
+    pan, ms, fused = _named(files)
     check_output(out, overwrite)  # before PyTorch is loaded
     with progress_bars(not quiet) as stage:
         started = stage("Starting", 1)
@@ -45,3 +52,12 @@ def report(
         Console(stderr=True).print(f"{out}: the images have no pixels with data to show")
     if not quiet:
         print(f"{out}: report, {out.stat().st_size / 1e6:.1f} MB")
+
+
+def _named(files: list[str]) -> tuple[str | ProductImage, str | ProductImage, str]:
+    if len(files) == 3:
+        return files[0], files[1], files[2]
+    if len(files) == 2:
+        product = read_product(files[0])
+        return product.pan, product.ms, files[1]
+    raise KSDiffError(f"expected PRODUCT FUSED or PAN MS FUSED, got {' '.join(files)}")

@@ -117,7 +117,10 @@ def test_a_shift_of_pan_is_told_and_drawn(tmp_path, scene, quick, small_part):
     text = (tmp_path / "a.html").read_text()
     told = "{:+.2f} rows, {:+.2f} columns".format(*done.shift)
     assert told in text
-    assert 'marker-end="url(#head)"' in text
+    arrows = re.findall(r'<line class="shift" x1="(.*?)" y1="(.*?)" x2="(.*?)" y2="(.*?)"', text)
+    assert arrows
+    for x1, y1, x2, y2 in (map(float, each) for each in arrows):
+        assert x2 - x1 > 4 * abs(y2 - y1)
 
 
 def test_pixels_without_data_are_left_out(tmp_path, scene, quick, small_part):

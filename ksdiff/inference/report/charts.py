@@ -6,10 +6,12 @@ import math
 
 import numpy as np
 
+from ksdiff.images.registration import Registration
 from ksdiff.inference.report.gather import Histogram
 
 _WIDTH, _HEIGHT = 240, 90  # of a histogram
-_SIDE = 200  # of the arrow's field
+_SIDE = 300  # of the scene with arrows, the longer one
+_LONGEST = 45  # arrow
 
 
 def histogram(name: str, of: Histogram) -> str:
@@ -43,20 +45,37 @@ def _outline(shares: np.ndarray) -> str:
     return "".join(points)
 
 
-def arrow(dy: float, dx: float) -> str:
-    """Where PAN's content lay, seen from the MS: an arrow on a grid of PAN pixels."""
-    reach = max(1, math.ceil(max(abs(dy), abs(dx)) + 0.2))
-    unit, middle = _SIDE / (2 * reach + 0.5), _SIDE / 2
-    places = [f"{middle + k * unit:.1f}" for k in range(-reach, reach + 1)]
-    ticks = "".join(f'<path class="grid" d="M{at} 0V{_SIDE}M0 {at}H{_SIDE}"/>' for at in places)
-    x, y = middle + dx * unit, middle + dy * unit
-    label = f"PAN lay {dy:+.2f} rows and {dx:+.2f} columns off the MS, in PAN pixels"
-    head = (
-        '<defs><marker id="head" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="5" '
-        'markerHeight="5" orient="auto-start-reverse"><path d="M0 0L8 4L0 8z"/></marker></defs>'
+def arrows(shape: tuple[int, int], registration: Registration) -> str:
+    """Where PAN's content lay, seen from the MS, in each window that shows it.
+
+    Lengths are those of the shifts times a factor that the caption names.
+
+    Args:
+        shape: of the scene in PAN pixels.
+    """
+    shown = [each for each in registration.windows if each.trusted]
+    scale = _SIDE / max(shape)
+    height, width = (side * scale for side in shape)
+    longest = max((math.hypot(each.dy, each.dx) for each in shown), default=0.0) or 1.0
+    unit = _LONGEST / longest
+    lines = "".join(
+        f'<line class="shift" x1="{each.x * scale:.1f}" y1="{each.y * scale:.1f}" '
+        f'x2="{each.x * scale + each.dx * unit:.1f}" y2="{each.y * scale + each.dy * unit:.1f}" '
+        'marker-end="url(#head)"/>'
+        for each in shown
     )
+    others = "".join(
+        f'<circle class="unseen" cx="{each.x * scale:.1f}" cy="{each.y * scale:.1f}" r="2"/>'
+        for each in registration.windows
+        if not each.trusted
+    )
+    label = f"Shift of PAN in {len(shown)} windows of the scene, up to {longest:.2f} PAN pixels"
+    head = (
+        '<defs><marker id="head" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="4" '
+        'markerHeight="4" orient="auto-start-reverse"><path d="M0 0L8 4L0 8z"/></marker></defs>'
+    )
+    frame = f'<rect class="frame-line" width="{width:.0f}" height="{height:.0f}"/>'
     return (
-        f'<svg class="arrow" viewBox="0 0 {_SIDE} {_SIDE}" role="img" aria-label="{label}">{head}'
-        f'{ticks}<line class="shift" x1="{middle}" y1="{middle}" x2="{x:.1f}" y2="{y:.1f}" '
-        'marker-end="url(#head)"/></svg>'
+        f'<svg class="arrows" viewBox="-30 -30 {width + 60:.0f} {height + 60:.0f}" role="img" '
+        f'aria-label="{label}">{head}{frame}{others}{lines}</svg>'
     )

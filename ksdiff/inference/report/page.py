@@ -7,7 +7,7 @@ import html
 import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.resources import files
 from string import Template
 
@@ -15,7 +15,8 @@ import numpy as np
 from PIL import Image as Picture
 
 from ksdiff.images.colours import Stretch
-from ksdiff.inference.report.charts import arrow, histogram
+from ksdiff.images.registration import Registration
+from ksdiff.inference.report.charts import arrows, histogram
 from ksdiff.inference.report.gather import Gathered, Spectra, View
 from ksdiff.inference.report.judge import FUSED, Judged
 from ksdiff.inference.report.told import Decision
@@ -38,8 +39,7 @@ class Content:
     bands: Sequence[tuple[str, float | None]] = ()  # names and wavelengths in nm
     ratio: int = 4
     method: str = "KSDiff"  # of the fused image
-    shift: tuple[float, float] = (0.0, 0.0)
-    varies: bool = False  # the shift, over the scene
+    registration: Registration = field(default_factory=Registration)
     gathered: Gathered | None = None  # None: no pixel to show
     judged: Judged | None = None
     problem: str | None = None  # why there is nothing to see
@@ -61,7 +61,7 @@ def page(content: Content) -> str:
         viewer=(asset / "viewer.html").read_text("utf-8") if seen else "",
         indexes=_indexes(content) if seen else "",
         histograms="" if gathered is None else _histograms(content, gathered),
-        shifts=_shifts(content) if seen else "",
+        shifts="" if gathered is None else _shifts(content, gathered),
         facts=_facts(content.facts),
         decisions=_decisions(content),
         provenance=_provenance(content.provenance),
@@ -243,15 +243,17 @@ def _named(name: str, wavelength: float | None) -> str:
     return name if wavelength is None else f"{name}, {wavelength:.0f} nm"
 
 
-def _shifts(content: Content) -> str:
-    if not any(content.shift):
+def _shifts(content: Content, gathered: Gathered) -> str:
+    found = content.registration
+    if not any(each.trusted for each in found.windows):
         return ""
-    dy, dx = content.shift
+    rows, columns = gathered.views[0].area
+    (dy, dx), count = found.shift, len(found.windows)
+    seen = sum(each.trusted for each in found.windows)
+    did = "It was moved back." if found.move is not None else "It was left where it is."
     return (
-        "<h2>Shift of PAN</h2><figure>"
-        f"{arrow(dy, dx)}<figcaption>From the MS, PAN's content lay {dy:+.2f} rows (down) and "
-        f"{dx:+.2f} columns (right)"
-        f"{' in the middle of the scene' if content.varies else ''}; a square is a PAN pixel. "
-        "It was moved back.</figcaption>"
-        "</figure>"
+        f"<h2>Place of PAN</h2><figure>{arrows((rows.stop, columns.stop), found)}<figcaption>"
+        f"By how much PAN's content lay off the MS where {seen} of {count} windows show it; in the "
+        f"middle {dy:+.2f} rows (down), {dx:+.2f} columns (right). {did} Arrows are longer than "
+        "the shifts, all by the same factor; dots are windows that show none.</figcaption></figure>"
     )

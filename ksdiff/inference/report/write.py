@@ -98,8 +98,7 @@ def _content(
         bands=_bands(pair, scene),
         ratio=pair.ratio,
         method=method,
-        shift=scene.shift,
-        varies=scene.registration.field is not None,
+        registration=scene.registration,
         gathered=gathered,
         judged=judged(scene, fused, options.together, stage),
     )

@@ -1,0 +1,1 @@
+"""Sharpening over HTTP: jobs on files of given folders (extra ``serve``); see `run.serve`."""
