@@ -1,5 +1,6 @@
 """Products as delivered: what is understood, where it lies, and what is refused."""
 
+import re
 import shutil
 import tarfile
 import zipfile
@@ -19,6 +20,7 @@ from tests.support.products import ground, landsat, maxar, pleiades_neo, sampled
 OLI = ("coastal", "blue", "green", "red", "nir", "swir1", "swir2")
 NEO = ("deep blue", "blue", "green", "red", "red edge", "nir")
 WV3 = ("coastal", "blue", "green", "yellow", "red", "red edge", "nir1", "nir2")
+WV3_CODES = ("C", "B", "G", "Y", "R", "RE", "N", "N2")
 PRODUCTS = [
     pytest.param(landsat, OLI, range(1, 8), "landsat9", (128, 120), 4, id="landsat"),
     pytest.param(pleiades_neo, NEO, range(1, 7), "pleiades-neo", (96, 96), 16, id="pleiades-neo"),
@@ -90,12 +92,33 @@ def test_archives_are_read_as_they_are(tmp_path, make, kind):
     else:
         with tarfile.open(archive, "w:gz" if kind == "tar.gz" else "w") as out:
             for path in files:
-                out.add(path, path.relative_to(folder))
+                out.add(path, f"./{path.relative_to(folder)}")
     packed, whole = read_product(archive), read_product(folder)
     assert packed.ms.bands == whole.ms.bands
     with open_pair(packed.pan, packed.ms) as one, open_pair(whole.pan, whole.ms) as other:
         assert one.transform == other.transform
         np.testing.assert_array_equal(one.read().ms.numpy(), other.read().ms.numpy())
+
+
+def test_other_images_of_a_delivery_are_left_alone(tmp_path):
+    """Short-wave infrared and pansharpened ones."""
+    folder = maxar(tmp_path)
+    whole = read_product(folder)
+    imd = next(folder.rglob("*M2AS*.IMD"))
+    text = imd.read_text()
+    short = re.sub(r"BAND_(\w+)", lambda band: f"BAND_S{WV3_CODES.index(band[1]) + 1}", text)
+    for kind, changed in (("A2AS", short), ("S2AS", text.replace('"None"', '"UNB"'))):
+        (imd.parent / imd.name.replace("M2AS", kind)).write_text(changed)
+    assert read_product(folder) == whole
+
+
+def test_band_ids_that_do_not_count_all_bands_leave_names_to_gdal(tmp_path):
+    folder = pleiades_neo(tmp_path)
+    path = next(folder.glob("*MS*/DIM*.XML"))
+    cut = "<Raster_Index><BAND_ID>DB</BAND_ID><BAND_INDEX>3</BAND_INDEX></Raster_Index>"
+    path.write_text(path.read_text().replace(cut, ""))
+    product = read_product(folder)
+    assert product.ms.bands == () and "all bands" in product.ms.told
 
 
 def test_bands_are_chosen_in_the_order_of_the_product(tmp_path):

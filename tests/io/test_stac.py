@@ -105,6 +105,7 @@ def test_the_platform_tells_the_sensor_and_its_names(tmp_path):
         path.write_text(json.dumps(item))
         product = read_product(path)
         assert product.ms.sensor == sensor
+        assert product.pan.nodata == product.ms.nodata == (0 if sensor == "landsat8" else None)
         assert [band.name for band in product.ms.bands] == ["blue", "green", "red", near]
 
 

@@ -97,7 +97,7 @@ def _scan(files: Files, name: str, root: Element, spectral: str) -> Scan:
     if cloud := root.findtext(".//CLOUD_COVERAGE"):
         tags["CLOUDCOVER"] = cloud
     ids = _band_ids(root)
-    single = spectral == "P" or (root.findtext(".//NBANDS") or "").strip() == "1"
+    single = spectral == "P" or _count(root) == 1
     bands = () if single else bands_of(sensor, [_NAMES.get(each, each) for each in ids])
     image = ProductImage(
         (where,), bands, _nodata(root), {k: v for k, v in tags.items() if v}, sensor
@@ -122,15 +122,24 @@ def _check_files(files: Files, name: str, root: Element) -> None:
 
 
 def _band_ids(root: Element) -> list[str]:
-    """As the bands lie in the image that GDAL's driver makes: group by group, each by index."""
-    ids = []
-    for bands in root.iter("Raster_Index_List"):
+    """As the bands lie in the image that GDAL's driver makes: group by group, each by index.
+
+    None where they are not all told: GDAL then names what it knows.
+    """
+    ids: list[str] = []
+    lists = [each for files in root.iter("Data_Files") for each in files.iter("Raster_Index_List")]
+    for bands in lists or root.iter("Raster_Index_List"):
         group = [
             (int(each.findtext("BAND_INDEX") or 0), (each.findtext("BAND_ID") or "").strip())
             for each in bands.iter("Raster_Index")
         ]
         ids += [name for _, name in sorted(group)]
-    return ids
+    return ids if len(ids) == _count(root) else []
+
+
+def _count(root: Element) -> int:
+    text = (root.findtext(".//NBANDS") or "").strip()
+    return int(text) if text.isdigit() else 0
 
 
 def _nodata(root: Element) -> float | None:

@@ -42,7 +42,8 @@ class Files:
                 return cls(str(path), tuple(names), str(path), lambda n: (path / n).read_bytes())
             if _TAR.search(path.name):
                 with tarfile.open(path) as tar:
-                    names = sorted(each.name for each in tar.getmembers() if each.isfile())
+                    files = (each.name for each in tar.getmembers() if each.isfile())
+                    names = sorted(name.removeprefix("./") for name in files)
                 return cls(str(path), tuple(names), f"/vsitar/{path.resolve()}", _from_tar(path))
             if _ZIP.search(path.name):
                 with zipfile.ZipFile(path) as archive:
@@ -109,7 +110,8 @@ def _walk(folder: Path, depth: int) -> list[str]:
 def _from_tar(path: Path) -> Callable[[str], bytes]:
     def read(name: str) -> bytes:
         with tarfile.open(path) as tar:
-            file = tar.extractfile(name)
+            names = tar.getnames()
+            file = tar.extractfile(name if name in names else f"./{name}")
             return file.read() if file is not None else b""
 
     return read

@@ -89,7 +89,7 @@ def _groups(files: Files, name: str) -> Mapping[str, Mapping[str, str]]:
         ) from None
 
 
-def _band(files: Files, name: str, contents: Mapping, number: int, word: str) -> str:
+def _band(files: Files, name: str, contents: Mapping[str, str], number: int, word: str) -> str:
     listed = contents.get(f"FILE_NAME_BAND_{number}")
     if listed is None:
         raise KSDiffError(f"{files.gdal(name)}: lists no band {number} ({word})")

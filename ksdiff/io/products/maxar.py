@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Mapping, Sequence
 
@@ -34,7 +35,7 @@ class Maxar:
                 groups = parse_odl(files.text(name))
                 if groups[""].get("panSharpenAlgorithm", "None") != "None":
                     sharpened.append(name)
-                else:
+                elif not _short_wave(groups):
                     scans.append(_scan(files, name, groups))
             except KSDiffError:
                 if name in wanted:
@@ -56,6 +57,13 @@ def _imd(files: Files, name: str) -> str:
             "download the delivery again"
         )
     return found
+
+
+def _short_wave(groups: Groups) -> bool:
+    """Whether an image has nothing but the bands S1 to S8 of WorldView-3, which has a resolution
+    of its own."""
+    bands = [group for group in groups if group.startswith("BAND_")]
+    return bool(bands) and all(re.fullmatch(r"BAND_S\d", band) for band in bands)
 
 
 def _scan(files: Files, name: str, groups: Groups) -> Scan:
@@ -114,7 +122,8 @@ def _acquisition(about: Mapping[str, str]) -> dict[str, str]:
         "SUNAZIMUTH": about.get("meanSunAz", ""),
         "SUNELEVATION": about.get("meanSunEl", ""),
     }
-    cover = about.get("cloudCover", "")
-    if cover and not cover.startswith("-"):  # -999: not assessed
-        tags["CLOUDCOVER"] = f"{100 * float(cover):g}"
+    with contextlib.suppress(ValueError):
+        cover = float(about.get("cloudCover", ""))
+        if cover >= 0:  # -999: not assessed
+            tags["CLOUDCOVER"] = f"{100 * cover:g}"
     return {key: value for key, value in tags.items() if value}

@@ -97,11 +97,11 @@ def read_item(address: str | Path) -> Product:
     ms = ProductImage(
         tuple(asset.href for asset in chosen),
         _bands(chosen, sensor),
-        _nodata(chosen[0]),
+        _nodata(chosen[0], sensor),
         _acquisition(item),
         sensor,
     )
-    pan = ProductImage((pans[0].href,), nodata=_nodata(pans[0]))
+    pan = ProductImage((pans[0].href,), nodata=_nodata(pans[0], sensor))
     return described(KIND, item.id, pan, ms, (where,))
 
 
@@ -139,7 +139,8 @@ def _text(where: str) -> str:
         raise KSDiffError(f"{where}: expected an address with http:// or https://")
     try:
         with urllib.request.urlopen(where, timeout=_PATIENCE) as answer:
-            return answer.read().decode()
+            text: bytes = answer.read()
+            return text.decode()
     except urllib.error.HTTPError as error:
         raise KSDiffError(f"{where}: the server answers {error.code} {error.reason}") from None
     except http.client.IncompleteRead:
@@ -216,11 +217,13 @@ def _wavelengths(band: Mapping[str, Any]) -> Wavelengths | None:
     return 1000 * (centre - width / 2), 1000 * (centre + width / 2)
 
 
-def _nodata(asset: _Asset) -> float | None:
+def _nodata(asset: _Asset, sensor: str | None) -> float | None:
     band = asset.bands[0]
     value = band.get("nodata")
     for raster in band.get("raster:bands") or ():
         value = raster.get("nodata") if value is None else value
+    if value is None and (sensor or "").startswith("landsat"):
+        return 0.0  # its fill value, which items do not tell
     try:
         return None if value is None else float(value)
     except (TypeError, ValueError):
