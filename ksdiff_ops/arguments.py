@@ -2,7 +2,7 @@
 
 import functools
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple, ParamSpec
 
 import torch
@@ -23,6 +23,17 @@ class Window(NamedTuple):
     stride: Pair
     padding: Pair  # above the first row, left of the first column
     dilation: Pair
+
+    @classmethod
+    def of(cls, stride: Sequence[int], padding: Sequence[int], dilation: Sequence[int]) -> "Window":
+        """From the lists that operators are called with."""
+        return cls(as_pair(stride), as_pair(padding), as_pair(dilation))
+
+
+def as_pair(values: Sequence[int]) -> Pair:
+    """The values of a checked list of two."""
+    first, second = values
+    return first, second
 
 
 def overridable(function: Callable[_P, Tensor]) -> Callable[_P, Tensor]:
@@ -111,7 +122,9 @@ def is_integer(value: object) -> bool:
 
 def as_int(value: Any) -> int:
     """A value that `is_integer` as an int; symbolic ones stay."""
-    return value if isinstance(value, (int, torch.SymInt)) else operator.index(value)
+    if not isinstance(value, (int, torch.SymInt)):
+        value = operator.index(value)
+    return value
 
 
 def count(name: str, value: object) -> int:

@@ -5,8 +5,10 @@ It imports Triton, a third of a second, which nobody else needs for the operator
 
 import importlib.util
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
 
 _COUNTER = "torch.utils.flop_counter"
 _formulas: list[tuple[object, Callable]] = []
@@ -23,7 +25,12 @@ def count_flops(operator: object, formula: Callable) -> None:
 class _Finder(MetaPathFinder):
     """Finds the counter as others do, once, and adds the formulas to it when it is loaded."""
 
-    def find_spec(self, name, path=None, target=None):
+    def find_spec(
+        self,
+        name: str,
+        path: Sequence[str] | None = None,
+        target: ModuleType | None = None,
+    ) -> ModuleSpec | None:
         if name != _COUNTER:
             return None
         sys.meta_path.remove(self)
@@ -32,12 +39,12 @@ class _Finder(MetaPathFinder):
             return spec
         load = spec.loader.exec_module
 
-        def exec_module(module):
+        def exec_module(module: ModuleType) -> None:
             load(module)
             for operator, formula in _formulas:
                 module.register_flop_formula(operator, get_raw=True)(formula)
 
-        spec.loader.exec_module = exec_module
+        spec.loader.exec_module = exec_module  # type: ignore[method-assign]
         return spec
 
 

@@ -83,7 +83,7 @@ def register(namespace: str, library: torch.library.Library, family: Family) -> 
         qualified = f"{namespace}::{primitive.name}"
         torch.library.register_fake(qualified, operator.fake, lib=library)
         torch.library.register_vmap(qualified, operator.batched, lib=library)
-        count_flops(operator.call.overloadpacket, operator.flops)
+        count_flops(getattr(module, primitive.name), operator.flops)
         library.impl(primitive.name, operator.batched_gradients, "Batched")
         library.impl(primitive.name, _differentiable(operator), "Autograd")
 
@@ -184,7 +184,7 @@ class _Operator:
         self, values: Slots, wanted: set[str], axes: Axes, settings: Sequence
     ) -> dict[str, Tensor]:
         """The derivatives of the form at `values` by the `wanted` slots."""
-        results = {}
+        results: dict[str, Tensor] = {}
         for primitive in self.family.primitives:
             if wanted.isdisjoint(primitive.makes):
                 continue
@@ -286,7 +286,7 @@ class _Operator:
         reads = self.primitive.reads
         over = [slot for slot, batched in zip(reads, is_batched, strict=True) if batched]
         if all(self.layouts[slot][0] == BATCH for slot in (*over, *self.primitive.makes)):
-            folded = []
+            folded: list[Tensor | None] = []
             for slot, tensor, batched in zip(reads, tensors, is_batched, strict=True):
                 if tensor is not None and self.layouts[slot][0] == BATCH:
                     whole = tensor if batched else tensor.expand(size, *tensor.shape)
@@ -300,7 +300,10 @@ class _Operator:
             return results.unflatten(0, (size, samples))
         each = [
             self.call(
-                *(t[i] if batched else t for t, batched in zip(tensors, is_batched, strict=True)),
+                *(
+                    tensor[i] if batched and tensor is not None else tensor
+                    for tensor, batched in zip(tensors, is_batched, strict=True)
+                ),
                 *rest,
             )
             for i in range(size)
@@ -396,7 +399,8 @@ def _differentiable(operator: _Operator) -> Callable[..., Any]:
             return operator.below_autograd(*inputs)
         transformed = torch._C._are_functorch_transforms_active()
         with enable_single_level_autograd_function() if transformed else nullcontext():
-            result = _Gradient.apply(Call(operator, inputs[reads:]), *inputs[:reads])
+            call = Call(operator, inputs[reads:])
+            result = _Gradient.apply(call, *inputs[:reads])  # type: ignore[attr-defined]
         return list(result) if operator.primitive.lists else result
 
     return kernel

@@ -21,8 +21,7 @@ cuda_problem: str | None = None  # why the CUDA kernels are missing
 
 def _load() -> None:
     global module, problem, cuda_loaded, cuda_problem
-    # A library built before the build information was a C function carries a Python version.
-    library = next(_HERE.glob("_C.*so"), _HERE / "_C.so")
+    library = _HERE / "_C.so"
     try:
         module = _load_library(library)
     except OSError as error:

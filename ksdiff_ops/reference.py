@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ksdiff_ops.arguments import as_pair
+
 
 def _accumulation_dtype(dtype: torch.dtype) -> torch.dtype:
     return torch.float32 if dtype in (torch.float16, torch.bfloat16) else dtype
@@ -144,7 +146,7 @@ def windowed_adaptive_conv2d(
     groups: int,
 ) -> Tensor:  # [B, Cout, Ho, Wo]
     """Sum over the taps of a matrix product between that tap's kernel and a scaled image."""
-    size, kernel = tuple(attention.shape[3:]), tuple(weight.shape[3:])
+    size, kernel = as_pair(attention.shape[3:]), as_pair(weight.shape[3:])
     out_channels, channels = weight.shape[1:3]
     precise = _accumulation_dtype(x.dtype)
     with torch.autocast(x.device.type, enabled=False):

@@ -11,7 +11,7 @@ import torch
 import triton.language as tl
 from torch import Tensor
 
-from ksdiff_ops.arguments import Window
+from ksdiff_ops.arguments import Window, as_pair
 from ksdiff_ops.multilinear import image_format
 from ksdiff_ops.triton import plan
 from ksdiff_ops.triton.checks import require, require_divided
@@ -246,7 +246,7 @@ def batched_conv2d(
     require("weight", weight, KERNELS, sizes, ("x", x))
     require_divided("weight", weight.shape[1], groups)
     out = _new_image(x, (x.shape[0], weight.shape[1], *size))
-    window = Window(tuple(stride), tuple(padding), tuple(dilation))
+    window = Window.of(stride, padding, dilation)
     convolve_launch(_dense(x), _dense_samples(weight), out, groups, window).run()
     return out
 
@@ -264,7 +264,7 @@ def batched_conv2d_grad_input(
     require("weight", weight, KERNELS, grad.shape[:2], ("grad", grad))
     require_divided("grad", grad.shape[1], groups)
     out = _new_image(grad, (grad.shape[0], weight.shape[2] * groups, *size))
-    window = Window(tuple(stride), tuple(padding), tuple(dilation))
+    window = Window.of(stride, padding, dilation)
     convolve_launch(_dense(grad), _dense_samples(weight), out, groups, window, backwards=True).run()
     return out
 
@@ -282,8 +282,8 @@ def batched_conv2d_grad_weight(
     require("x", x, IMAGE, grad.shape[:1], ("grad", grad))
     require_divided("x", x.shape[1], groups)
     require_divided("grad", grad.shape[1], groups)
-    window = Window(tuple(stride), tuple(padding), tuple(dilation))
-    launch, partial = grad_weight_launch(_dense(grad), _dense(x), groups, tuple(kernel), window)
+    window = Window.of(stride, padding, dilation)
+    launch, partial = grad_weight_launch(_dense(grad), _dense(x), groups, as_pair(kernel), window)
     launch.run()
     return partial.sum(0).to(grad.dtype)
 

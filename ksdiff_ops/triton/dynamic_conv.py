@@ -12,7 +12,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ksdiff_ops.arguments import Window, require_groups
+from ksdiff_ops.arguments import Window, as_pair, require_groups
 from ksdiff_ops.triton import plan
 from ksdiff_ops.triton.checks import require
 from ksdiff_ops.triton.convolve import (
@@ -102,13 +102,13 @@ def grad_weight_kernel(
 
 def forward_launch(x: Tensor, weight: Tensor, out: Tensor, window: Window) -> Launch:
     return convolve_launch(
-        x, out, window, tuple(weight.shape[2:4]), weight.shape[1], read_weights, (weight, weight)
+        x, out, window, as_pair(weight.shape[2:4]), weight.shape[1], read_weights, (weight, weight)
     )
 
 
 def grad_input_launch(grad: Tensor, weight: Tensor, out: Tensor, window: Window) -> Launch:
     return convolve_launch(
-        grad, out, window, tuple(weight.shape[2:4]), weight.shape[1], read_weights,
+        grad, out, window, as_pair(weight.shape[2:4]), weight.shape[1], read_weights,
         (weight, weight), backwards=True,
     )  # fmt: skip
 
@@ -148,7 +148,7 @@ def dynamic_conv(
     require("weight", weight, KERNELS, (x.shape[0],), ("x", x))
     require_groups("weight", x.shape[1], weight.shape[1])
     out = x.new_empty((*x.shape[:2], *weight.shape[4:]))
-    window = Window(tuple(stride), tuple(padding), tuple(dilation))
+    window = Window.of(stride, padding, dilation)
     forward_launch(x.contiguous(), weight.contiguous(), out, window).run()
     return out
 
@@ -166,7 +166,7 @@ def dynamic_conv_grad_input(
     require("weight", weight, KERNELS, sizes, ("grad", grad))
     require_groups("weight", grad.shape[1], weight.shape[1])
     out = grad.new_empty((*grad.shape[:2], *size))
-    window = Window(tuple(stride), tuple(padding), tuple(dilation))
+    window = Window.of(stride, padding, dilation)
     grad_input_launch(grad.contiguous(), weight.contiguous(), out, window).run()
     return out
 
@@ -184,6 +184,6 @@ def dynamic_conv_grad_weight(
     require("x", x, IMAGE, grad.shape[:2], ("grad", grad))
     require_groups("groups", x.shape[1], groups)
     out = grad.new_empty((grad.shape[0], groups, *kernel, *grad.shape[2:]))
-    window = Window(tuple(stride), tuple(padding), tuple(dilation))
+    window = Window.of(stride, padding, dilation)
     grad_weight_launch(grad.contiguous(), x.contiguous(), out, window).run()
     return out

@@ -11,7 +11,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ksdiff_ops.arguments import Window, require_groups
+from ksdiff_ops.arguments import Window, as_pair, require_groups
 from ksdiff_ops.triton import plan
 from ksdiff_ops.triton.checks import require
 from ksdiff_ops.triton.convolve import convolve_launch, correlate, correlation_walk, plane_sizes
@@ -196,7 +196,7 @@ def grad_basis_kernel(
 
 def forward_launch(x: Tensor, coeff: Tensor, basis: Tensor, out: Tensor, window: Window) -> Launch:
     return convolve_launch(
-        x, out, window, tuple(basis.shape[3:]), basis.shape[1], mix_weights,
+        x, out, window, as_pair(basis.shape[3:]), basis.shape[1], mix_weights,
         (coeff, basis), basis.shape[2],
     )  # fmt: skip
 
@@ -205,7 +205,7 @@ def grad_input_launch(
     grad: Tensor, coeff: Tensor, basis: Tensor, out: Tensor, window: Window
 ) -> Launch:
     return convolve_launch(
-        grad, out, window, tuple(basis.shape[3:]), basis.shape[1], mix_weights,
+        grad, out, window, as_pair(basis.shape[3:]), basis.shape[1], mix_weights,
         (coeff, basis), basis.shape[2], backwards=True,
     )  # fmt: skip
 
@@ -294,7 +294,7 @@ def lowrank_dynamic_conv(
     require("basis", basis, BASIS, coeff.shape[:3], ("x", x))
     require_groups("coeff", x.shape[1], coeff.shape[1])
     out = x.new_empty((*x.shape[:2], *coeff.shape[3:]))
-    window = Window(tuple(stride), tuple(padding), tuple(dilation))
+    window = Window.of(stride, padding, dilation)
     forward_launch(x.contiguous(), coeff.contiguous(), basis.contiguous(), out, window).run()
     return out
 
@@ -314,7 +314,7 @@ def lowrank_dynamic_conv_grad_input(
     require("basis", basis, BASIS, coeff.shape[:3], ("grad", grad))
     require_groups("coeff", grad.shape[1], coeff.shape[1])
     out = grad.new_empty((*grad.shape[:2], *size))
-    window = Window(tuple(stride), tuple(padding), tuple(dilation))
+    window = Window.of(stride, padding, dilation)
     grad_input_launch(grad.contiguous(), coeff.contiguous(), basis.contiguous(), out, window).run()
     return out
 
@@ -331,7 +331,7 @@ def lowrank_dynamic_conv_grad_coeff(
     require("x", x, IMAGE, grad.shape[:2], ("grad", grad))
     require("basis", basis, BASIS, grad.shape[:1], ("grad", grad))
     require_groups("basis", x.shape[1], basis.shape[1])
-    window = Window(tuple(stride), tuple(padding), tuple(dilation))
+    window = Window.of(stride, padding, dilation)
     launch, out = grad_coeff_launch(grad.contiguous(), x.contiguous(), basis.contiguous(), window)
     launch.run()
     return out.to(grad.dtype)
@@ -351,9 +351,9 @@ def lowrank_dynamic_conv_grad_basis(
     sizes = (grad.shape[0], None, None, *grad.shape[2:])
     require("coeff", coeff, COEFFICIENTS, sizes, ("grad", grad))
     require_groups("coeff", x.shape[1], coeff.shape[1])
-    window = Window(tuple(stride), tuple(padding), tuple(dilation))
+    window = Window.of(stride, padding, dilation)
     launch, partial = grad_basis_launch(
-        grad.contiguous(), x.contiguous(), coeff.contiguous(), tuple(kernel), window
+        grad.contiguous(), x.contiguous(), coeff.contiguous(), as_pair(kernel), window
     )
     launch.run()
     return partial.sum(2).to(grad.dtype)

@@ -8,6 +8,8 @@ Loops have constant bounds: unlike `while` loops they can be pipelined, and a ne
 numbers of channels.
 """
 
+from typing import Literal, TypedDict
+
 import torch
 import triton
 import triton.language as tl
@@ -18,6 +20,13 @@ from ksdiff_ops.triton.launch import interprets
 from ksdiff_ops.triton.walk import Pair
 
 STAGES = 2  # tiles in flight in each loop
+
+
+class Precision(TypedDict):
+    """Constants of a kernel that multiplies matrices."""
+
+    OPERANDS: tl.dtype
+    PRECISION: Literal["ieee", "tf32"]
 
 
 @triton.jit
@@ -64,7 +73,7 @@ def multiply(a, b, sums, OPERANDS: tl.constexpr, PRECISION: tl.constexpr):
     )
 
 
-def precision(dtype: torch.dtype, widen: bool = False) -> dict[str, tl.dtype | str]:
+def precision(dtype: torch.dtype, widen: bool = False) -> Precision:
     """The type of the products' operands, and how float32 is multiplied: as PyTorch's own
     convolutions do it on a GPU, by TensorFloat-32 unless that is switched off.
 
@@ -74,7 +83,8 @@ def precision(dtype: torch.dtype, widen: bool = False) -> dict[str, tl.dtype | s
     if dtype == torch.float64:
         return {"OPERANDS": tl.float64, "PRECISION": "ieee"}
     if dtype == torch.float32:
-        allowed = torch.backends.cudnn.conv.fp32_precision == "tf32"
+        convolutions = torch.backends.cudnn.conv  # type: ignore[attr-defined]
+        allowed = convolutions.fp32_precision == "tf32"
         return {"OPERANDS": tl.float32, "PRECISION": "tf32" if allowed else "ieee"}
     # The interpreter would multiply bfloat16 as the integers in which it keeps them.
     if widen or interprets():
@@ -82,12 +92,12 @@ def precision(dtype: torch.dtype, widen: bool = False) -> dict[str, tl.dtype | s
     return {"OPERANDS": getattr(tl, str(dtype).removeprefix("torch.")), "PRECISION": "tf32"}
 
 
-def is_exact(numbers: dict[str, tl.dtype | str]) -> bool:
+def is_exact(numbers: Precision) -> bool:
     """Whether products are made without tensor cores."""
     return numbers["PRECISION"] == "ieee"
 
 
-def operand_size(numbers: dict[str, tl.dtype | str]) -> int:
+def operand_size(numbers: Precision) -> int:
     return numbers["OPERANDS"].primitive_bitwidth // 8
 
 

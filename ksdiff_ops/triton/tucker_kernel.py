@@ -407,7 +407,7 @@ def backward_launches(
     grad_core, grad_u1, grad_u2, grad_u3, grad_u4 = grads[:5]
     tiles = plan.ceil_div(columns, plan.THREADS)
     m_tiles = plan.ceil_div(r1 * r2 * taps, plan.THREADS)
-    shared = {
+    shared: dict[str, Tensor | int] = {
         "grad_ptr": grad,
         **_factor_pointers(factors),
         "base_ptr": core if base is None else base,
