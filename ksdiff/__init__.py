@@ -12,7 +12,7 @@ except PackageNotFoundError:
 __all__ = ["Cancelled", "KSDiffError", "Sharpener", "__version__", "modulate", "watched"]
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> object:
     # Loaded when asked for: the lower floors must not pull in all that inference needs.
     if name == "Sharpener":
         from ksdiff.inference.sharpen import Sharpener

@@ -13,6 +13,7 @@ from ksdiff.errors import KSDiffError
 
 _BUNDLED = Path(__file__).parent / "configs"
 
+_Built = typing.TypeVar("_Built")
 Number = int | typing.Literal["any"]
 
 
@@ -156,10 +157,10 @@ class Config:
 
 
 def config_to_dict(config: Config) -> dict:
-    return _plain(dataclasses.asdict(config))
+    return {key: _plain(value) for key, value in dataclasses.asdict(config).items()}
 
 
-def config_from_dict(values: dict, where: str = "config") -> Config:
+def config_from_dict(values: object, where: str = "config") -> Config:
     """Build a Config from nested dicts; an unknown key or a wrong type is a KSDiffError."""
     return _build(Config, values, where)
 
@@ -182,7 +183,8 @@ def load_config(name_or_path: str | Path) -> Config:
                 f"{values['base']!r}"
             )
         changes = {key: value for key, value in values.items() if key != "base"}
-        values = merged(_read(_BUNDLED / f"{values['base']}.yaml")[1], changes)
+        base = _read(_BUNDLED / f"{values['base']}.yaml")[1]
+        return config_from_dict(merged(base, changes), where=str(path))
     return config_from_dict(values, where=str(path))
 
 
@@ -217,7 +219,7 @@ def save_config(config: Config, path: str | Path) -> None:
     Path(path).write_text(yaml.safe_dump(config_to_dict(config), sort_keys=False))
 
 
-def _plain(value):
+def _plain(value: object) -> object:
     if isinstance(value, dict):
         return {key: _plain(entry) for key, entry in value.items()}
     if isinstance(value, (tuple, list)):
@@ -225,7 +227,7 @@ def _plain(value):
     return value
 
 
-def _build(kind: type, values: object, where: str):
+def _build(kind: type[_Built], values: object, where: str) -> _Built:
     if not isinstance(values, dict):
         raise KSDiffError(f"{where}: expected a mapping of fields, got {values!r}")
     hints = typing.get_type_hints(kind)
@@ -237,8 +239,8 @@ def _build(kind: type, values: object, where: str):
     )
 
 
-def _convert(hint, value: object, where: str):
-    if dataclasses.is_dataclass(hint):
+def _convert(hint: typing.Any, value: object, where: str) -> object:
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         return _build(hint, value, where)
     if typing.get_origin(hint) is tuple:
         kinds = typing.get_args(hint)

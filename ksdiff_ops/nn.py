@@ -212,9 +212,12 @@ class LAGConv(nn.Module):
             nn.Flatten(),
         )
 
+    def taps(self, x: Tensor) -> Tensor:
+        """The factor of every tap at every pixel, [B, k, k, H, W]."""
+        return self.attention(x).unflatten(1, (self.kernel_size, self.kernel_size))
+
     def forward(self, x: Tensor) -> Tensor:
-        attention = self.attention(x).unflatten(1, (self.kernel_size, self.kernel_size))
-        return adaptive_conv2d(x, attention, self.weight, self.bias(x), backend=self.backend)
+        return adaptive_conv2d(x, self.taps(x), self.weight, self.bias(x), backend=self.backend)
 
 
 class PAC(nn.Module):

@@ -61,7 +61,7 @@ class UnfoldLAGConv(LAGConv):
     """LAGConv in its published form: every pixel's neighbourhood copied, weighed, multiplied."""
 
     def forward(self, x: Tensor) -> Tensor:
-        bias = self.harmonic(x.mean((2, 3), keepdim=True))
+        bias = self.bias(x)[..., None, None]
         return adaptive_unfold(x, self.attention(x), self.weight) + bias
 
 

@@ -36,7 +36,8 @@ def _at_ms_scale(pair: ClassicalPair, lms: Tensor, pan: Tensor) -> tuple[Tensor,
     gain = sum(float(g) for g in pair.gains) / len(pair.gains)
     step = slice(pair.ratio // 2, None, pair.ratio)
     low = pair.lowpass(pan, (gain,))[..., step, step]
-    return tuple(x.double().movedim(1, -1).flatten(0, 2) for x in (lms[..., step, step], low))
+    columns = [x.double().movedim(1, -1).flatten(0, 2) for x in (lms[..., step, step], low)]
+    return columns[0], columns[1]
 
 
 def _least_squares(columns: Tensor, target: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -42,7 +43,7 @@ def _options(
     _state["debug"] = debug
 
 
-_PANELS = {
+_PANELS: dict[str, dict[Callable[..., None], str]] = {
     "Sharpen": {
         sharpen.sharpen: "sharpen PAN.tif MS.tif FUSED.tif",
         batch.batch: "batch SCENES --out FUSED",
@@ -93,6 +94,6 @@ def _fail(message: str) -> None:
     sys.exit(1)
 
 
-def _terminate(*_) -> None:
+def _terminate(*_: object) -> None:
     # Unwinds the stack, so that temporary files are removed.
     sys.exit(128 + signal.SIGTERM)

@@ -105,7 +105,7 @@ def simulate(
 
     if (pan is None) != (ms is None):
         raise KSDiffError("pan and ms: give both, or neither to draw scenes")
-    if pan is not None:
+    if pan is not None and ms is not None:
         names = [simulate_files(pan, ms, out, name, options.sensor, overwrite)]
     else:
         names = draw_scenes(

@@ -6,7 +6,8 @@ import functools
 import inspect
 from collections.abc import Callable
 from dataclasses import fields
-from typing import Annotated, get_args, get_origin, get_type_hints
+from types import GenericAlias
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import typer
 
@@ -33,30 +34,31 @@ def takes(options: type, *names: str, into: str = "options") -> Callable[[Callab
 
     def decorate(command: Callable) -> Callable:
         @functools.wraps(command)
-        def run(**given):
+        def run(**given: Any) -> None:
             values = {each.name: given.pop(each.name) for each in chosen}
-            return command(**given, **{into: options(**values)})
+            command(**given, **{into: options(**values)})
 
         own = inspect.signature(command, eval_str=True).parameters
-        run.__signature__ = inspect.Signature(
-            [
-                *(each for name, each in own.items() if name != into),
-                *(_parameter(each.name, each.default, hints[each.name]) for each in chosen),
-            ]
-        )
-        run.__annotations__ = {n: p.annotation for n, p in run.__signature__.parameters.items()}
+        parameters = [
+            *(each for name, each in own.items() if name != into),
+            *(_parameter(each.name, each.default, hints[each.name]) for each in chosen),
+        ]
+        # Where Typer looks for them.
+        vars(run)["__signature__"] = inspect.Signature(parameters)
+        run.__annotations__ = {each.name: each.annotation for each in parameters}
         return run
 
     return decorate
 
 
-def _parameter(name: str, default: object, hint) -> inspect.Parameter:
+def _parameter(name: str, default: object, hint: Any) -> inspect.Parameter:
     kind, (help,) = hint.__origin__, hint.__metadata__
     # A switch that is off by default needs no second name to turn it off.
     flags = (f"--{name}",) if default is False else ()
     if get_origin(kind) is tuple:
-        kind = list[get_args(kind)[0]]
-    annotation = Annotated[kind, typer.Option(*flags, help=help)]
+        kind = GenericAlias(list, get_args(kind)[:1])
+    annotated: Any = Annotated
+    annotation = annotated[kind, typer.Option(*flags, help=help)]
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -17,6 +17,10 @@ from ksdiff.io.input_options import InputOptions
 from ksdiff.io.output_options import OutputOptions
 from ksdiff.io.outputs import check_output
 from ksdiff.io.products import ProductImage, read_product
+
+if TYPE_CHECKING:
+    from ksdiff.models.ksdiff import KSDiff
+    from ksdiff.training.adapt import Adapted
 
 Given = str | list[str] | ProductImage
 _MINUTES = 5.0  # of --adapt
@@ -75,7 +79,7 @@ def sharpen(
     if adapt and options.method != "ksdiff":
         raise KSDiffError(f"adapt: fine-tunes weights, and {options.method} has none")
     check_output(out, overwrite)  # before PyTorch is loaded, and before minutes go by
-    model = weights
+    model: str | KSDiff | None = weights
     if adapt:
         model = _adapt(given_pan, given_ms, weights, _MINUTES, options, quiet, reading).model
     with progress_bars(not quiet) as stage:
@@ -153,13 +157,20 @@ def adapt(
     quiet: Quiet = False,
 ) -> None:
     """Fine-tune weights on one scene, for a sensor they were not trained on."""
-    from ksdiff.io.outputs import check_output
 
     check_output(out, overwrite)
     _adapt(pan, ms, weights, minutes, options, quiet).save(out)
 
 
-def _adapt(pan, ms, weights, minutes, options: SharpenOptions, quiet, reading=None):
+def _adapt(
+    pan: list[str],
+    ms: list[str],
+    weights: str | None,
+    minutes: float,
+    options: SharpenOptions,
+    quiet: bool,
+    reading: InputOptions | None = None,
+) -> Adapted:
     from ksdiff.runtime import device_named
     from ksdiff.training.adapt import adapt as adapt_weights
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -116,7 +117,7 @@ def _busiest(pan: np.ndarray) -> tuple[slice, slice]:
     return slice(y, y + height), slice(x, x + width)
 
 
-def _outline(axis, part: tuple[slice, slice], step: int) -> None:
+def _outline(axis: Axes, part: tuple[slice, slice], step: int) -> None:
     rows, columns = part
     corner = (columns.start / step - 0.5, rows.start / step - 0.5)
     sides = ((piece.stop - piece.start) / step for piece in (columns, rows))

@@ -138,7 +138,7 @@ def _windows(
     side = min([_SIDE, *(max(half, _LEAST_SIDE) for half in halves)])
     windows, truths, owners = [], [], []
     for owner, scene in enumerate(scenes):
-        for window in _WHOLE if whole else _corners(*scene.gt.shape[-2:], side):
+        for window in _WHOLE if whole else _corners(scene.gt, side):
             windows.append(scene.inputs.cropped(window))
             truths.append(scene.gt[window])
             owners.append(owner)
@@ -153,7 +153,8 @@ def _windows(
 _WHOLE = ((...,),)
 
 
-def _corners(height: int, width: int, side: int) -> list[tuple]:
+def _corners(image: Tensor, side: int) -> list[tuple]:
+    height, width = image.shape[-2:]
     if min(height, width) < _LEAST_SIDE:
         return []
     corners = {

@@ -132,7 +132,7 @@ class Evaluation:
         for resolution in RESOLUTIONS:
             for row in self.means(resolution):
                 write(row, "mean", row.seconds, row.indexes)
-                write(row, "standard deviation", "", row.deviations)
+                write(row, "standard deviation", "", row.deviations or {})
         return out.getvalue()
 
     def json(self) -> str:
@@ -207,7 +207,9 @@ def _latex_cell(row: Row, name: str, count: int, best: bool) -> str:
     value = f"{row.indexes[name]:.3f}"
     if best:
         value = rf"\textbf{{{value}}}"
-    return value if count == 1 else rf"{value} $\pm$ {row.deviations[name]:.3f}"
+    if count == 1 or row.deviations is None:
+        return value
+    return rf"{value} $\pm$ {row.deviations[name]:.3f}"
 
 
 def _escaped(text: str) -> str:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -38,7 +39,7 @@ def evaluate(
     measured: bool = False,
     pictures: str | Path | None = None,
     step: Callable[[str], None] = lambda name: None,
-    **changes,
+    **changes: Any,
 ) -> Evaluation:
     """Score methods on every scene of a folder, or on every patch of a PanCollection file.
 
@@ -97,7 +98,7 @@ def evaluate(
             rows.append(Row(info.name, name, info.resolution, seconds, given.judge(fused, border)))
             if pictures is not None:
                 results[name] = fused.cpu()
-        if results:
+        if pictures is not None and results:
             write_picture(Path(pictures) / f"{info.name}.png", read, results)
     for name in networks:
         if not any(row.method == name for row in rows):
@@ -135,7 +136,9 @@ class _Network:
         self.weights = str(weights) if isinstance(weights, (str, Path)) else None
 
 
-def _networks(weights, options: SharpenOptions) -> dict[str, _Network]:
+def _networks(
+    weights: Weights | Sequence[Weights] | None, options: SharpenOptions
+) -> dict[str, _Network]:
     if weights is None or isinstance(weights, (str, Path, nn.Module)):
         return {KSDIFF: _Network(weights, options)}
     if len(weights) == 1:

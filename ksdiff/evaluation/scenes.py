@@ -86,7 +86,9 @@ class Subject:
     def judge(self, fused: Tensor, border: int) -> dict[str, float]:
         fused = fused.to(self.pan.device)
         if self.truth is not None:
-            return reduced_indexes(fused, self.truth, self.info.ratio, self.info.data_range, border)
+            limit = self.info.data_range
+            assert limit is not None  # as there is truth
+            return reduced_indexes(fused, self.truth, self.info.ratio, limit, border)
         return full_indexes(
             fused,
             self.pan,
@@ -129,7 +131,8 @@ def _patches(source: PanCollection) -> Iterator[Subject]:
             sensor.bands,
             ratio,
             "full" if truth is None else "reduced",
-            *pan.shape[2:],
+            pan.shape[2],
+            pan.shape[3],
             None if truth is None else limit,
         )
         phase = (float(ratio // 2),) * 2

@@ -28,7 +28,9 @@ class Moves(NamedTuple):
     right: Tensor  # [C, K]
 
     @classmethod
-    def by(cls, shifts: Sequence[tuple[float, float]], scale: float, device) -> Moves:
+    def by(
+        cls, shifts: Sequence[tuple[float, float]], scale: float, device: torch.device | str
+    ) -> Moves:
         """By ``scale`` times (dy, dx) of each band, under 4 pixels."""
         return cls(
             *(

@@ -63,7 +63,7 @@ def described(
         windows: PAN equalised from ``pan_gain``; ``spread`` is the scene's.
     """
     slope, correlation = detail_on_pan(windows, ratio)
-    spread = windows.spread[:1]
+    spread = windows.known("spread")[:1]
     contrast = detail_slope(slope[None], spread)
     bands = band_descriptors(wavelengths, gains, contrast, spread, correlation[None])
     scene = scene_descriptors(ratio, pan_gain, gains, misregistration, windows.pan)

@@ -1,7 +1,8 @@
 """From digital numbers to normalised network inputs, free of sensor and gain, and back."""
 
+import functools
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -34,7 +35,7 @@ class FusionInputs(NamedTuple):
 
     def cropped(self, window: tuple) -> "FusionInputs":
         """The part of the images that ``window`` indexes."""
-        return FusionInputs(*(image[window] for image in self[:3]), *self[3:])
+        return FusionInputs._make((*(image[window] for image in self[:3]), *self[3:]))
 
     def first(self) -> "FusionInputs":
         """The first of the batch."""
@@ -42,13 +43,20 @@ class FusionInputs(NamedTuple):
 
     def map(self, function: Callable[[Tensor], Tensor]) -> "FusionInputs":
         """``function`` of every tensor."""
-        return FusionInputs(*(None if part is None else function(part) for part in self))
+        return FusionInputs._make(None if part is None else function(part) for part in self)
 
     @classmethod
     def joined(cls, several: Iterable["FusionInputs"]) -> "FusionInputs":
         """One batch of several."""
         columns = zip(*several, strict=True)
-        return cls(*(None if parts[0] is None else torch.cat(parts) for parts in columns))
+        return cls._make(None if parts[0] is None else torch.cat(parts) for parts in columns)
+
+    def known(self, name: Literal["spread", "descriptors", "scene"]) -> Tensor:
+        """A field that networks for any bands need; ValueError where it is not given."""
+        value = getattr(self, name)
+        if value is None:
+            raise ValueError(f"inputs: a network for any bands needs {name}, got none")
+        return value
 
 
 class SceneStatistics(NamedTuple):
@@ -76,8 +84,8 @@ class SceneMoments:
 
     def __init__(self) -> None:
         self.count = 0
-        self.total: Tensor | float = 0.0
-        self.squares: Tensor | float = 0.0
+        self.total = torch.zeros((), dtype=torch.float64)
+        self.squares = torch.zeros((), dtype=torch.float64)
 
     def update(self, pan: Tensor, ms: Tensor, valid: Tensor | None = None) -> None:
         """Add a window: pan [1, H, W], ms [C, h, w], ``valid`` [h, w] bool or None for all."""
@@ -192,7 +200,8 @@ def local_detail(image: Tensor) -> Tensor:
     sums = coarse = image.double()
     for dim in (-2, -1):  # pooling takes twice as long
         count = sums.shape[dim] - _DETAIL_WINDOW + 1
-        sums = sum(sums.narrow(dim, start, count) for start in range(_DETAIL_WINDOW))
+        parts = [sums.narrow(dim, start, count) for start in range(_DETAIL_WINDOW)]
+        sums = functools.reduce(torch.add, parts)
     half = _DETAIL_WINDOW // 2
     inner = (..., slice(half, -half), slice(half, -half))
     return coarse[inner] - sums / _DETAIL_WINDOW**2

@@ -59,12 +59,12 @@ def measured_gain(
     what detail injection needs. None where PAN and bands are too different to tell. Arguments as
     for :func:`measured_gains`.
     """
-    products = energy = power = 0.0
+    products = energy = power = torch.zeros((), dtype=torch.float64)
     for pan, ms in windows:
         ratio = pan.shape[-1] // ms.shape[-1]
         # Where MS pixels lie, there PAN is sampled: aliasing is then the same in both.
         seen = tuple(at + off for at, off in zip(phase, moved, strict=True))
-        low = degrade_pan_as_ms(pan, _COMPUTED, ratio, phase=seen)
+        low = degrade_pan_as_ms(pan, _COMPUTED, ratio, phase=(seen[0], seen[1]))
         low, bands = (local_detail(image)[0].flatten(1) for image in (low, ms))
         products = products + low @ bands.T
         energy = energy + low @ low.T

@@ -7,6 +7,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ksdiff.errors import KSDiffError
@@ -26,20 +27,24 @@ class Patch(NamedTuple):
     @classmethod
     def of(cls, pan: tuple[Tensor, Tensor], ms: tuple[Tensor, Tensor]) -> Patch:
         """From each image's values and what of them is valid."""
-        (pan, pan_valid), (ms, ms_valid) = pan, ms
-        return cls(
-            torch.where(pan_valid, pan, torch.zeros((), dtype=pan.dtype)),
-            torch.where(ms_valid, ms, torch.zeros((), dtype=ms.dtype)),
-            pan_valid,
-            ms_valid,
+        known_pan, known_ms = (
+            torch.where(valid, values, torch.zeros((), dtype=values.dtype))
+            for values, valid in (pan, ms)
         )
+        return cls(known_pan, known_ms, pan[1], ms[1])
 
     def cropped(self, rows: slice, columns: slice) -> Patch:
         """The part at these PAN pixels, which begins and ends with whole MS pixels."""
         ratio = self.pan.shape[-1] // self.ms.shape[-1]
-        coarse = (slice(s.start // ratio, s.stop // ratio) for s in (rows, columns))
-        areas = (..., rows, columns), (..., *coarse)
-        return Patch(*(part[area] for part, area in zip(self, areas * 2, strict=True)))
+        coarse_rows, coarse_columns = (
+            slice(s.start // ratio, s.stop // ratio) for s in (rows, columns)
+        )
+        return Patch(
+            self.pan[..., rows, columns],
+            self.ms[..., coarse_rows, coarse_columns],
+            self.pan_valid[..., rows, columns],
+            self.ms_valid[..., coarse_rows, coarse_columns],
+        )
 
 
 class Pair(Protocol):
@@ -75,7 +80,9 @@ class ArrayPair:
             to 8.
     """
 
-    def __init__(self, pan, ms, phase: tuple[float, float] | None = None):
+    def __init__(
+        self, pan: ArrayLike, ms: ArrayLike, phase: tuple[float, float] | None = None
+    ) -> None:
         pan, ms = _tensor("pan", pan), _tensor("ms", ms)
         pan = pan[None] if pan.ndim == 2 else pan
         if pan.ndim == 3 and pan.shape[2] == 1 < pan.shape[0]:
@@ -87,8 +94,8 @@ class ArrayPair:
         if ms.ndim != 3 or ms.shape[0] < 1:
             raise KSDiffError(f"ms: expected an array [C, h, w], got {_shape(ms)}")
         self.bands = ms.shape[0]
-        self.ratio = ratio_of_shapes(tuple(pan.shape[1:]), tuple(ms.shape[1:]))
         self.shape = (pan.shape[1], pan.shape[2])
+        self.ratio = ratio_of_shapes(self.shape, (ms.shape[1], ms.shape[2]))
         check_side(self.shape, "pan")
         self.phase = phase if phase is not None else ((self.ratio - 1) / 2,) * 2
         self._patch = Patch.of(
@@ -154,11 +161,11 @@ def window_slices(
             f"within {shape[0]} x {shape[1]} PAN pixels"
         )
     pan = slice(top, top + height), slice(left, left + width)
-    ms = tuple(slice(part.start // ratio, part.stop // ratio) for part in pan)
-    return pan, ms
+    rows, columns = (slice(part.start // ratio, part.stop // ratio) for part in pan)
+    return pan, (rows, columns)
 
 
-def _tensor(name: str, values) -> Tensor:
+def _tensor(name: str, values: ArrayLike) -> Tensor:
     """Real numbers on the CPU, whatever they came in."""
     if isinstance(values, np.ma.MaskedArray) and values.dtype.kind in "iuf":
         values = np.ma.filled(values.astype(np.float32), np.nan)

@@ -20,7 +20,8 @@ def classical(scene: PreparedScene, name: str, together: bool) -> Fuse:
         name: of `ksdiff.baselines.METHODS`.
         together: leave bands that were shifted onto each other there.
     """
-    method, alignment, measured = METHODS[name], scene.alignment, {}
+    method, alignment = METHODS[name], scene.alignment
+    measured: dict[str, Tensor] = {}
 
     def pair(pan: Tensor, ms: Tensor) -> ClassicalPair:
         grid = scene.pair.ratio, scene.pair.phase

@@ -6,18 +6,38 @@ graphs.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from ksdiff.config import ModelConfig
 from ksdiff.images.bands import Alignment
 from ksdiff.images.inputs import FusionInputs, SceneStatistics, fusion_inputs, to_dn
 from ksdiff.images.polyphase import FilterBank
 from ksdiff.images.sharpness import filtered
 from ksdiff.images.wald import MTFFilters, back_project
 from ksdiff.models.ksdiff import Kernels, KSDiff
+
+
+class FusionModel(Protocol):
+    """What sharpening needs of a network, `KSDiff` or another."""
+
+    config: ModelConfig
+
+    def estimate_kernels(
+        self, inputs: FusionInputs, generator: torch.Generator | None = None
+    ) -> Any:
+        """What the network takes from a scene, from windows of it."""
+
+    def fuse(self, inputs: FusionInputs, kernels: Any) -> Tensor:
+        """[B, C, H, W] in the units of ``lms``."""
+
+    def parameters(self) -> Iterator[nn.Parameter]: ...
+
+    def buffers(self) -> Iterator[Tensor]: ...
 
 
 class SceneTensors(NamedTuple):
@@ -44,7 +64,7 @@ class PriorStep:
 class WindowStep:
     """Fused DN [C, H, W] from pan [1, 1, H, W] and ms [1, C, h, w], DN without holes."""
 
-    model: nn.Module
+    model: FusionModel
     weights: tuple[int, ...]  # see `addresses`
     ratio: int
     phase: tuple[float, float]
@@ -72,6 +92,6 @@ class WindowStep:
         return back_project(fused, ms, scene.filters, self.ratio, self.phase)[0]
 
 
-def addresses(model: nn.Module) -> tuple[int, ...]:
+def addresses(model: FusionModel) -> tuple[int, ...]:
     """Where the weights lie: a step whose weights have moved is another, with graphs of its own."""
     return tuple(x.data_ptr() for part in (model.parameters(), model.buffers()) for x in part)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
+
+Tree = object  # a tensor, or tuples and lists of them, between which other things may stand
+_T = TypeVar("_T")
 
 _MOST = 20  # graphs: a scene has up to nine shapes of windows, and one of samples
 
@@ -33,7 +37,7 @@ class Graphs:
         self._graphs: OrderedDict[Hashable, _Graph | None] = OrderedDict()  # None: seen once
         self._stream = torch.cuda.Stream(device) if self._capturing else None
 
-    def __call__(self, function: Callable, scene, *inputs):
+    def __call__(self, function: Callable[..., _T], scene: Tree, *inputs: Tree) -> _T:
         """``function(scene, *inputs)``.
 
         Args:
@@ -64,10 +68,13 @@ class Graphs:
             torch.cuda.synchronize()  # the one to go may be running
             self._graphs.popitem(last=False)
 
-    def _capture(self, key: Hashable, function: Callable, scene, inputs: tuple):
+    def _capture(
+        self, key: Hashable, function: Callable[..., _T], scene: Tree, inputs: tuple[Tree, ...]
+    ) -> _T:
         current = torch.cuda.current_stream()
         pool = next((graph.pool() for graph in self._graphs.values() if graph), None)
-        result = self._warm_up(function, scene, inputs)
+        assert self._stream is not None
+        result = _warm_up(function, scene, inputs, self._stream)
         try:
             self._keep(key, _Graph(function, scene, inputs, self._stream, pool))
         except RuntimeError as error:
@@ -78,22 +85,32 @@ class Graphs:
             self._graphs.clear()
         return result
 
-    def _warm_up(self, function: Callable, scene, inputs: tuple):
-        """Compiles and caches what capturing must find; libraries keep workspaces by stream."""
-        current = torch.cuda.current_stream()
-        self._stream.wait_stream(current)
-        with torch.cuda.stream(self._stream):
-            result = function(scene, *inputs)
-        current.wait_stream(self._stream)
-        for x in _tensors(result):
-            x.record_stream(current)
-        return result
+
+def _warm_up(
+    function: Callable[..., _T], scene: Tree, inputs: tuple[Tree, ...], stream: torch.cuda.Stream
+) -> _T:
+    """Compiles and caches what capturing must find; libraries keep workspaces by stream."""
+    current = torch.cuda.current_stream()
+    stream.wait_stream(current)
+    with torch.cuda.stream(stream):
+        result = function(scene, *inputs)
+    current.wait_stream(stream)
+    for x in _tensors(result):
+        x.record_stream(current)
+    return result
 
 
 class _Graph:
     """One function at one set of shapes."""
 
-    def __init__(self, function: Callable, scene, inputs: tuple, stream, pool) -> None:
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        scene: Tree,
+        inputs: tuple[Tree, ...],
+        stream: torch.cuda.Stream,
+        pool: Any,  # torch.cuda's handle of a memory pool, which has no public type
+    ) -> None:
         # Not in inference mode, whose tensors PyTorch could not refresh for others' graphs: the
         # first capture of a process makes what all of them seed random numbers from.
         with torch.inference_mode(False), torch.no_grad():
@@ -107,10 +124,10 @@ class _Graph:
                 self._result = function(self._scene, *self._inputs)
         self._read = reads.tensors
 
-    def pool(self):
+    def pool(self) -> Any:
         return self._graph.pool()
 
-    def __call__(self, scene, inputs: tuple):
+    def __call__(self, scene: Tree, inputs: tuple[Tree, ...]) -> Any:
         if scene is not self._copied:
             _copy(scene, self._scene)
             self._copied = scene
@@ -131,7 +148,13 @@ class Reads(TorchFunctionMode):
         self.tensors: list[Tensor] = []
         self._computed: set[int] = set()
 
-    def __torch_function__(self, func, types, args=(), kwargs=None):
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
         kwargs = kwargs or {}
         for x in _tensors((args, tuple(kwargs.values()))):
             if _address(x) not in self._computed:
@@ -145,7 +168,7 @@ def _address(x: Tensor) -> int:
     return x.untyped_storage().data_ptr()
 
 
-def _tensors(tree) -> Iterator[Tensor]:
+def _tensors(tree: Tree) -> Iterator[Tensor]:
     if isinstance(tree, Tensor):
         yield tree
     elif isinstance(tree, (tuple, list)):
@@ -153,7 +176,7 @@ def _tensors(tree) -> Iterator[Tensor]:
             yield from _tensors(part)
 
 
-def _mapped(change: Callable[[Tensor], Tensor], tree):
+def _mapped(change: Callable[[Tensor], Tensor], tree: Any) -> Any:
     if isinstance(tree, Tensor):
         return change(tree)
     if not isinstance(tree, (tuple, list)):
@@ -162,6 +185,6 @@ def _mapped(change: Callable[[Tensor], Tensor], tree):
     return type(tree)(*parts) if hasattr(tree, "_fields") else type(tree)(parts)
 
 
-def _copy(source, target) -> None:
+def _copy(source: Tree, target: Tree) -> None:
     for one, other in zip(_tensors(source), _tensors(target), strict=True):
         other.copy_(one)

@@ -28,7 +28,8 @@ _DPI = 100
 
 
 class _Described(Pair, Protocol):
-    descriptions: tuple[str | None, ...]
+    @property
+    def descriptions(self) -> tuple[str | None, ...]: ...
 
 
 class Preview:
@@ -50,7 +51,7 @@ class Preview:
         self._colours = colour_bands(pair.bands, pair.descriptions, scene.sensor.band_names)
         height, width = pair.shape
         step = max(1.0, max(pair.shape) / _PANEL)
-        size = tuple(round(length / step) for length in pair.shape)
+        size = round(pair.shape[0] / step), round(pair.shape[1] / step)
         whole = slice(0, height), slice(0, width)
         self._rows = [_Row(f"{height} x {width} PAN pixels", whole, size)]
         if step > 1:
@@ -106,7 +107,6 @@ class _Row:
             at = np.arange(first, stop) - area.start
             bins.append(at * size // (area.stop - area.start))
         rows, columns = (np.unique(each, return_index=True) for each in bins)
-        place = (slice(None), *np.ix_(rows[0], columns[0]))
         for name, image in images.items():
             image = image[:, inside[0], inside[1]]
             known = np.isfinite(image)
@@ -115,7 +115,7 @@ class _Row:
                 (self.counts[name], known.astype(float)),
             ):
                 values = np.add.reduceat(np.add.reduceat(values, rows[1], 1), columns[1], 2)
-                total[place] += values
+                total[:, rows[0][:, None], columns[0]] += values
 
     def images(self) -> dict[str, np.ndarray]:
         """Means [bands, h, w] by panel, NaN without data."""
@@ -212,7 +212,7 @@ def _compose(
                 axes.set_xlim(-0.5, image.shape[2] - 0.5)
                 axes.set_ylim(image.shape[1] - 0.5, -0.5)
                 names["pan"] = arrows.draw(axes)
-            label = {"fontsize": 9, "family": "sans-serif"}
-            figure.text(left / width, (top + 6) / height, names[panel], **label)
+            place = left / width, (top + 6) / height
+            figure.text(*place, names[panel], fontsize=9, family="sans-serif")
         top -= images["pan"].shape[1]
     return figure

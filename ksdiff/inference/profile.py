@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,16 +15,20 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import ksdiff_ops  # noqa: F401  its operators are counted, and must be registered for that
 from ksdiff.errors import KSDiffError
-from ksdiff.images.inputs import SceneStatistics, fusion_inputs, to_dn
+from ksdiff.images.inputs import FusionInputs, SceneStatistics, fusion_inputs, to_dn
+from ksdiff.images.pair import Patch
 from ksdiff.images.wald import back_project
 from ksdiff.inference.sharpen import Sharpener
 from ksdiff.io.geotiff import quantise, write_raster, write_scene
 from ksdiff.io.rasters import open_pair
+from ksdiff.models.ksdiff import KSDiff
 from ksdiff.models.weights import load_weights, weights_for
 from ksdiff.sensors import sensor_for
 from ksdiff.synthetic.scene import procedural_scene
 
 _COPY_BYTES = 2**27  # beyond every cache
+Shape = Sequence[int]
+
 _MATRIX = 1024
 _SIDES = (64, 4096)  # PAN pixels
 
@@ -90,13 +94,14 @@ def profile(
     if not _SIDES[0] <= size <= _SIDES[1] or size % _SIDES[0]:
         raise KSDiffError(f"size: expected a multiple of 64 from 64 to 4096, got {size}")
     model, config = load_weights(weights or weights_for(bands, 4))
-    if weights is not None:
-        bands = config.model.bands
+    if config.model.bands == "any" or config.model.ratio == "any":
+        raise KSDiffError("profile: measures networks for a fixed count of bands, not for any")
+    bands, ratio = config.model.bands, config.model.ratio
     place = Sharpener(model, device=device).device
-    pan, ms, _ = procedural_scene(seed=seed, size=size, bands=bands, ratio=config.model.ratio)
+    pan, ms, _ = procedural_scene(seed=seed, size=size, bands=bands, ratio=ratio)
     with tempfile.TemporaryDirectory() as folder:
         write_scene(folder, "tile", pan, ms)
-        calls = _calls(model.requires_grad_(False), Path(folder), bands, place)
+        calls = _calls(model.requires_grad_(False), Path(folder), bands, ratio, place)
         parts = []
         for name, (call, moved) in calls.items():
             call()
@@ -105,12 +110,14 @@ def profile(
     return parts, measure_machine(place)
 
 
-def _calls(model, folder: Path, bands: int, device: torch.device):
+def _calls(
+    model: KSDiff, folder: Path, bands: int, ratio: int, device: torch.device
+) -> dict[str, tuple[Callable[[], object], int]]:
     """For each part a call on tensors that are ready, and the bytes it must move."""
-    gains = sensor_for(None, bands, model.config.ratio).ms_gains
+    gains = sensor_for(None, bands, ratio).ms_gains
     paths = (folder / "tile_pan.tif", folder / "tile_ms.tif")
 
-    def read():
+    def read() -> tuple[Patch, tuple[float, float], str]:
         with open_pair(*paths) as pair:
             return pair.read(), pair.phase, pair.dtype
 
@@ -119,8 +126,8 @@ def _calls(model, folder: Path, bands: int, device: torch.device):
     found = SceneStatistics.of(patch.pan[0], patch.ms[0])
     found = SceneStatistics(*(part.to(device) for part in found))
 
-    def prepare():
-        return fusion_inputs(pan, ms, gains, model.config.ratio, phase, found)
+    def prepare() -> FusionInputs:
+        return fusion_inputs(pan, ms, gains, ratio, phase, found)
 
     inputs = prepare()
     condition, tokens = model.observed(inputs)
@@ -129,15 +136,14 @@ def _calls(model, folder: Path, bands: int, device: torch.device):
     kernels = model.kernels(z, tokens)
     fused = model.fuse(inputs, kernels)
     in_dn = to_dn(fused, found)
-    ratio = model.config.ratio
 
-    def project():
+    def project() -> Tensor:
         return back_project(to_dn(fused, found), ms, gains, ratio, phase)
 
     host = in_dn[0].float().cpu()
     valid = torch.ones(host.shape, dtype=torch.bool)
 
-    def write():
+    def write() -> None:
         values = quantise(host.numpy(), valid.numpy(), dtype, None)
         write_raster(folder / "out.tif", values)
 
@@ -187,7 +193,9 @@ def _wait(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def _lowrank_flops(x, coeff, basis, *_, out_shape=None, **__) -> int:
+def _lowrank_flops(
+    x: Shape, coeff: Shape, basis: Shape, *_: object, out_shape: object = None, **__: object
+) -> int:
     """Each pixel's kernel is mixed from the basis, then applied to the group's channels."""
     batch, channels, height, width = x
     groups, rank = coeff[1:3]
@@ -195,12 +203,21 @@ def _lowrank_flops(x, coeff, basis, *_, out_shape=None, **__) -> int:
     return 2 * batch * height * width * taps * (groups * rank + channels)
 
 
-def _dynamic_flops(x, weight, *_, out_shape=None, **__) -> int:
-    batch, _, rows, columns, height, width = weight
+def _dynamic_flops(
+    x: Shape, weight: Shape, *_: object, out_shape: object = None, **__: object
+) -> int:
+    batch, _groups, rows, columns, height, width = weight
     return 2 * batch * x[1] * height * width * rows * columns
 
 
-def _adaptive_flops(x, attention, weight, *_, out_shape=None, **__) -> int:
+def _adaptive_flops(
+    x: Shape,
+    attention: Shape,
+    weight: Shape,
+    *_: object,
+    out_shape: object = None,
+    **__: object,
+) -> int:
     """Every tap of every pixel is weighed once, then an ordinary convolution."""
     batch, channels, height, width = x
     taps = weight[-1] * weight[-2]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import rasterio
@@ -79,7 +80,9 @@ def _reduced(image: rasterio.DatasetReader, bands: list[int]) -> np.ndarray:
     )
 
 
-def _values(image: rasterio.DatasetReader, bands: list[int], window: Window, **options):
+def _values(
+    image: rasterio.DatasetReader, bands: list[int], window: Window, **options: Any
+) -> np.ndarray:
     """[C, h, w] float32, NaN where there is no data."""
     values = image.read(bands, window=window, masked=True, **options)
     return np.ma.filled(values.astype(np.float32), np.nan)

@@ -121,8 +121,8 @@ class PreparedScene:
                 gains = measured_gains(samples, sensor.ms_gains, pair.phase)
             pair = RegisteredPair(pair, off)
         filters = mtf_filters(gains, pair.ratio, torch.float32, device)
-        pans, bands = map(torch.cat, zip(*samples, strict=True))
-        inputs = fusion_inputs(pans, bands, filters, pair.ratio, pair.phase, statistics)
+        together = torch.cat([pan for pan, _ in samples]), torch.cat([ms for _, ms in samples])
+        inputs = fusion_inputs(*together, filters, pair.ratio, pair.phase, statistics)
         if any_bands:
             known = sensor.wavelengths, gains, pan_gain, found.remaining
             inputs = described(inputs, pair.ratio, *known)

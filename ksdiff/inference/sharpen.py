@@ -9,9 +9,12 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any, cast, overload
 
+import numpy as np
 import rasterio
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from ksdiff.errors import KSDiffError
@@ -20,7 +23,7 @@ from ksdiff.images.pair import ArrayPair, Pair
 from ksdiff.images.registration import Registration
 from ksdiff.images.sharpness import PanGain
 from ksdiff.inference.classical import classical
-from ksdiff.inference.fusion import PriorStep, SceneTensors, WindowStep, addresses
+from ksdiff.inference.fusion import FusionModel, PriorStep, SceneTensors, WindowStep, addresses
 from ksdiff.inference.graphs import Graphs
 from ksdiff.inference.options import SharpenOptions
 from ksdiff.inference.progress import Stage, progress_bars, silent
@@ -40,6 +43,8 @@ from ksdiff.models.ksdiff import KSDiff, takes_any_bands
 from ksdiff.models.weights import check_fit, load_weights, weights_for, weights_hash
 from ksdiff.runtime import device_named
 from ksdiff.sensors import SENSORS, Sensor, sensor_for
+
+_Phase = tuple[float, float] | None
 
 
 @dataclass(frozen=True)
@@ -86,21 +91,21 @@ class Sharpener:
         self,
         weights: str | Path | nn.Module | None = None,
         options: SharpenOptions | None = None,
-        **changes,
-    ):
+        **changes: Any,
+    ) -> None:
         self.options = replace(options or SharpenOptions(), **changes)
         self.device = device_named(self.options.device)
         self._graphs = Graphs(self.device)
         # A GPU computes a window while the CPU reads the next and writes the one before.
         self._in_flight = 1 if self.device.type == "cuda" else 0
-        self._models: dict[str, nn.Module] = {}
+        self._models: dict[str, FusionModel] = {}
         self._fixed: str | None = None
         self._weights = weights
         if self._classical and weights is not None:
             raise KSDiffError(f"weights: {self.options.method} takes none; leave them out")
         if isinstance(weights, nn.Module):
             self._fixed = "a model in memory"
-            self._models[self._fixed] = weights.to(self.device).eval()
+            self._models[self._fixed] = cast(FusionModel, weights.to(self.device).eval())
         elif weights is not None:
             self._fixed = str(weights)
             self._load(self._fixed)
@@ -109,13 +114,25 @@ class Sharpener:
     def _classical(self) -> bool:
         return self.options.method != "ksdiff"
 
-    def with_options(self, **changes) -> Sharpener:
+    def with_options(self, **changes: Any) -> Sharpener:
         """The same models on the same device, with other options."""
         other = copy.copy(self)
         other.options = replace(self.options, **changes, device=self.options.device)
         return other
 
-    def sharpen(self, pan, ms, phase: tuple[float, float] | None = None, sensor: str | None = None):
+    @overload
+    def sharpen(
+        self, pan: ArrayLike, ms: Tensor, phase: _Phase = None, sensor: str | None = None
+    ) -> Tensor: ...
+
+    @overload
+    def sharpen(
+        self, pan: ArrayLike, ms: ArrayLike, phase: _Phase = None, sensor: str | None = None
+    ) -> np.ndarray: ...
+
+    def sharpen(
+        self, pan: ArrayLike, ms: ArrayLike, phase: _Phase = None, sensor: str | None = None
+    ) -> Tensor | np.ndarray:
         """Fuse a pair in memory.
 
         Args:
@@ -135,7 +152,7 @@ class Sharpener:
         fused = self.fuse(self.prepare(ArrayPair(pan, ms, phase), sensor))
         return fused if isinstance(ms, Tensor) else fused.numpy()
 
-    def fuse(self, scene: PreparedScene, kernels=None) -> Tensor:
+    def fuse(self, scene: PreparedScene, kernels: object = None) -> Tensor:
         """The fused scene [C, H, W] in DN on the CPU, NaN without data; see `windows`."""
         out = torch.empty(scene.pair.bands, *scene.pair.shape)
         for part in self.windows(scene, kernels):
@@ -217,7 +234,7 @@ class Sharpener:
                 if report is not None:
                     method = self._weights_name(pair)
                     write_report(report, pair, scene, out, self.options, method, stage)
-            if picture is not None:
+            if picture is not None and preview is not None:
                 picture.write(preview)
             if rgb is not None:
                 write_rgb(out, rgb, pair.descriptions, scene.sensor.band_names)
@@ -296,7 +313,9 @@ class Sharpener:
         sensor_of(self.options.sensor, pair)
 
     @torch.inference_mode()
-    def windows(self, scene: PreparedScene, kernels=None, stage: Stage = silent) -> Iterator[Part]:
+    def windows(
+        self, scene: PreparedScene, kernels: object = None, stage: Stage = silent
+    ) -> Iterator[Part]:
         """Fuse a scene, part by part in reading order.
 
         Args:
@@ -306,17 +325,17 @@ class Sharpener:
         fuse = self.fuser(scene, kernels)
         yield from fused_windows(scene, fuse, self.options.tile, self._in_flight, stage)
 
-    def fuser(self, scene: PreparedScene, kernels=None) -> Fuse:
+    def fuser(self, scene: PreparedScene, kernels: object = None) -> Fuse:
         """What fuses windows of a scene; arguments as for `windows`."""
         if self._classical:
             return classical(scene, self.options.method, self.options.together)
         return self._network(scene, kernels)
 
-    def kernels(self, scene: PreparedScene):
+    def kernels(self, scene: PreparedScene) -> object:
         """Of a scene's own prior; None for a classical method, which has none."""
         return None if self._classical else self._kernels(self._model(scene.pair), scene)
 
-    def _network(self, scene: PreparedScene, kernels=None) -> Fuse:
+    def _network(self, scene: PreparedScene, kernels: object = None) -> Fuse:
         """What fuses windows of a scene by the scene's model."""
         model, pair = self._model(scene.pair), scene.pair
         if kernels is None:
@@ -332,10 +351,13 @@ class Sharpener:
             scene.equaliser,
         )
         tensors = SceneTensors(kernels, scene.statistics, scene.filters, scene.alignment)
-        on_graphs = self.device.type == "cuda" and _capturable(model)
-        return functools.partial(*((self._graphs, step) if on_graphs else (step,)), tensors)
+        if self.device.type == "cuda" and _capturable(model):
+            return functools.partial(self._graphs, step, tensors)
+        return functools.partial(step, tensors)
 
-    def _provenance(self, pan, ms, pair: Pair, sensor: str | None) -> dict[str, str]:
+    def _provenance(
+        self, pan: object, ms: object, pair: Pair, sensor: str | None
+    ) -> dict[str, str]:
         name, weights = self._weights_name(pair), None
         if not self._classical:
             on_disk = not isinstance(self._weights, nn.Module)
@@ -355,27 +377,27 @@ class Sharpener:
         told = self.options.pan_gain != "auto"
         return self._fixed or weights_for(pair.bands, pair.ratio, told)
 
-    def _load(self, name: str) -> nn.Module:
+    def _load(self, name: str) -> FusionModel:
         if name not in self._models:
             self._models[name] = load_weights(name)[0].to(self.device).eval()
         return self._models[name]
 
-    def _model(self, pair: Pair) -> nn.Module:
+    def _model(self, pair: Pair) -> FusionModel:
         name = self._weights_name(pair)
         model = self._load(name)
         check_fit(name, model.config, pair.bands, pair.ratio)
         return model
 
-    def _kernels(self, model: nn.Module, scene: PreparedScene):
+    def _kernels(self, model: FusionModel, scene: PreparedScene) -> object:
         """Of the prior, which is sampled once for the whole scene."""
         generator = torch.Generator().manual_seed(self.options.seed)
-        if not _capturable(model):
+        if not isinstance(model, KSDiff) or not _capturable(model):
             return model.estimate_kernels(scene.prior_inputs, generator=generator)
         noise = upload(model.draw_noise(generator), self.device)
         step = PriorStep(model, self._addresses(model))
         return self._graphs(step, scene.prior_inputs, noise)
 
-    def _addresses(self, model: nn.Module) -> tuple[int, ...]:
+    def _addresses(self, model: FusionModel) -> tuple[int, ...]:
         """Needed for graphs only; it takes two milliseconds."""
         return addresses(model) if self.device.type == "cuda" else ()
 
@@ -424,7 +446,7 @@ def pan_gain_of(option: str, sensor: Sensor) -> PanGain | None:
     return "bicubic" if option == "bicubic" else float(option)
 
 
-def _capturable(model: nn.Module) -> bool:
+def _capturable(model: FusionModel) -> bool:
     """Other models may run Python code that a graph does not repeat."""
     return type(model) is KSDiff
 

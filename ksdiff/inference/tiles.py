@@ -95,7 +95,7 @@ class Blender:
         """
         rows, columns = self._rows[row], self._columns[column]
         values = values * rows.weights()[:, None] * columns.weights()
-        if column:
+        if column and self._right is not None:
             values[..., : columns.ramp_up] += self._right
         width, height = columns.finished - columns.start, rows.finished - rows.start
         self._right = values[..., width:].clone()

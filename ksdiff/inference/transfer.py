@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -46,9 +47,14 @@ def held_back(items: Iterable[_T], count: int) -> Iterator[_T]:
 
 def ahead(items: Iterable[_T]) -> Iterator[_T]:
     """The items in their order, each made on another thread while the one before is used."""
-    iterator, end = iter(items), object()
+    iterator = iter(items)
     with ThreadPoolExecutor(1) as thread:
-        coming = thread.submit(next, iterator, end)
-        while (item := coming.result()) is not end:
-            coming = thread.submit(next, iterator, end)
-            yield item
+        # A list of one, or of none where the items end.
+        coming = thread.submit(_next, iterator)
+        while item := coming.result():
+            coming = thread.submit(_next, iterator)
+            yield item[0]
+
+
+def _next(iterator: Iterator[_T]) -> list[_T]:
+    return list(itertools.islice(iterator, 1))

@@ -102,8 +102,11 @@ def mask_collars(pan: Image, ms: Image) -> list[str]:
         return []
     collars = {}
     if len(found) == len(bare):
-        collars = {image: find_collar(image, value) for image, (value, _) in found.items()}
-    if collars and all(c is not None and c.share >= LEAST_AREA for c in collars.values()):
+        for image, (most, _) in found.items():
+            collar = find_collar(image, most)
+            if collar is not None and collar.share >= LEAST_AREA:
+                collars[image] = collar
+    if len(collars) == len(bare):
         for image, collar in collars.items():
             image.collar = collar
         return [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import rasterio
@@ -53,12 +54,12 @@ class Delivery:
 def delivered(
     path: str | Path,
     form: Format,
-    *size,
+    *size: Any,
     exact: bool = True,
     nodata: float | None = None,
     about: Description | None = None,
     alpha: bool = False,
-    **georeference,
+    **georeference: Any,
 ) -> Iterator[Delivery]:
     """Write an image that gets its name when the block ends and it has been read back.
 
@@ -98,7 +99,7 @@ def delivered(
 
 
 @contextlib.contextmanager
-def _writer(path: Path, *size, **keywords) -> Iterator[RasterWriter]:
+def _writer(path: Path, *size: Any, **keywords: Any) -> Iterator[RasterWriter]:
     writer = RasterWriter(path, *size, **keywords)
     try:
         yield writer

@@ -47,10 +47,9 @@ class Description:
         return cls(
             tuple(names),
             colours,
-            *(
-                tuple(values[band - 1] for band in bands)
-                for values in (source.scales, source.offsets, source.units)
-            ),
+            tuple(source.scales[band - 1] for band in bands),
+            tuple(source.offsets[band - 1] for band in bands),
+            tuple(source.units[band - 1] for band in bands),
             {
                 # Acquisition as GDAL's readers find it; its COG driver would drop the domain.
                 "": _kept(source.tags(ns="IMAGERY")) | _kept(source.tags()),

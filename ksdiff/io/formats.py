@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -164,7 +164,7 @@ class Format:
         )
 
 
-def _upper(names) -> set[str]:
+def _upper(names: Iterable[str]) -> set[str]:
     return {name.upper() for name in names}
 
 

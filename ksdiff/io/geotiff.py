@@ -8,11 +8,13 @@ import warnings
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import rasterio
 from rasterio._err import CPLE_BaseError
 from rasterio.crs import CRS
+from rasterio.rpc import RPC
 from rasterio.transform import Affine
 from rasterio.windows import Window
 
@@ -50,15 +52,15 @@ class RasterWriter:
         width: int,
         dtype: str,
         *,
-        transform=None,
-        crs=None,
+        transform: Affine | None = None,
+        crs: CRS | None = None,
         nodata: float | None = None,
         descriptions: Sequence[str | None] = (),
         gcps: tuple | None = None,
-        rpcs=None,
+        rpcs: RPC | None = None,
         about: Description | None = None,
         creation: Mapping[str, object] | None = None,
-    ):
+    ) -> None:
         self._path = path
         self._written: list[tuple[Window, int]] = []
         profile = {
@@ -156,7 +158,7 @@ def quiet() -> Iterator[None]:
 
 
 def _checksum(values: np.ndarray) -> int:
-    return zlib.crc32(np.ascontiguousarray(values))
+    return zlib.crc32(np.ascontiguousarray(values).data)
 
 
 def quantise(
@@ -197,10 +199,11 @@ def with_alpha(values: np.ndarray, valid: np.ndarray) -> np.ndarray:
     return np.concatenate((values, np.full_like(values[:1], most))) * opaque.astype(values.dtype)
 
 
-def write_raster(path: str | Path, values: np.ndarray, **georeference) -> None:
+def write_raster(path: str | Path, values: np.ndarray, **georeference: Any) -> None:
     """Write values [C, H, W] as a GeoTIFF, atomically. Keywords as for `RasterWriter`."""
     with atomic(path) as temporary:
-        writer = RasterWriter(temporary, *values.shape, str(values.dtype), **georeference)
+        count, height, width = values.shape
+        writer = RasterWriter(temporary, count, height, width, str(values.dtype), **georeference)
         try:
             writer.write(values, 0, 0)
             writer.finish()

@@ -132,17 +132,14 @@ def overlap(
     beside the middle of their blocks.
     """
     centre = round(offset + ratio / 2 - 0.5, 4)
-    best = None
+    candidates = []
     for step in range(ratio):
         origin = math.floor(centre + 0.5) - step
         first = max(0, math.ceil(-origin / ratio))
         stop = min(ms_size, (pan_size - origin) // ratio)
         phase = round(centre - origin, 4)
-        rank = (stop - first, -abs(phase - (ratio - 1) / 2))
-        if best is None or rank > best[0]:
-            best = rank, Axis(origin + first * ratio, first, stop - first, phase)
-    assert best is not None
-    axis = best[1]
+        candidates.append(Axis(origin + first * ratio, first, stop - first, phase))
+    axis = max(candidates, key=lambda one: (one.count, -abs(one.phase - (ratio - 1) / 2)))
     if axis.count <= 0:
         raise KSDiffError(
             f"pan {pan.name} and ms {ms.name} do not overlap ({name}): "

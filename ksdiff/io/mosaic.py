@@ -158,7 +158,7 @@ def _metadata(root: Element, dataset: DatasetReader, grid: _Grid) -> None:
     for domain in (None, "IMAGERY", "RPC") if begins else (None, "IMAGERY"):
         tags = dataset.tags(ns=domain) if domain else dataset.tags()
         if tags:
-            group = SubElement(root, "Metadata", **({"domain": domain} if domain else {}))
+            group = SubElement(root, "Metadata", {"domain": domain} if domain else {})
             for key, value in tags.items():
                 SubElement(group, "MDI", key=key).text = value
 

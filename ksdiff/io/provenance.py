@@ -10,7 +10,7 @@ import ksdiff
 TAG = "KSDIFF_PROVENANCE"
 
 
-def provenance(inputs: Mapping[str, object], options: Mapping[str, object], **more) -> dict:
+def provenance(inputs: Mapping[str, object], options: Mapping[str, object], **more: object) -> dict:
     """Tags that say what made an image, and from what: no time, so the same call gives the same.
 
     Args:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from rasterio.crs import CRS
 from rasterio.rpc import RPC
 from rasterio.transform import Affine
 from rasterio.windows import Window
@@ -54,7 +56,7 @@ class ScenePair:
     def __enter__(self) -> ScenePair:
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -66,7 +68,7 @@ class ScenePair:
         return f"{self._pan.name} and {self._ms.name}"
 
     @property
-    def crs(self):
+    def crs(self) -> CRS | None:
         return self._pan.dataset.crs
 
     @property
@@ -74,7 +76,7 @@ class ScenePair:
         return self._pan.georeferenced
 
     @property
-    def transform(self):
+    def transform(self) -> Affine:
         """Affine transform of the PAN grid, cropped to the shared extent."""
         return _cropped(self._pan, self._pan_origin)
 
@@ -102,7 +104,7 @@ class ScenePair:
         return rpcs
 
     @property
-    def ms_transform(self):
+    def ms_transform(self) -> Affine:
         """Affine transform of the MS grid, cropped to the shared extent."""
         return _cropped(self._ms, self._ms_origin)
 
@@ -226,16 +228,16 @@ def open_pair(pan: Raster, ms: Raster, reading: InputOptions | None = None) -> S
             other, a ratio that is not a whole number from 2 to 8, no or too little overlap.
     """
     reading = reading or InputOptions(align="off")
-    images: list[Image] = []
-    try:
-        images.append(_open("pan", pan, reading))
-        images.append(_open("ms", ms, reading))
-        images[1] = _fitting(*images, reading)
-        return ScenePair(*images, reading)
-    except BaseException:
-        for image in images:
-            image.close()
-        raise
+    with contextlib.ExitStack() as undo:
+        pan_image = _open("pan", pan, reading)
+        undo.callback(pan_image.close)
+        ms_image = _open("ms", ms, reading)
+        undo.callback(ms_image.close)
+        ms_image = _fitting(pan_image, ms_image, reading)
+        undo.callback(ms_image.close)
+        opened = ScenePair(pan_image, ms_image, reading)
+        undo.pop_all()
+    return opened
 
 
 def _fitting(pan: Image, ms: Image, reading: InputOptions) -> Image:
@@ -310,7 +312,9 @@ def _marker_of(image: Image, partner: Image | None = None, lacking: bool = False
     images = [one for one in (image, partner) if one is not None]
     if not (lacking or any(one.can_lack_data for one in images)):
         return None
-    return marker(image.dtype, image.collar.value if image.collar else partner and partner.nodata)
+    if image.collar is not None:
+        return marker(image.dtype, image.collar.value)
+    return marker(image.dtype, None if partner is None else partner.nodata)
 
 
 def marker(dtype: str, wish: float | None) -> float:

@@ -50,7 +50,7 @@ def list_scenes(folder: str | Path) -> list[SceneFiles]:
 
 def _parts(folder: Path) -> dict[tuple[str, str], Path]:
     """The images of a folder by scene and part: pan, ms or gt."""
-    found = {}
+    found: dict[tuple[str, str], Path] = {}
     for path in sorted(folder.iterdir()):
         match = re.fullmatch(r"(.+)_(pan|ms|gt)\.tiff?", path.name, re.IGNORECASE)
         if match is None:

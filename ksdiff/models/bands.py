@@ -48,28 +48,20 @@ class BandTokens(nn.Module):
         return self.mlp(descriptors)
 
 
-class BandStem(nn.Module):
+class MixedStem(nn.Module):
     """A convolution of stride ``side`` over any number of bands, and ``shared`` further channels.
 
-    Every band's slice of the kernel is a mix of ``basis`` learnt slices, as its token says. Their
-    sum is scaled to be as large with many bands as with one. ``mixed``: the mixes are given.
+    Every band's slice of the kernel is a mix of ``basis`` learnt slices. Their sum is scaled to be
+    as large with many bands as with one.
     """
 
     def __init__(
-        self,
-        token_width: int,
-        shared: int,
-        out_channels: int,
-        side: int,
-        kernel_size: int = 1,
-        basis: int = 8,
-        mixed: bool = False,
+        self, shared: int, out_channels: int, side: int, kernel_size: int = 1, basis: int = 8
     ) -> None:
         super().__init__()
         self.side, self.padding = side, side * (kernel_size // 2)
         taps = side * kernel_size
         fan = taps * taps
-        self.mix = None if mixed else nn.Linear(token_width, basis)
         self.basis = nn.Parameter(
             torch.randn(basis, out_channels, taps, taps) * (basis * fan) ** -0.5
         )
@@ -83,15 +75,24 @@ class BandStem(nn.Module):
         bands = torch.einsum("bcm,moyx->bocyx", mix * mix.shape[1] ** -0.5, self.basis)
         return torch.cat((bands, self.shared.expand(len(mix), -1, -1, -1, -1)), 2)
 
-    def convolve(self, x: Tensor, kernel: Tensor) -> Tensor:
+    def forward(self, x: Tensor, kernel: Tensor) -> Tensor:
+        """x [B, C + F, H, W], kernel [B or 1, C_out, C + F, k, k] -> [B, C_out, h, w]."""
         if len(kernel) == 1:
             return F.conv2d(x, kernel[0], self.bias, stride=self.side, padding=self.padding)
         return ksdiff_ops.batched_conv2d(
             x, kernel, self.bias, stride=self.side, padding=self.padding
         )
 
-    def forward(self, image: BandImage) -> Tensor:
-        return self.convolve(image.x, self.kernel(self.mix(image.tokens)))
+
+class BandStem(MixedStem):
+    """The same where each band's token says how its slice is mixed."""
+
+    def __init__(self, token_width: int, shared: int, out_channels: int, side: int) -> None:
+        super().__init__(shared, out_channels, side)
+        self.mix = nn.Linear(token_width, len(self.basis))
+
+    def forward(self, image: BandImage) -> Tensor:  # type: ignore[override]
+        return super().forward(image.x, self.kernel(self.mix(image.tokens)))
 
 
 class BandHead(nn.Module):
@@ -130,16 +131,13 @@ class BandKernelGenerator(nn.Module):
         self.key_value = nn.Linear(width, 2 * width)
         self.norm = nn.LayerNorm(width)
         count = sum(self.sizes)
-        self.core = nn.Sequential(
-            nn.Linear(z_channels, 2 * z_channels),
-            nn.GELU(),
-            nn.Linear(2 * z_channels, width * count),
-        )
+        last = nn.Linear(2 * z_channels, width * count)
+        self.core = nn.Sequential(nn.Linear(z_channels, 2 * z_channels), nn.GELU(), last)
         with torch.no_grad():
-            self.core[-1].weight.mul_(0.1)
+            last.weight.mul_(0.1)
             start = torch.randn(width, count) * width**-0.5
             start[:, -1] = 0  # a detail gain of 1
-            self.core[-1].bias.copy_(start.flatten())
+            last.bias.copy_(start.flatten())
 
     def forward(self, z: Tensor, local: Tensor, bands: Tensor) -> tuple[Tensor, ...]:
         """From prior z [B, N, C_z], local tokens [B, L, D] and band tokens [B, C, D]."""

@@ -3,6 +3,8 @@
 Ho et al. 2020 (DDPM), Song et al. 2021 (DDIM). The latent is z [B, N, C_z].
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -11,6 +13,8 @@ from ksdiff.config import DiffusionConfig
 
 class Schedule(nn.Module):
     """alpha_bar [T + 1] of the forward process, alpha_bar[0] = 1: t = 0 is the clean latent."""
+
+    alpha_bar: Tensor
 
     def __init__(self, config: DiffusionConfig) -> None:
         super().__init__()
@@ -79,7 +83,7 @@ def ddim_timesteps(steps: int, sampling_steps: int) -> list[int]:
 
 
 def ddim_sample(
-    denoiser: nn.Module,
+    denoiser: Callable[[Tensor, Tensor, Tensor], Tensor],
     schedule: Schedule,
     condition: Tensor,
     noise: Tensor,

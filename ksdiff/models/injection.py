@@ -36,6 +36,8 @@ class InjectionHead(nn.Module):
     leave the detail as it came.
     """
 
+    delta: Tensor
+
     def __init__(self, bands: int, z_channels: int, config: InjectionConfig) -> None:
         super().__init__()
         self.bands, self.config = bands, config
@@ -85,7 +87,7 @@ class InjectionHead(nn.Module):
             return (inputs.lms + residual).add_(detail)
         weights = weights.unflatten(1, (self.bands, self.coefficients))
         # In place: the coefficients are the largest tensor there is.
-        if self.config.mode == "lowrank":
+        if basis is not None:
             weights[:, :, 0] += 1
             basis = basis.expand(len(output), -1, -1, -1, -1)
             injected = ksdiff_ops.lowrank_dynamic_conv(detail, weights, basis)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 import ksdiff_ops
 from ksdiff.config import KernelConfig
+from ksdiff.models.bands import BandImage
 from ksdiff.models.layers import ConvBlock, PatchConv2d
 
 _TOKEN_GRID = 8  # local features are pooled to 8 x 8 tokens
@@ -60,18 +61,15 @@ class CoreGenerator(nn.Module):
         super().__init__()
         self.ranks = ranks
         self.sizes = [math.prod(rank) for rank in ranks]
-        self.mlp = nn.Sequential(
-            nn.Linear(channels, 2 * channels),
-            nn.GELU(),
-            nn.Linear(2 * channels, sum(self.sizes)),
-        )
+        last = nn.Linear(2 * channels, sum(self.sizes))
+        self.mlp = nn.Sequential(nn.Linear(channels, 2 * channels), nn.GELU(), last)
         with torch.no_grad():
             # Core (1, 0, 0, ...) with factors whose first column is 1 gives W = 1: the network
             # starts as its own base network.
-            self.mlp[-1].weight.mul_(0.1)
-            self.mlp[-1].bias.zero_()
+            last.weight.mul_(0.1)
+            last.bias.zero_()
             offsets = torch.tensor([0, *self.sizes[:-1]]).cumsum(0)
-            self.mlp[-1].bias[offsets] = 1.0
+            last.bias[offsets] = 1.0
 
     def forward(self, z: Tensor) -> list[Tensor]:
         cores = self.mlp(z.mean(1)).split(self.sizes, -1)
@@ -91,8 +89,9 @@ class StructureAwareAttention(nn.Module):
         self.heads, self.dims, self.ranks = heads, dims, ranks
         self.queries = nn.Parameter(torch.randn(sum(dims), width))
         self.key_value = nn.Linear(width, 2 * width)
-        self.outputs = nn.ModuleList(nn.Linear(width, rank) for rank in ranks)
-        for output in self.outputs:
+        outputs = [nn.Linear(width, rank) for rank in ranks]
+        self.outputs = nn.ModuleList(outputs)
+        for output in outputs:
             with torch.no_grad():
                 output.weight[0] *= 0.1
                 output.bias[0] = 1.0
@@ -121,7 +120,7 @@ class LocalFeatures(nn.Module):
             ConvBlock(config.width), nn.AvgPool2d(2, ceil_mode=True), ConvBlock(config.width)
         )
 
-    def tokens(self, features: Tensor) -> Tensor:
+    def tokens(self, features: Tensor | BandImage) -> Tensor:
         """Local feature tokens [B, L, D] of one window, L = 64."""
         local = F.adaptive_avg_pool2d(self.backbone(self.stem(features)), _TOKEN_GRID)
         return local.flatten(2).transpose(1, 2)
@@ -169,7 +168,7 @@ class KernelGenerator(nn.Module):
         self.core = CoreGenerator(z_channels, [layer.ranks for layer in layers])
         self.factor = FactorGenerator(stem, layers, config)
 
-    def tokens(self, features: Tensor) -> Tensor:
+    def tokens(self, features: Tensor | BandImage) -> Tensor:
         """Local feature tokens [B, L, D] of features [B, C, H, W]."""
         return self.factor.tokens(features)
 
@@ -183,5 +182,12 @@ class KernelGenerator(nn.Module):
 
 def layer_shape(layer: nn.Module, ranks: tuple[int, int, int, int]) -> LayerShape:
     """Of a layer with a ``weight`` [C_out, C_in / groups, k, k]; ranks are cut to its modes."""
-    modes = tuple(layer.weight.shape)
-    return LayerShape(modes, tuple(min(pair) for pair in zip(ranks, modes, strict=True)))
+    outputs, inputs, rows, columns = layer_weight(layer).shape
+    modes = (outputs, inputs, rows, columns)
+    r1, r2, r3, r4 = (min(pair) for pair in zip(ranks, modes, strict=True))
+    return LayerShape(modes, (r1, r2, r3, r4))
+
+
+def layer_weight(layer: nn.Module) -> Tensor:
+    """The ``weight`` of a modulated layer."""
+    return layer.get_parameter("weight")

@@ -15,7 +15,7 @@ from ksdiff.models.bands import BandImage, BandKernelGenerator, BandKernels, Ban
 from ksdiff.models.diffusion import Denoiser, Schedule, ddim_sample
 from ksdiff.models.encoder import PLFE
 from ksdiff.models.injection import InjectionHead, inject
-from ksdiff.models.kernels import KernelGenerator, layer_shape
+from ksdiff.models.kernels import KernelGenerator, layer_shape, layer_weight
 from ksdiff.models.layers import PatchConv2d
 from ksdiff.models.modulate import Modulated, modulate
 from ksdiff.models.unet import PanNeXtU
@@ -28,7 +28,7 @@ from ksdiff.models.variants import (
 from ksdiff.runtime import alone_if_small
 
 ENCODERS = {"plfe": PLFE, "concat": ConcatEncoder}
-GENERATORS = {
+GENERATORS: dict[str, type[KernelGenerator | MLPKernelGenerator | PlainKernels]] = {
     "tucker": KernelGenerator,
     "mlp": MLPKernelGenerator,
     "plain": PlainKernels,
@@ -76,7 +76,8 @@ class KSDiff(nn.Module):
         self.schedule = Schedule(config.diffusion)
         if prior.source == "none":
             # Nothing to train, so that training needs no case of its own.
-            self.target_encoder = self.condition_encoder = self.denoiser = nn.Module()
+            self.target_encoder: nn.Module = nn.Module()
+            self.condition_encoder = self.denoiser = self.target_encoder
             self.constant_prior = nn.Parameter(torch.zeros(1, prior.tokens, prior.channels))
         else:
             self.target_encoder = self._encoder(prior.width, sees_bands=True)
@@ -86,13 +87,12 @@ class KSDiff(nn.Module):
                 self.target_scene, self.condition_scene = (
                     _scene_encoder(prior.channels) for _ in range(2)
                 )
+        self.injection: InjectionHead | None = None
+        self.network: PanNeXtU | Modulated
         if network is None and config.network == "pannext-u":
             shape = config.widths, config.depths, config.expansion
-            if self.any_bands:
-                self.injection = None
-                self.network = PanNeXtU.of_any_bands(
-                    config.kernels.width, config.band_basis, *shape
-                )
+            if bands == "any":
+                self.network = PanNeXtU.of_any_bands(config.band_basis, *shape)
                 self.ends = BandKernelGenerator(
                     prior.channels, config.kernels.width, config.band_basis, config.band_basis
                 )
@@ -105,8 +105,11 @@ class KSDiff(nn.Module):
                     "model.kernels.generator: features works in the network pannext-u alone, not "
                     "in a plug-in; choose tucker, mlp or plain"
                 )
-            self.injection = None
-            self.network = network or _backbone(config)
+            if bands == "any":
+                raise KSDiffError(
+                    "model.bands: any works in the network pannext-u alone, not in a plug-in"
+                )
+            self.network = network or _backbone(config, bands)
         self.generator = GENERATORS[config.kernels.generator](
             prior.channels,
             self._stem(2, config.kernels.width, config.kernels.patch),
@@ -116,17 +119,17 @@ class KSDiff(nn.Module):
 
     def _stem(self, shared: int, width: int, patch: int) -> nn.Module:
         """From bands and ``shared`` further channels to ``width`` at a patch-th of the size."""
-        if self.any_bands:
+        bands = self.config.bands
+        if bands == "any":
             return BandStem(self.config.kernels.width, shared, width, patch)
-        return PatchConv2d(self.config.bands + shared, width, patch)
+        return PatchConv2d(bands + shared, width, patch)
 
     def _encoder(self, width: int, sees_bands: bool) -> nn.Module:
         """PLFE or what an ablation puts in its place: of PAN and, ``sees_bands``, of the bands,
         guided by bands (those of the truth or the expanded MS)."""
-        prior = self.config.prior
+        prior, bands = self.config.prior, self.config.bands
         sizes = {"tokens": prior.tokens, "out_channels": prior.channels, "levels": prior.levels}
-        if prior.encoder == "concat":
-            bands = self.config.bands
+        if prior.encoder == "concat" and bands != "any":
             channels = (bands if sees_bands else 0) + 2 + bands
             return ConcatEncoder(channels, patch=prior.patch, width=width, **sizes)
         source = (
@@ -142,9 +145,10 @@ class KSDiff(nn.Module):
             return self._constant(len(gt))
         if not self.any_bands:
             return _unit(self.target_encoder(_features(inputs), gt - 1))
-        image = self._image(inputs)
-        truth = BandImage((gt - 1) / inputs.spread[..., None, None], image.tokens)
-        return _unit(self.target_encoder(image, truth) + self.target_scene(inputs.scene)[:, None])
+        image, spread = self._image(inputs), inputs.known("spread")
+        truth = BandImage((gt - 1) / spread[..., None, None], image.tokens)
+        scene = self.target_scene(inputs.known("scene"))
+        return _unit(self.target_encoder(image, truth) + scene[:, None])
 
     def condition(self, inputs: FusionInputs) -> Tensor:
         """The diffusion condition c [B, N, C_z], from PLFE2 that sees PAN and LRMS only, and, with
@@ -194,19 +198,18 @@ class KSDiff(nn.Module):
 
         With any bands ``inputs`` say which, by descriptors and spread of batch B.
         """
-        base = [layer.weight for layer in self.network.modulated_layers()]
+        base = [layer_weight(layer) for layer in self.network.modulated_layers()]
         with alone_if_small(tokens):
             basis = None if self.injection is None else self.injection.basis_kernels(z)
-            ends = self._ends(z, tokens, inputs) if self.any_bands else None
+            ends = None if inputs is None or not self.any_bands else self._ends(z, tokens, inputs)
             return Kernels(self.generator(z, tokens, base), basis, ends)
 
     def _ends(self, z: Tensor, tokens: Tensor, inputs: FusionInputs) -> BandKernels:
-        stem, head, gain = self.ends(z, tokens, self.tokens_of_bands(inputs.descriptors))
-        # The head speaks in each band's own spread; its kernel says it in units of the means.
-        head = head * inputs.spread[..., None]
-        return BandKernels(
-            self.network.stem.kernel(stem), self.network.head.kernel(head), gain[..., 0].exp()
-        )
+        stem, head, gain = self.ends(z, tokens, self.tokens_of_bands(inputs.known("descriptors")))
+        # The head's output is in units of each band's spread; its kernel gives units of the means.
+        head = head * inputs.known("spread")[..., None]
+        assert isinstance(self.network, PanNeXtU)
+        return self.network.end_kernels(stem, head, gain[..., 0].exp())
 
     def estimate_kernels(
         self,
@@ -233,13 +236,13 @@ class KSDiff(nn.Module):
 
     def fuse(self, inputs: FusionInputs, kernels: Kernels) -> Tensor:
         """One pass: fused [B, C, H, W] in the units of ``lms``."""
-        if self.injection is None and not self.any_bands:
-            return self.network(matched_pan(inputs), inputs.lms, kernels=kernels.layers)
-        if kernels.ends is None:
+        if kernels.ends is not None:
+            output = self.network(_standardised(inputs), kernels.layers, kernels.ends)
+            return inject(inputs, output, kernels.ends.gain)
+        if self.injection is not None:
             output = self.network(_features(inputs), kernels.layers)
             return self.injection(inputs, output, kernels.basis)
-        output = self.network(_standardised(inputs), kernels.layers, kernels.ends)
-        return inject(inputs, output, kernels.ends.gain)
+        return self.network(matched_pan(inputs), inputs.lms, kernels=kernels.layers)
 
     def forward(self, inputs: FusionInputs, z: Tensor) -> Tensor:
         """Fuse each sample of a batch with the kernels of its own prior z [B, N, C_z]."""
@@ -249,28 +252,30 @@ class KSDiff(nn.Module):
         return self._image(inputs) if self.any_bands else _features(inputs)
 
     def _image(self, inputs: FusionInputs) -> BandImage:
-        return BandImage(_standardised(inputs), self.tokens_of_bands(inputs.descriptors))
+        tokens = self.tokens_of_bands(inputs.known("descriptors"))
+        return BandImage(_standardised(inputs), tokens)
 
     def _condition(self, inputs: FusionInputs, seen: Tensor | BandImage) -> Tensor:
         if self.config.prior.source == "none":
             return self._constant(len(inputs.pan))
         with alone_if_small(inputs.pan):
-            if self.any_bands:
+            if isinstance(seen, BandImage):
                 condition = self.condition_encoder(seen.shared(), seen.bands())
-                condition = condition + self.condition_scene(inputs.scene)[:, None]
+                scene = self.condition_scene(inputs.known("scene"))
+                condition = condition + scene[:, None]
             else:
                 condition = self.condition_encoder(seen[:, -2:], seen[:, :-2])
             return condition if self.config.prior.source == "diffusion" else _unit(condition)
 
     def _tokens(self, seen: Tensor | BandImage) -> Tensor:
-        with alone_if_small(seen[0]):
+        with alone_if_small(seen.x if isinstance(seen, BandImage) else seen):
             return self.generator.tokens(seen)
 
     def _constant(self, batch: int) -> Tensor:
         return self.constant_prior.expand(batch, -1, -1)
 
 
-def takes_any_bands(model: nn.Module) -> bool:
+def takes_any_bands(model: object) -> bool:
     """Whether ``model`` wants its inputs described: networks for a fixed band count do not."""
     return getattr(model, "any_bands", False)
 
@@ -307,8 +312,8 @@ def _scene_encoder(channels: int) -> nn.Module:
     )
 
 
-def _backbone(config: ModelConfig) -> Modulated:
-    network = BACKBONES[config.network](config.bands)
+def _backbone(config: ModelConfig, bands: int) -> Modulated:
+    network = BACKBONES[config.network](bands)
     return modulate(network, config.kernels.layers or network.modulated, config.kernels.ranks)
 
 
@@ -324,7 +329,8 @@ def _features(inputs: FusionInputs) -> Tensor:
 
 def _standardised(inputs: FusionInputs) -> Tensor:
     """The same with each band in units of its spread over the scene, as PAN is."""
-    return _side_by_side((inputs.lms - 1) / inputs.spread[..., None, None], inputs)
+    spread = inputs.known("spread")
+    return _side_by_side((inputs.lms - 1) / spread[..., None, None], inputs)
 
 
 def _side_by_side(bands: Tensor, inputs: FusionInputs) -> Tensor:

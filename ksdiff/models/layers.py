@@ -61,6 +61,7 @@ class UnpatchConv2d(nn.Conv2d):
         self.side = side
 
     def forward(self, x: Tensor) -> Tensor:
+        assert self.bias is not None
         return unpatch(x, self.weight.flatten(1)[None], self.bias[None], self.side)
 
 

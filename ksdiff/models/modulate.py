@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
+from typing import Any, Literal
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -9,6 +10,7 @@ from torch.func import functional_call
 
 import ksdiff_ops
 from ksdiff.models.kernels import LayerShape, layer_shape
+from ksdiff_ops.arguments import as_pair
 
 Layers = str | type[nn.Module] | Sequence[str | type[nn.Module]]
 
@@ -24,23 +26,23 @@ class PerSampleConv2d(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         if self.weight.dim() == 4:
             return super().forward(x)
-        padding = self.padding
+        if len(self.weight) == 1:
+            return self._conv_forward(x, self.weight[0], self.bias)
+        padding: Literal["same"] | tuple[int, int] = "same"
         if self.padding_mode != "zeros":
             x = F.pad(x, self._reversed_padding_repeated_twice, self.padding_mode)
-            padding = 0
-        if padding == "valid":
-            padding = 0
-        if len(self.weight) == 1:
-            convolve, weight = F.conv2d, self.weight[0]
-        else:
-            convolve, weight = ksdiff_ops.batched_conv2d, self.weight
-        return convolve(
+            padding = (0, 0)
+        elif self.padding == "valid":
+            padding = (0, 0)
+        elif not isinstance(self.padding, str):
+            padding = as_pair(self.padding)
+        return ksdiff_ops.batched_conv2d(
             x,
-            weight,
+            self.weight,
             self.bias,
-            stride=self.stride,
+            stride=as_pair(self.stride),
             padding=padding,
-            dilation=self.dilation,
+            dilation=as_pair(self.dilation),
             groups=self.groups,
         )
 
@@ -73,7 +75,7 @@ class Modulated(nn.Module):
     def modulated_layers(self) -> list[nn.Module]:
         return [self.module.get_submodule(name) for name in self.names]
 
-    def forward(self, *args, kernels: Sequence[Tensor] | None = None, **options):
+    def forward(self, *args: Any, kernels: Sequence[Tensor] | None = None, **options: Any) -> Any:
         """``module(*args, **options)``; kernels[i] is [B or 1, *shapes[i].modes]."""
         if kernels is None:
             return self.module(*args, **options)
@@ -149,7 +151,7 @@ def modulate(
         if type(convolutions[name]) is nn.Conv2d:
             # The layer itself stays: its hooks, and whoever else holds it, notice nothing.
             convolutions[name].__class__ = PerSampleConv2d
-    return Modulated(module, chosen, tuple(ranks))
+    return Modulated(module, chosen, ranks)
 
 
 def _is_convolution(layer: nn.Module) -> bool:

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ksdiff.models.bands import BandHead, BandKernels, BandStem
+from ksdiff.models.bands import BandHead, BandKernels, MixedStem
 from ksdiff.models.kernels import ModulatedConv2d
 from ksdiff.models.layers import ChannelNorm, PatchConv2d, UnpatchConv2d
 
@@ -31,6 +31,18 @@ class ConvNeXtBlock(nn.Module):
         return torch.addcmul(x, self.scale, self.project(y, next(kernels)))
 
 
+class Stage(nn.ModuleList):
+    """The blocks of one level, in one direction."""
+
+    def __init__(self, width: int, depth: int, expansion: int) -> None:
+        super().__init__(ConvNeXtBlock(width, expansion) for _ in range(depth))
+
+    def forward(self, x: Tensor, kernels: Iterator[Tensor]) -> Tensor:
+        for block in self:
+            x = block(x, kernels)
+        return x
+
+
 class PanNeXtU(nn.Module):
     """x [B, in_channels, H, W] -> y [B, out_channels, H, W]; H, W multiples of 2 ** levels.
 
@@ -49,60 +61,64 @@ class PanNeXtU(nn.Module):
         super().__init__()
         self.stem = stem
         self.encoder = nn.ModuleList(
-            _stage(width, depth, expansion) for width, depth in zip(widths, depths, strict=True)
+            Stage(width, depth, expansion) for width, depth in zip(widths, depths, strict=True)
         )
         pairs = list(itertools.pairwise(widths))
         self.down = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in pairs)
         self.up = nn.ModuleList(nn.ConvTranspose2d(b, a, 2, stride=2) for a, b in pairs)
         self.decoder = nn.ModuleList(
-            _stage(width, depth, expansion)
+            Stage(width, depth, expansion)
             for width, depth in zip(widths[:-1], depths[:-1], strict=True)
         )
         self.head = head
 
     @classmethod
-    def of_bands(cls, bands: int, out_channels: int, widths, depths, expansion) -> "PanNeXtU":
+    def of_bands(
+        cls,
+        bands: int,
+        out_channels: int,
+        widths: tuple[int, ...],
+        depths: tuple[int, ...],
+        expansion: int,
+    ) -> "PanNeXtU":
         """For a fixed number of bands: they, PAN and its detail enter, ``out_channels`` leave."""
         stem = PatchConv2d(bands + 2, widths[0], PATCH, 3)
         head = UnpatchConv2d(widths[0], out_channels, PATCH)
-        nn.init.zeros_(head.weight)
-        nn.init.zeros_(head.bias)
+        for parameter in head.parameters():
+            nn.init.zeros_(parameter)
         return cls(stem, head, widths, depths, expansion)
 
     @classmethod
-    def of_any_bands(cls, token_width: int, basis: int, widths, depths, expansion) -> "PanNeXtU":
+    def of_any_bands(
+        cls, basis: int, widths: tuple[int, ...], depths: tuple[int, ...], expansion: int
+    ) -> "PanNeXtU":
         """For any bands: the kernels of stem and head are given at each call."""
-        stem = BandStem(token_width, 2, widths[0], PATCH, 3, basis, mixed=True)
+        stem = MixedStem(2, widths[0], PATCH, 3, basis)
         head = BandHead(widths[0], PATCH, basis)
         return cls(stem, head, widths, depths, expansion)
 
     def modulated_layers(self) -> list[ModulatedConv2d]:
         """The layers in the order in which ``forward`` takes their kernels."""
         stages = [*self.encoder, *reversed(self.decoder)]
-        return [
-            layer
-            for stage in stages
-            for block in stage
-            for layer in (block.depthwise, block.expand, block.project)
-        ]
+        layers = (layer for stage in stages for layer in stage.modules())
+        return [layer for layer in layers if isinstance(layer, ModulatedConv2d)]
+
+    def end_kernels(self, stem: Tensor, head: Tensor, gain: Tensor) -> BandKernels:
+        """For any bands: the kernels of both ends from mixes [B, C, basis]; gain [B, C]."""
+        assert isinstance(self.stem, MixedStem) and isinstance(self.head, BandHead)
+        return BandKernels(self.stem.kernel(stem), self.head.kernel(head), gain)
 
     def forward(self, x: Tensor, kernels: list[Tensor], ends: BandKernels | None = None) -> Tensor:
         """With the modulated layers' kernels and, for any bands, those of the two ends."""
         remaining = iter(kernels)
-        x = self.stem(x) if ends is None else self.stem.convolve(x, ends.stem)
+        x = self.stem(x) if ends is None else self.stem(x, ends.stem)
         skips = []
         for level, stage in enumerate(self.encoder):
             if level:
                 x = self.down[level - 1](x)
-            for block in stage:
-                x = block(x, remaining)
+            x = stage(x, remaining)
             skips.append(x)
         for level in reversed(range(len(self.decoder))):
             x = self.up[level](x) + skips[level]
-            for block in self.decoder[level]:
-                x = block(x, remaining)
+            x = self.decoder[level](x, remaining)
         return self.head(x) if ends is None else self.head(x, ends.head)
-
-
-def _stage(width: int, depth: int, expansion: int) -> nn.ModuleList:
-    return nn.ModuleList(ConvNeXtBlock(width, expansion) for _ in range(depth))

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ksdiff.config import KernelConfig
+from ksdiff.models.bands import BandImage
 from ksdiff.models.kernels import LayerShape, LocalFeatures
 from ksdiff.models.layers import ConvBlock, PatchConv2d
 
@@ -65,17 +66,16 @@ class MLPKernelGenerator(nn.Module):
         super().__init__()
         self.sizes = [math.prod(layer.modes) for layer in layers]
         self.local = LocalFeatures(stem, config)
+        last = nn.Linear(2 * z_channels, sum(self.sizes))
         self.mlp = nn.Sequential(
-            nn.Linear(z_channels + config.width, 2 * z_channels),
-            nn.GELU(),
-            nn.Linear(2 * z_channels, sum(self.sizes)),
+            nn.Linear(z_channels + config.width, 2 * z_channels), nn.GELU(), last
         )
         with torch.no_grad():
             # W near 1: the network starts as its own base network.
-            self.mlp[-1].weight.mul_(0.1)
-            self.mlp[-1].bias.fill_(1.0)
+            last.weight.mul_(0.1)
+            last.bias.fill_(1.0)
 
-    def tokens(self, features: Tensor) -> Tensor:
+    def tokens(self, features: Tensor | BandImage) -> Tensor:
         return self.local.tokens(features)
 
     def forward(self, z: Tensor, tokens: Tensor, base: list[Tensor]) -> list[Tensor]:
@@ -98,8 +98,9 @@ class PlainKernels(nn.Module):
     ) -> None:
         super().__init__()
 
-    def tokens(self, features: Tensor) -> Tensor:
-        return features.new_zeros(len(features), 1, 1)
+    def tokens(self, features: Tensor | BandImage) -> Tensor:
+        pixels = features.x if isinstance(features, BandImage) else features
+        return pixels.new_zeros(len(pixels), 1, 1)
 
     def forward(self, z: Tensor, tokens: Tensor, base: list[Tensor]) -> list[Tensor]:
         return [weight[None] for weight in base]

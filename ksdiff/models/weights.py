@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
+from torch import nn
 
 from ksdiff.config import Config, ModelConfig, config_from_dict, config_to_dict
 from ksdiff.errors import KSDiffError
@@ -17,7 +18,7 @@ from ksdiff.models.ksdiff import KSDiff
 _HEADER_KEY = "ksdiff_config"
 
 
-def save_weights(path: str | Path, model: KSDiff, config: Config) -> None:
+def save_weights(path: str | Path, model: nn.Module, config: Config) -> None:
     """Write ``model``'s tensors and the whole config; the file appears at once or not at all."""
     path = Path(path)
     tensors = {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -84,7 +86,9 @@ class _Canvas:
         colour = self.spectra[material][:, None, None] * brightness
         self.image += cover * (colour - self.image)
 
-    def patch(self, y: float, x: float, reach: float):
+    def patch(
+        self, y: float, x: float, reach: float
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
         """A view [C, h, w] around (y, x) and its coordinates; None outside the image."""
         top, left = max(int(y - reach), 0), max(int(x - reach), 0)
         bottom, right = min(int(y + reach) + 2, self.size), min(int(x + reach) + 2, self.size)
@@ -130,7 +134,9 @@ def _draw_fields(canvas: _Canvas, angle: float) -> None:
     reach = 0.75 * size + 200
     label = np.zeros((size, size), dtype=np.int64)
     edge = np.full((size, size), np.inf, dtype=np.float32)
-    materials, brightness, rows = [], [], []
+    materials: list[str] = []
+    brightness: list[float] = []
+    rows: list[tuple[float, float, int]] = []
     position = -reach
     while position < reach:
         width = rng.uniform(70, 170)
@@ -148,7 +154,7 @@ def _draw_fields(canvas: _Canvas, angle: float) -> None:
         for _ in range(len(cuts) + 1):
             materials.append(rng.choice(kinds, p=(0.34, 0.26, 0.22, 0.18)))
             brightness.append(rng.uniform(0.78, 1.2))
-            rows.append((rng.uniform(4.5, 9.0), rng.uniform(0.0, 0.10), rng.integers(2)))
+            rows.append((rng.uniform(4.5, 9.0), rng.uniform(0.0, 0.10), int(rng.integers(2))))
         position += width
     table = np.stack([canvas.spectra[m] * b for m, b in zip(materials, brightness, strict=True)])
     canvas.image[:] = np.moveaxis(table[label], 2, 0)
@@ -335,7 +341,14 @@ def _draw_town(canvas: _Canvas, town: np.ndarray, angle: float) -> None:
             _draw_car(canvas, *at, angle)
 
 
-def _draw_houses(canvas: _Canvas, place, u0: float, v0: float, block, angle: float) -> None:
+def _draw_houses(
+    canvas: _Canvas,
+    place: Callable[[float, float], tuple[float, float] | None],
+    u0: float,
+    v0: float,
+    block: Sequence[float],
+    angle: float,
+) -> None:
     rng = canvas.rng
     for row in (0.27, 0.73):
         along = 20.0
@@ -349,7 +362,8 @@ def _draw_houses(canvas: _Canvas, place, u0: float, v0: float, block, angle: flo
                 turned = angle + (np.pi / 2 if rng.random() < 0.3 else 0)
                 _draw_box(
                     canvas,
-                    *at,
+                    at[0],
+                    at[1],
                     turned,
                     rng.uniform(14, 20),
                     rng.uniform(10, 14),
@@ -364,7 +378,7 @@ def _draw_houses(canvas: _Canvas, place, u0: float, v0: float, block, angle: flo
             along += step
 
 
-def _draw_halls(canvas: _Canvas, y: float, x: float, block, angle: float) -> None:
+def _draw_halls(canvas: _Canvas, y: float, x: float, block: Sequence[float], angle: float) -> None:
     rng = canvas.rng
     _draw_box(
         canvas, y, x, angle, block[0] - 24, block[1] - 24, 0, "asphalt", rng.uniform(1.1, 1.4)
@@ -377,10 +391,10 @@ def _draw_halls(canvas: _Canvas, y: float, x: float, block, angle: float) -> Non
         _draw_box(
             canvas, cy + du * np.sin(angle), cx + du * np.cos(angle), angle, 4, 3, 2, "slate", 1.0
         )
-    for dv in (-22, -12, 4, 14):
-        for du in np.arange(-18, 19, 3.6):
+    for pv in (-22, -12, 4, 14):
+        for along in np.arange(-18, 19, 3.6):
             if rng.random() < 0.6:
-                pu, pv = du - np.sign(side) * block[0] * 0.24, dv
+                pu = along - np.sign(side) * block[0] * 0.24
                 _draw_car(
                     canvas,
                     y + pu * np.sin(angle) + pv * np.cos(angle),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -46,7 +47,7 @@ def simulate_pair(pair: ScenePair, folder: str | Path, name: str, sensor: str | 
     patch = pair.read(0, 0, side[0] * ratio, side[1] * ratio)
     gt = _whole(patch.ms, patch.ms_valid)
     off_centre = [at - (ratio - 1) / 2 for at in pair.phase]
-    pan = shift(_whole(patch.pan, patch.pan_valid), *(-step for step in off_centre))
+    pan = shift(_whole(patch.pan, patch.pan_valid), -off_centre[0], -off_centre[1])
     write_scene(
         folder,
         name,
@@ -124,7 +125,7 @@ def _all_of(valid: Tensor, ratio: int) -> Tensor:
     return F.avg_pool2d(valid.double(), ratio) == 1
 
 
-def _stored(values: Tensor, valid: Tensor, dtype: str, nodata: float | None):
+def _stored(values: Tensor, valid: Tensor, dtype: str, nodata: float | None) -> np.ndarray:
     return quantise(values[0].numpy(), valid[0].numpy(), dtype, nodata)
 
 

@@ -45,17 +45,18 @@ def sample(pair: TruthPair, config: DataConfig, bands: int, rng: np.random.Gener
         pair.statistics[variant],
     )
     if config.detail_gain:
-        wanted = rng.uniform(*config.detail_gain) / max(pair.detail_gains[variant], 0.1)
+        least, most = config.detail_gain
+        wanted = rng.uniform(least, most) / max(pair.detail_gains[variant], 0.1)
         gt = _sharpened(gt, pair.gains, ratio, min(max(wanted - 1, 0.0), _MOST_SHARPENED))
     jitter = config.shift_jitter
     if pair.ms is not None and rng.random() < config.delivered_share:
         top, left, side = rows // ratio, columns // ratio, size // ratio
         ms, phase = pair.ms[..., top : top + side, left : left + side], pair.phase
     else:
-        gains = np.array(pair.gains) + rng.uniform(-config.gain_jitter, config.gain_jitter)
+        jittered = np.array(pair.gains) + rng.uniform(-config.gain_jitter, config.gain_jitter)
         # The MS may be off as well as PAN; then PAN is right, and the truth goes with it.
         moved = shift(gt, *rng.normal(0, jitter, 2).round(2))
-        ms, phase = degrade_ms(moved, gains.round(2).clip(0.1, 0.5), ratio), (ratio // 2,) * 2
+        ms, phase = degrade_ms(moved, jittered.round(2).clip(0.1, 0.5).tolist(), ratio), None
     gains = pair.gains
     if gt.shape[1] != bands:
         mix = torch.from_numpy(rng.dirichlet((0.5,) * gt.shape[1], bands)).float()
@@ -72,7 +73,9 @@ def sample(pair: TruthPair, config: DataConfig, bands: int, rng: np.random.Gener
     contrast = statistics.contrast * statistics.ms_mean / hazy
     statistics = _jittered(statistics._replace(ms_mean=hazy, contrast=contrast), config, rng)
     pan = shift(pan, *rng.normal(0, jitter, 2).round(2))
-    pan, ms, gt, phase = _turned((pan, ms, gt), phase, ratio, int(rng.integers(8)))
+    turn = int(rng.integers(8))
+    pan, ms, gt = (turned(image, turn) for image in (pan, ms, gt))
+    phase = _turned_phase(phase or (ratio // 2, ratio // 2), ratio, turn)
     inputs = fusion_inputs(pan, ms, gains, ratio, phase, statistics)
     return Sample(inputs, gt / statistics.ms_mean[..., None, None])
 
@@ -102,13 +105,18 @@ def _jittered(
     return SceneStatistics(*scaled)
 
 
-def _turned(images: tuple[Tensor, ...], phase: tuple[float, float], ratio: int, turn: int):
-    """One of the eight flips and rotations; the decimation phase turns with the image."""
-    y, x = phase
+def turned(image: Tensor, turn: int) -> Tensor:
+    """One of the eight flips and rotations, 0 to 7, of [..., H, W]."""
     if turn & 1:
-        images, y = tuple(image.flip(-2) for image in images), ratio - 1 - y
+        image = image.flip(-2)
     if turn & 2:
-        images, x = tuple(image.flip(-1) for image in images), ratio - 1 - x
-    if turn & 4:
-        images, y, x = tuple(image.transpose(-1, -2) for image in images), x, y
-    return *images, (y, x)
+        image = image.flip(-1)
+    return image.transpose(-1, -2) if turn & 4 else image
+
+
+def _turned_phase(phase: tuple[float, float], ratio: int, turn: int) -> tuple[float, float]:
+    """The decimation phase of a turned image."""
+    y, x = phase
+    y = ratio - 1 - y if turn & 1 else y
+    x = ratio - 1 - x if turn & 2 else x
+    return (x, y) if turn & 4 else (y, x)

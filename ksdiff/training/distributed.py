@@ -52,23 +52,24 @@ class Parts(NamedTuple):
         return cls(world, rank, training.accumulate, training.batch // count)
 
     @property
-    def count(self) -> int:
+    def parts(self) -> int:
+        """Of a whole batch."""
         return self.world * self.accumulate
 
     def part(self, turn: int) -> "Part":
-        return Part(turn * self.world + self.rank, self.count)
+        return Part(turn * self.world + self.rank, self.parts)
 
     def batches(self, first: int, last: int) -> "Batches":
         return Batches(self, first, last)
 
 
 class Part(NamedTuple):
-    index: int
-    count: int
+    number: int
+    parts: int
 
     def rows(self, whole: Tensor) -> Tensor:
         """This part's share of a whole batch's rows."""
-        return whole.chunk(self.count)[self.index]
+        return whole.chunk(self.parts)[self.number]
 
 
 WHOLE = Part(0, 1)
@@ -84,8 +85,8 @@ class Batches:
         return (self.last - self.first) * self.parts.accumulate
 
     def __iter__(self) -> Iterator[list[int]]:
-        size, count = self.parts.size, self.parts.count
+        size, count = self.parts.size, self.parts.parts
         for step in range(self.first, self.last):
             for turn in range(self.parts.accumulate):
-                start = (step * count + self.parts.part(turn).index) * size
+                start = (step * count + self.parts.part(turn).number) * size
                 yield list(range(start, start + size))

@@ -105,8 +105,9 @@ def cases(scenes: Path, pairs: Path, ms_only: Path) -> Iterator[Case]:
 
 def _native(source: Source) -> Iterator[Case]:
     source = _cropped(source)
+    assert source.pans is not None
     own = 0.15
-    variants = (
+    variants: dict[PanGain | None, int] = (
         {"bicubic": 0, own: 1 + PAN_GAINS.index(own)}
         if len(source.pans) > 1
         else {source.pan_gains[0]: 0}

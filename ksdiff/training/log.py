@@ -1,9 +1,15 @@
 """The logs of a run: metrics.csv, TensorBoard events, curves.png."""
 
+from __future__ import annotations
+
 import csv
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ksdiff.training.checkpoint import Progress
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _COLUMNS = ("stage", "step", "name", "value")
 
@@ -41,7 +47,7 @@ class RunLog:
             self._board.add_scalar(f"stage{stage}/{name}", value, self._along(stage, step))
         self._file.flush()
 
-    def show(self, stage: int, step: int, figure) -> None:
+    def show(self, stage: int, step: int, figure: Figure) -> None:
         """Put a matplotlib figure into TensorBoard."""
         self._board.add_figure("validation", figure, self._along(stage, step))
 

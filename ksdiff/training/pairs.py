@@ -1,6 +1,5 @@
 """Pairs with ground truth to train on, made from scenes with and without one."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -68,7 +67,7 @@ class TruthPair:
         return image[..., :height, :width]
 
 
-class CollectionPairs(Sequence[TruthPair]):
+class CollectionPairs:
     """The patches of a PanCollection file with truth, read one by one."""
 
     def __init__(self, source: PanCollection) -> None:
@@ -125,8 +124,8 @@ def load_pairs(
     unknown = sorted(set(exclude) - {scene.name for scene in scenes})
     if unknown:
         raise KSDiffError(f"data.exclude: {unknown[0]!r} is not a scene of {folder}")
-    pairs = [_pair(scene, ratio) for scene in scenes if scene.name not in exclude]
-    pairs = [pair for pair in pairs if pair is not None]
+    found = (_pair(scene, ratio) for scene in scenes if scene.name not in exclude)
+    pairs = [pair for pair in found if pair is not None]
     if not pairs:
         raise KSDiffError(f"{folder}: expected scenes of ratio {ratio}, found none")
     for pair in pairs:
@@ -158,7 +157,7 @@ def _pair(scene: SceneFiles, ratio: int) -> TruthPair | None:
             if alignment is not None:
                 gt = alignment.apart.reversed()(gt)
             step = estimate_shift(patch.pan, degrade_ms(gt, gains, ratio), gains, (ratio // 2,) * 2)
-            pan = shift(patch.pan, *(-a for a in step))
+            pan = shift(patch.pan, -step[0], -step[1])
             return TruthPair(scene.name, pan, gt, ms, source.phase, gains, ratio)
     return degraded_pair(scene.name, patch.pan, ms, source.phase, gains)
 
@@ -180,7 +179,7 @@ def degraded_pair(
     step = estimate_shift(pan, ms, gains, phase)
     # A degraded PAN pixel lies at the middle of its MS pixel: there the MS sample must be, too.
     centre = [at - (ratio - 1) / 2 for at in phase]
-    moved = shift(pan, *(-a - b for a, b in zip(step, centre, strict=True)))
+    moved = shift(pan, -step[0] - centre[0], -step[1] - centre[1])
     pans = _degraded_pans(moved, ratio)[..., :height, :width]
     return TruthPair(
         name, pans, gt, None, None, gains, ratio, measured_gain([(pan, ms)], phase, step)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from torch.utils.data import Dataset
 
-from ksdiff.config import Config
+from ksdiff.config import Config, ModelConfig
 from ksdiff.errors import KSDiffError
 from ksdiff.io.pancollection import PanCollection
 from ksdiff.training.augment import Sample, sample
@@ -16,6 +16,8 @@ from ksdiff.training.held_out import training_sources
 from ksdiff.training.pairs import CollectionPairs, TruthPair, load_pairs
 from ksdiff.training.scenarios import Scenario, Scenarios
 from ksdiff.training.sources import halved, large_enough
+
+Pairs = Sequence[TruthPair] | CollectionPairs
 
 _DEFAULT_DATA = "../shared/data"
 
@@ -46,7 +48,7 @@ class Samples(Dataset):
         mixed = len(self.other) and rng.random() < self.config.data.mixed_bands
         pairs, weights = (self.other, self.other_weights) if mixed else (self.own, self.own_weights)
         pair = pairs[int(rng.choice(len(pairs), p=weights))]
-        return sample(pair, self.config.data, self.config.model.bands, rng)
+        return sample(pair, self.config.data, _fixed(self.config.model)[0], rng)
 
 
 class ScenarioSamples(Dataset):
@@ -80,42 +82,51 @@ def _scenarios(scenes: Path, pairs: Path, ms_only: Path) -> Scenarios:
     return Scenarios([s for s in (*sources, *map(halved, sources)) if large_enough(s)])
 
 
-def _sources(config: Config) -> tuple[Sequence[TruthPair], Sequence[TruthPair]]:
-    data, model = config.data, config.model
+def _fixed(model: ModelConfig) -> tuple[int, int]:
+    """Bands and ratio of a network that takes no others."""
+    if model.bands == "any" or model.ratio == "any":
+        raise KSDiffError(
+            f"model.ratio: with bands: {model.bands} expected a number, got {model.ratio!r}"
+        )
+    return model.bands, model.ratio
+
+
+def _sources(config: Config) -> tuple[Pairs, Pairs]:
+    data, (bands, ratio) = config.data, _fixed(config.model)
     if data.train_h5:
         source = PanCollection(data_path(data.train_h5), data.sensor)
-        if source.sensor.bands != model.bands:
+        if source.sensor.bands != bands:
             raise KSDiffError(
-                f"{source.path}: {source.sensor.bands} bands, but model.bands is {model.bands}"
+                f"{source.path}: {source.sensor.bands} bands, but model.bands is {bands}"
             )
-        pairs = CollectionPairs(source)
-        height, width = pairs[0].gt.shape[-2:]
+        patches = CollectionPairs(source)
+        height, width = patches[0].gt.shape[-2:]
         if min(height, width) < data.crop:
             raise KSDiffError(
                 f"{source.path}: patches of {height} x {width} pixels are smaller than the crop of "
                 f"{data.crop}; lower data.crop"
             )
-        return pairs, []
+        return patches, []
     pairs = load_pairs(
         data_path(data.scenes),
-        model.ratio,
+        ratio,
         data.exclude,
         data.crop,
         data.halved,
         data.bicubic_pan,
         data.least_gain,
     )
-    own = [pair for pair in pairs if pair.gt.shape[1] == model.bands]
-    other = [pair for pair in pairs if pair.gt.shape[1] != model.bands]
+    own = [pair for pair in pairs if pair.gt.shape[1] == bands]
+    other = [pair for pair in pairs if pair.gt.shape[1] != bands]
     if not own:
         raise KSDiffError(
-            f"{data_path(data.scenes)}: expected scenes of {model.bands} bands (model.bands), "
+            f"{data_path(data.scenes)}: expected scenes of {bands} bands (model.bands), "
             f"found {sorted({pair.gt.shape[1] for pair in pairs})}"
         )
     return own, other if data.mixed_bands else []
 
 
-def _weights(pairs: Sequence[TruthPair]) -> np.ndarray | None:
+def _weights(pairs: Pairs) -> np.ndarray | None:
     if isinstance(pairs, CollectionPairs):
         return None
     areas = np.array([pair.gt.shape[-2] * pair.gt.shape[-1] for pair in pairs], dtype=float)

@@ -18,7 +18,7 @@ from ksdiff.images.polyphase import decimate_axis
 from ksdiff.images.sharpness import EQUALISER_HALF, PanGain, equaliser_taps, mean_gain
 from ksdiff.images.wald import MTF_TAPS, SHIFT_HALF_WIDTH, expand, mtf_filters, shift_taps
 from ksdiff.sensors import Wavelengths
-from ksdiff.training.augment import Sample
+from ksdiff.training.augment import Sample, turned
 from ksdiff.training.sources import Moments, Source
 
 RATIOS = (2, 3, 4, 5, 6, 7, 8)
@@ -95,8 +95,8 @@ class Scenarios:
         """
         drawn = [self._draw(scenario, rng) for rng in rngs]
         ratio = scenario.ratio
-        gt = _turned(torch.cat([one.gt for one in drawn]), turn)
-        pan = _turned(torch.cat([one.pan for one in drawn]), turn)
+        gt = turned(torch.cat([one.gt for one in drawn]), turn)
+        pan = turned(torch.cat([one.pan for one in drawn]), turn)
         phase = (ratio - 1) / 2 if centred else float(ratio // 2)
         true_gains = [
             [float(g) for g in (np.array(one.gains) + rng.uniform(-0.05, 0.05)).clip(0.08, 0.6)]
@@ -143,7 +143,8 @@ class Scenarios:
         gt = torch.einsum("cn,nhw->chw", mix, source.bands[window])[None]
         whole = torch.zeros(len(mix) + 1, len(moments.mean))
         whole[:-1, :count] = mix
-        had = None
+        had: float | None = None
+        told: PanGain | None
         if source.pans is None or (vary and rng.random() < _SUMMED):
             whole[-1, :count] = response = _response(source, rng)
             if source.crisp is not None and rng.random() < 0.4:
@@ -206,9 +207,10 @@ def _bands(
     if total >= count and total < 20 and rng.random() > _MIXED:
         chosen = np.sort(rng.choice(total, count, replace=False))
         return torch.eye(total)[chosen], tuple(source.wavelengths[i] for i in chosen)
-    if any(limits is None for limits in source.wavelengths):
+    limits = [known for known in source.wavelengths if known is not None]
+    if len(limits) < total:
         return torch.from_numpy(rng.dirichlet((0.5,) * total, count)).float(), (None,) * count
-    centres = np.array([sum(limits) / 2 for limits in source.wavelengths])
+    centres = np.array(limits).mean(1)
     rows, wavelengths = [], []
     for _ in range(count):
         at = centres[rng.integers(total)] + rng.normal(0, 15)
@@ -222,14 +224,14 @@ def _bands(
 
 def _response(source: Source, rng: np.random.Generator) -> Tensor:
     """A PAN's response to the bands [N]: a smooth curve over the visible, often near infrared."""
-    if any(limits is None for limits in source.wavelengths):
+    limits = [known for known in source.wavelengths if known is not None]
+    if len(limits) < len(source.bands):
         return torch.from_numpy(rng.dirichlet((3.0,) * len(source.bands))).float()
-    centres = np.array([sum(limits) / 2 for limits in source.wavelengths])
+    centres = np.array(limits).mean(1)
     low, high = rng.uniform(400, 520), rng.uniform(640, 920)
     edges = 1 / (1 + np.exp(-(centres - low) / 15)) / (1 + np.exp((centres - high) / 15))
     response = edges * rng.uniform(0.5, 1.5, len(centres)) * (centres < _SWIR) + 1e-6
-    widths = np.array([limits[1] - limits[0] for limits in source.wavelengths])
-    response = response * widths
+    response = response * np.diff(np.array(limits), axis=1)[:, 0]
     means = source.bands.flatten(1).mean(1).numpy()
     if rng.random() < 0.5:  # in reflectance-like units instead of digital numbers
         response = response / np.maximum(means, 1e-6) * means.mean()
@@ -246,7 +248,7 @@ def _haze(gt: Tensor, mean: Tensor, rng: np.random.Generator) -> Tensor:
 
 def _seen_by_ms(
     gt: Tensor,
-    gains: list[list[float]],
+    gains: Sequence[Sequence[float]],
     ratio: int,
     phase: float,
     rngs: Sequence[np.random.Generator],
@@ -260,7 +262,8 @@ def _seen_by_ms(
             moving, first = shift_taps(ratio // 2 - phase + float(rng.normal(0, 0.05)))
             rows.append(_aligned([np.convolve(row, moving) for row in sample], first))
         axes.append(torch.from_numpy(np.concatenate(rows)).float())
-    return _filtered(gt, *axes, _FIRST_SHIFT - MTF_TAPS // 2 + ratio // 2, ratio)
+    down, right = axes
+    return _filtered(gt, down, right, _FIRST_SHIFT - MTF_TAPS // 2 + ratio // 2, ratio)
 
 
 _FIRST_SHIFT = -SHIFT_HALF_WIDTH - 2  # earliest tap of a shift by less than two pixels
@@ -274,7 +277,7 @@ def _aligned(rows: list[np.ndarray], first: int) -> np.ndarray:
     return np.stack([np.pad(row, (before, length - before - len(row))) for row in rows])
 
 
-def _profiles(gains: list[Sequence[float]], ratio: int) -> Tensor:
+def _profiles(gains: Sequence[Sequence[float]], ratio: int) -> Tensor:
     """MTF filters [B * C, taps] of gains [B][C]."""
     flat = tuple(round(gain, 2) for sample in gains for gain in sample)
     return mtf_filters(flat, ratio, torch.float32, torch.device("cpu")).per_band()
@@ -292,6 +295,7 @@ def _equalised(
             wanted = mean_gain(one.gains)
             taps = np.array(equaliser_taps(one.told, wanted, ratio))
             if one.had is not None:
+                assert isinstance(one.gain, float)
                 taps = np.convolve(taps, equaliser_taps(one.had, one.gain, ratio))
             else:
                 taps = np.pad(taps, EQUALISER_HALF)
@@ -301,7 +305,8 @@ def _equalised(
             length = 4 * EQUALISER_HALF + _SHIFT_TAPS
             rows.append(np.pad(taps, (before, length - before - len(taps))))
         axes.append(torch.from_numpy(np.stack(rows)).float())
-    return _filtered(pan, *axes, _FIRST_SHIFT - 2 * EQUALISER_HALF, 1)
+    down, right = axes
+    return _filtered(pan, down, right, _FIRST_SHIFT - 2 * EQUALISER_HALF, 1)
 
 
 def _filtered(x: Tensor, down: Tensor, right: Tensor, start: int, stride: int) -> Tensor:
@@ -310,15 +315,6 @@ def _filtered(x: Tensor, down: Tensor, right: Tensor, start: int, stride: int) -
     for dim, taps in ((-2, down), (-1, right)):
         planes = decimate_axis(planes, dim, taps, start, stride, "reflect")
     return planes.reshape(*x.shape[:2], *planes.shape[-2:])
-
-
-def _turned(x: Tensor, turn: int) -> Tensor:
-    """One of the eight flips and rotations."""
-    if turn & 1:
-        x = x.flip(-2)
-    if turn & 2:
-        x = x.flip(-1)
-    return x.transpose(-1, -2) if turn & 4 else x
 
 
 def _noisy(image: Tensor, rngs: Sequence[np.random.Generator]) -> Tensor:

@@ -20,7 +20,7 @@ def check_settings(config: Config) -> None:
         raise KSDiffError(
             f"training.schedule: expected one of {', '.join(_SCHEDULES)}, got {training.schedule!r}"
         )
-    step = 8 if model.bands == "any" else max(8, model.ratio)
+    step = 8 if model.ratio == "any" else max(8, model.ratio)
     if data.crop < 32 or data.crop % step:
         raise KSDiffError(
             f"data.crop: expected a multiple of {step} of at least 32 PAN pixels, got {data.crop}"

@@ -107,12 +107,12 @@ def _pair_source(files: SceneFiles, entry: dict) -> Source | None:
         if alignment is not None:
             gt = alignment.apart.reversed()(gt)
         step = estimate_shift(pan, degrade_ms(gt, gains, ratio), gains, (ratio // 2,) * 2)
-        moved = shift(pan, *(-a for a in step))
-        told: PanGain | None = "bicubic" if entry.get("sensor") == "gf2" else None
-        return Source(files.name, group, gt[0], wavelengths, gains, moved[0], (told,))
+        moved = shift(pan, -step[0], -step[1])
+        told: tuple[PanGain | None, ...] = ("bicubic" if entry.get("sensor") == "gf2" else None,)
+        return Source(files.name, group, gt[0], wavelengths, gains, moved[0], told)
     step = estimate_shift(pan, ms, gains, phase)
     centre = [at - (ratio - 1) / 2 for at in phase]
-    moved = shift(pan, *(-a - b for a, b in zip(step, centre, strict=True)))
+    moved = shift(pan, -step[0] - centre[0], -step[1] - centre[1])
     height, width = (side // ratio * ratio for side in moved.shape[-2:])
     moved = moved[..., :height, :width]
     pans, told = degraded_pans(moved, ratio)
@@ -178,7 +178,8 @@ def halved(source: Source, kinds: Sequence[PanGain] = PAN_KINDS) -> Source:
     bands = source.bands[None, :, :height, :width]
     # At the new Nyquist frequency, half the old, a Gaussian MTF of gain g has left g ** 1/4.
     gains = tuple(gain**0.75 for gain in source.gains)
-    pans, told = None, ()
+    pans: Tensor | None = None
+    told: tuple[PanGain | None, ...] = ()
     if source.pans is not None:
         pans, told = degraded_pans(source.pans[None, :1, :height, :width], 2, kinds)
     return Source(
@@ -232,8 +233,8 @@ def _wavelengths(entry: dict, bands: int) -> tuple[Wavelengths | None, ...]:
     known = SENSORS.get(name or "")
     if known is not None and known.bands == bands:
         return known.wavelengths
-    numbers = [re.search(r"(\d{3,4})$", text) for text in texts or ()]
-    if len(numbers) == bands and all(numbers):
+    numbers = [n for text in texts or () if (n := re.search(r"(\d{3,4})$", text)) is not None]
+    if len(numbers) == bands == len(texts or ()):
         return tuple((float(n[1]) - 20, float(n[1]) + 20) for n in numbers)
     if bands == 4:
         return SENSORS["gf2"].wavelengths

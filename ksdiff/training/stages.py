@@ -3,6 +3,8 @@
 A forward may get a part of a batch only; ``generator`` is the whole batch's.
 """
 
+from abc import ABC, abstractmethod
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -15,7 +17,20 @@ from ksdiff.training.distributed import WHOLE, Part
 _LEAST_ERROR = 0.003  # of the band mean: what is as flat as that is noise
 
 
-class StageOne(nn.Module):
+class Losses(nn.Module, ABC):
+    """What the trainer needs of a module of losses."""
+
+    @abstractmethod
+    def parameters_to_train(self) -> list[nn.Parameter]: ...
+
+    @abstractmethod
+    def forward(
+        self, sample: Sample, generator: torch.Generator, part: Part = WHOLE
+    ) -> dict[str, Tensor]:
+        """Named losses; "loss" is the one to lower."""
+
+
+class StageOne(Losses):
     """PLFE1, kernel generator and fusion network: L1(G, H1), the prior seen from the truth."""
 
     def __init__(self, model: KSDiff, margin: int) -> None:
@@ -35,7 +50,7 @@ class StageOne(nn.Module):
         return {"loss": fusion_loss(self.model, fused, sample, self.margin)}
 
 
-class StageTwo(nn.Module):
+class StageTwo(Losses):
     """PLFE2 and diffusion, jointly with the rest, or (``joint`` false) with the rest frozen.
 
     E ||z0 - z_theta(z_t, t, c)||_1 + lambda ||G - H2||_1, where H2's prior is sampled from noise
@@ -64,7 +79,7 @@ class StageTwo(nn.Module):
         with torch.no_grad():
             target = model.target_prior(sample.inputs, sample.gt)
         condition = model.condition(sample.inputs)
-        steps, count = model.config.diffusion.steps, part.count * len(target)
+        steps, count = model.config.diffusion.steps, part.parts * len(target)
         t = part.rows(torch.randint(1, steps + 1, (count,), generator=generator)).to(target.device)
         shape = (count, *target.shape[1:])
         noise, start = (
@@ -82,7 +97,7 @@ class StageTwo(nn.Module):
         }
 
 
-def stage_losses(model: KSDiff, config: Config, stage: int) -> nn.Module:
+def stage_losses(model: KSDiff, config: Config, stage: int) -> Losses:
     margin, training = config.data.margin, config.training
     if stage == 1:
         return StageOne(model, margin)

@@ -5,13 +5,15 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.wrappers import _FabricModule
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
+    TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -22,6 +24,7 @@ from rich.progress import (
 from rich.table import Column
 from safetensors.torch import load_file
 from torch import nn
+from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
@@ -29,7 +32,7 @@ from ksdiff.config import Config, TrainingConfig
 from ksdiff.errors import KSDiffError
 from ksdiff.models.ksdiff import KSDiff
 from ksdiff.models.weights import load_weights, save_weights
-from ksdiff.training.augment import collate
+from ksdiff.training.augment import Sample, collate
 from ksdiff.training.checkpoint import (
     Progress,
     latest_checkpoint,
@@ -45,8 +48,11 @@ from ksdiff.training.run_dir import claim, note_environment
 from ksdiff.training.samples import Samples, ScenarioSamples
 from ksdiff.training.settings import check_settings
 from ksdiff.training.speed import StepClock, loader_speed, verdict
-from ksdiff.training.stages import stage_losses
+from ksdiff.training.stages import Losses, stage_losses
 from ksdiff.training.validation import picture, validate, validation_scenes
+
+if TYPE_CHECKING:
+    from lightning_fabric.connector import _PRECISION_INPUT
 
 _LOG_EVERY = 50
 _STAGES = {"1": (1,), "2": (2,), "all": (1, 2)}
@@ -70,7 +76,7 @@ class Recipe(NamedTuple):
 
     model: Callable[[Config], nn.Module] = _starting_model
     # (model, config, stage) -> a module like those in `ksdiff.training.stages`
-    losses: Callable[[nn.Module, Config, int], nn.Module] = stage_losses
+    losses: Callable[[Any, Config, int], Losses] = stage_losses
 
 
 def run(
@@ -126,6 +132,11 @@ class _Run:
         # Everyone has read the checkpoint before anyone writes the next, which drops it.
         self.fabric.barrier()
         self.scenes = validation_scenes(config, self.fabric.device) if self.main else []
+        if self.scenes and not isinstance(self.model, KSDiff):
+            raise KSDiffError(
+                "data.validation: only KSDiff can be validated, and this recipe trains a "
+                f"{type(self.model).__name__}; leave data.validation and data.valid_h5 empty"
+            )
         if config.training.early_stopping and self.main and not self.scenes:
             raise KSDiffError(
                 "training.early_stopping: there are no validation scenes with truth to judge by; "
@@ -181,7 +192,7 @@ class _Run:
     def _steps(self, stage: int, first: int, total: int) -> None:
         training = self.config.training
         losses, optimizer, peak = self._prepare(stage)
-        if first:
+        if first and self.checkpoint is not None:
             load_optimizer(self.checkpoint, optimizer)
             self.fabric.strategy.precision.load_state_dict(read_precision(self.checkpoint))
         else:
@@ -211,8 +222,8 @@ class _Run:
                             speed = speeds["samples_per_s/step"]
                             bar.console.print(verdict(supply, speed, training.workers))
                     told = "  ".join(f"{name} {value:.3f}" for name, value in entries.items())
-                    speed = f"{speeds['samples_per_s/trained']:.1f} samples/s"
-                    bar.update(task, told=told, speed=speed)
+                    pace = f"{speeds['samples_per_s/trained']:.1f} samples/s"
+                    bar.update(task, told=told, speed=pace)
                     clock.restart()
                 began = time.perf_counter()
                 if step % training.validate_every == 0 or last:
@@ -224,7 +235,13 @@ class _Run:
                 if last:
                     return
 
-    def _step(self, losses, optimizer, batches: Iterator, noise: torch.Generator) -> dict:
+    def _step(
+        self,
+        losses: _FabricModule,
+        optimizer: Optimizer,
+        batches: Iterator[Sample],
+        noise: torch.Generator,
+    ) -> dict[str, torch.Tensor]:
         """One optimiser step; the losses of this process's share of the batch."""
         totals: dict[str, torch.Tensor] = {}
         state = noise.get_state()
@@ -249,7 +266,9 @@ class _Run:
 
     def _shared(self, values: dict[str, torch.Tensor]) -> dict[str, float]:
         """Losses of the whole batch, on every process."""
-        mean = self.fabric.all_reduce(torch.stack(list(values.values())), reduce_op="mean")
+        stacked = torch.stack(list(values.values()))
+        mean = self.fabric.all_reduce(stacked, reduce_op="mean")
+        assert isinstance(mean, torch.Tensor)  # as a tensor went in
         if not mean.isfinite().all():
             raise KSDiffError(
                 "training diverged: a loss is not finite; start anew with a lower "
@@ -257,7 +276,7 @@ class _Run:
             )
         return dict(zip(values, mean.tolist(), strict=True))
 
-    def _prepare(self, stage: int):
+    def _prepare(self, stage: int) -> tuple[_FabricModule, Optimizer, float]:
         training = self.config.training
         if stage == 2 and self.done.stage == 1:
             # Stage 2 goes on from the averaged weights: they give the better prior.
@@ -270,7 +289,8 @@ class _Run:
         for parameter in trained:
             parameter.requires_grad_(True)
         optimizer = torch.optim.AdamW(trained, lr=peak, weight_decay=training.weight_decay)
-        return *self.fabric.setup(losses, optimizer), peak
+        module, optimiser = self.fabric.setup(losses, optimizer)
+        return module, optimiser, peak
 
     def _loader(self, stage: int, first: int, total: int) -> DataLoader:
         training = self.config.training
@@ -290,6 +310,7 @@ class _Run:
         patience = self.config.training.early_stopping
         if self.scenes:
             model = self.average.module.eval()
+            assert isinstance(model, KSDiff)
             table = validate(model, self.scenes, stage)
             for name, scores in table.items():
                 values = {f"SAM/{name}": scores.sam, f"ERGAS/{name}": scores.ergas}
@@ -309,7 +330,7 @@ class _Run:
     def _best(self, stage: int) -> Path:
         return self.folder / f"best-stage{stage}.safetensors"
 
-    def _save(self, progress: Progress, optimizer: torch.optim.Optimizer) -> None:
+    def _save(self, progress: Progress, optimizer: Optimizer) -> None:
         self.done = progress
         if self.main:
             precision = self.fabric.strategy.precision.state_dict()
@@ -326,7 +347,7 @@ def _fabric(training: TrainingConfig) -> Fabric:
         devices=world.local,
         num_nodes=world.machines,
         strategy="ddp" if world.size > 1 else "auto",
-        precision=training.precision,
+        precision=cast("_PRECISION_INPUT", training.precision),  # which Fabric checks
     )
     fabric.launch()
     return fabric
@@ -345,7 +366,7 @@ def learning_rate_factor(step: int, total: int, training: TrainingConfig) -> flo
 
 
 @contextmanager
-def _bar(label: str, total: int, done: int, shown: bool):
+def _bar(label: str, total: int, done: int, shown: bool) -> Iterator[tuple[Bar, TaskID]]:
     columns = (
         TextColumn("{task.description}", table_column=Column(no_wrap=True, min_width=7)),
         BarColumn(bar_width=10),

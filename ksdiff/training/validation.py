@@ -69,11 +69,13 @@ def validation_scenes(config: Config, device: torch.device | None = None) -> lis
         return [case_scene(case, device) for case in cases(*folders)]
     if data.valid_h5:
         source = CollectionPairs(PanCollection(data_path(data.valid_h5), data.sensor))
-        pairs = (source[index] for index in range(min(len(source), _MOST_PATCHES)))
-        return [
-            _scene(p.name, ArrayPair(p.pans[0], p.ms[0], p.phase), source.sensor, p.gt, device)
-            for p in pairs
-        ]
+        scenes = []
+        for index in range(min(len(source), _MOST_PATCHES)):
+            patch = source[index]
+            assert patch.ms is not None
+            images = ArrayPair(patch.pans[0], patch.ms[0], patch.phase)
+            scenes.append(_scene(patch.name, images, source.sensor, patch.gt, device))
+        return scenes
     folder = data_path(data.validation)
     if not data.validation or not folder.is_dir():
         return []

@@ -32,7 +32,7 @@ from ksdiff.inference.scene import PreparedScene
 from ksdiff.inference.sharpen import Sharpener
 from ksdiff.inference.survey import SurveyPart, survey_spans, surveyed
 from ksdiff.inference.tiles import Span
-from ksdiff.inference.windows import begin_window, read_window, window_spans
+from ksdiff.inference.windows import Fuse, begin_window, read_window, window_spans
 from ksdiff.io.geotiff import quantise
 from ksdiff.xarray.images import ArrayPair
 
@@ -109,7 +109,9 @@ def fused_array(pair: ArrayPair, pan: da.Array, ms: da.Array, recipe: Recipe) ->
         tasks[survey, i, j] = (look, *_keys(far, i, j))
     surveys = list(tasks)
     tasks[prepared] = (functools.partial(_prepare, recipe, pair, token), surveys)
-    scene = Delayed(prepared, HighLevelGraph.from_collections(prepared, tasks, far))
+    # Dask's own collections do not pass as what its annotations ask for.
+    layers = HighLevelGraph.from_collections(prepared, tasks, far)  # type: ignore[arg-type]
+    scene = Delayed(prepared, layers)
     # Windows wait for the whole survey. Chunks that both used would stay in memory until then, and
     # so would those of windows that were read before.
     pan, ms = (bind(image, scene, seed=token) for image in (pan, ms))
@@ -127,7 +129,7 @@ def fused_array(pair: ArrayPair, pan: da.Array, ms: da.Array, recipe: Recipe) ->
         ]
         blend = functools.partial(_blend, bare, rows[i], columns[j])
         tasks[name, 0, i, j] = (blend, (window, i, j), *beside)
-    graph = HighLevelGraph.from_collections(name, tasks, [*near, scene])
+    graph = HighLevelGraph.from_collections(name, tasks, [*near, scene])  # type: ignore[list-item]
     chunks = tuple(tuple(s.finished - s.start for s in spans) for spans in (rows, columns))
     return da.Array(graph, name, ((pair.bands,), *chunks), pair.dtype)
 
@@ -168,7 +170,13 @@ def _seen(spans: list[Span], ratio: int) -> list[tuple[int, int]]:
     ]
 
 
-def _survey(bare: ArrayPair, rows, columns, pan: np.ndarray, ms: np.ndarray) -> SurveyPart:
+def _survey(
+    bare: ArrayPair,
+    rows: tuple[int, int],
+    columns: tuple[int, int],
+    pan: np.ndarray,
+    ms: np.ndarray,
+) -> SurveyPart:
     pair = bare.holding(pan, ms, rows[0], columns[0])
     return SurveyPart.of(pair, rows[0], columns[0], rows[1] - rows[0], columns[1] - columns[0])
 
@@ -184,7 +192,7 @@ def _prepare(recipe: Recipe, pair: ArrayPair, token: str, parts: list[SurveyPart
 
 
 @functools.lru_cache(maxsize=_SCENES)
-def _fuser(recipe: Recipe, prepared: Prepared):
+def _fuser(recipe: Recipe, prepared: Prepared) -> Fuse:
     return _sharpener(recipe).fuser(prepared.scene, prepared.kernels)
 
 

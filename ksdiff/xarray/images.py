@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -205,5 +206,5 @@ def _check_grid(array: xarray.DataArray, role: str, dims: tuple[str, str]) -> No
             )
 
 
-def _listed(dims) -> str:
+def _listed(dims: Iterable[Hashable]) -> str:
     return "(" + ", ".join(map(str, dims)) + ")"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import dask.array as da
 import numpy as np
@@ -25,7 +26,7 @@ def sharpen(
     ms: xarray.DataArray,
     *,
     weights: str | Path | None = None,
-    **options,
+    **options: Any,
 ) -> xarray.DataArray:
     """Fuse a PAN and an MS image as ``ksdiff sharpen --nodata none`` does, to the same values.
 

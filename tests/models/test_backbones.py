@@ -64,8 +64,7 @@ def _lagconv(layer: LAGConv, x: torch.Tensor, weight: torch.Tensor) -> torch.Ten
     attention = layer.attention(x).flatten(2)  # [B, 9, HW]
     columns = F.unfold(x, 3, padding=1).unflatten(1, (x.shape[1], 9))  # [B, C, 9, HW]
     y = torch.einsum("bjp,bcjp,ocj->bop", attention, columns, weight.flatten(2))
-    bias = layer.harmonic(F.adaptive_avg_pool2d(x, 1))
-    return y.unflatten(2, x.shape[2:]) + bias
+    return y.unflatten(2, x.shape[2:]) + layer.bias(x)[..., None, None]
 
 
 def test_lagconv_is_the_published_formula():

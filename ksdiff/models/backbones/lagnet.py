@@ -3,50 +3,28 @@
 import torch
 from torch import Tensor, nn
 
-import ksdiff_ops
+import ksdiff_ops.nn
+from ksdiff_ops import adaptive_conv2d
 
-_SIZE = 3
 
+class LAGConv(ksdiff_ops.nn.LAGConv):
+    """`ksdiff_ops.nn.LAGConv` whose ``weight`` may also be one per sample.
 
-class LAGConv(ksdiff_ops.AdaptiveConv2d):
-    """Local-context adaptive convolution with global harmonic bias (Jin et al. 2022).
-
-    Y[o, p] = sum_c sum_j A[j, p] W[o, c, j] X[c, p + d_j] + beta[o]: the attention A over the taps
-    comes from the pixel's surroundings, the bias beta from the mean of the whole input, so a
-    pixel's result depends a little on the window it is in. ``weight`` [C_out, C_in, 3, 3] may also
-    be one per sample, [B or 1, C_out, C_in, 3, 3].
+    [C_out, C_in, 3, 3] or [B or 1, C_out, C_in, 3, 3]. The bias comes from the mean of the whole
+    input, so a pixel's result depends a little on the window it is in.
     """
 
     per_sample_weight = True
 
-    def __init__(self, in_channels: int, out_channels: int) -> None:
-        super().__init__(in_channels, out_channels, _SIZE, bias=False)
-        taps = _SIZE * _SIZE
-        self.attention = nn.Sequential(
-            nn.Conv2d(in_channels, taps, _SIZE, padding=1),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(taps, taps, 1),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(taps, taps, 1),
-            nn.Sigmoid(),
-        )
-        self.harmonic = nn.Sequential(
-            nn.Conv2d(in_channels, out_channels, 1),
-            nn.ReLU(),
-            nn.Conv2d(out_channels, out_channels, 1),
-        )
-
     def forward(self, x: Tensor) -> Tensor:
-        attention = self.attention(x).unflatten(1, (_SIZE, _SIZE))
-        bias = self.harmonic(x.mean((2, 3), keepdim=True)).flatten(1)
         if self.weight.dim() == 4:
-            return super().forward(x, attention, bias)
+            return super().forward(x)
+        taps, bias = self.taps(x), self.bias(x)
         if len(self.weight) == 1:
-            return ksdiff_ops.adaptive_conv2d(x, attention, self.weight[0], bias)
-        samples = zip(
-            x.split(1), attention.split(1), self.weight.unbind(), bias.split(1), strict=True
-        )
-        return torch.cat([ksdiff_ops.adaptive_conv2d(*sample) for sample in samples])
+            return adaptive_conv2d(x, taps, self.weight[0], bias)
+        # One sample at a time: a kernel for each would write the scaled patches to memory.
+        samples = zip(x.split(1), taps.split(1), self.weight, bias.split(1), strict=True)
+        return torch.cat([adaptive_conv2d(*sample) for sample in samples])
 
 
 class LAGNet(nn.Module):
