@@ -157,14 +157,13 @@ def adapt(
     quiet: Quiet = False,
 ) -> None:
     """Fine-tune weights on one scene, for a sensor they were not trained on."""
-
     check_output(out, overwrite)
     _adapt(pan, ms, weights, minutes, options, quiet).save(out)
 
 
 def _adapt(
-    pan: list[str],
-    ms: list[str],
+    pan: Given,
+    ms: Given,
     weights: str | None,
     minutes: float,
     options: SharpenOptions,

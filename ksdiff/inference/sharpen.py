@@ -256,7 +256,9 @@ class Sharpener:
                 time.perf_counter() - began,
             )
 
-    def sharpen_product(self, product: str | Path | Product, out: str | Path, **options) -> Fused:
+    def sharpen_product(
+        self, product: str | Path | Product, out: str | Path, **options: Any
+    ) -> Fused:
         """Fuse a product as its provider delivers it.
 
         Args:

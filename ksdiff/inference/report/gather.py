@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from rasterio.windows import Window
+from torch import Tensor
 
 from ksdiff.images.colours import colour_bands
 from ksdiff.images.reduced import Reduced
@@ -151,7 +152,7 @@ class Gathered:
         spreads = (statistics.ms_mean * statistics.spread)[0].tolist()
         found = cls(_views(scene), [Histogram(*at) for at in zip(means, spreads, strict=True)])
 
-        def named(name: str, count: int):
+        def named(name: str, count: int) -> Callable[[], None]:
             return stage("Reporting" if name == "Sharpening" else name, count)
 
         interpolate = classical(scene, "exp", together)
@@ -195,5 +196,5 @@ def _views(scene: PreparedScene) -> list[View]:
     return views
 
 
-def _known(values, valid) -> np.ndarray:
+def _known(values: Tensor, valid: Tensor) -> np.ndarray:
     return np.where(valid.numpy(), values.numpy(), np.nan)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -63,16 +64,16 @@ def write_report(
     with closing(Image(open_dataset(fused, "fused"), "fused", str(fused))) as image:
         _check_fused(image, pair)
         said = said_of(image.dataset.tags())
-        common = {
-            "title": Path(fused).name,
-            "notes": pair.notes,
-            "provenance": said,
-            "facts": _facts(pair, image, said),
-        }
-        if scene is None:
-            content = Content(**common, decisions=(), problem=_NOTHING)
-        else:
-            content = _content(common, pair, scene, image, options, method, stage)
+        content = Content(
+            title=Path(fused).name,
+            facts=_facts(pair, image, said),
+            decisions=(),
+            notes=pair.notes,
+            provenance=said,
+            problem=_NOTHING,
+        )
+        if scene is not None:
+            content = _content(content, pair, scene, image, options, method, stage)
     text = page(content)
     with atomic(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
@@ -80,7 +81,7 @@ def write_report(
 
 
 def _content(
-    common: Mapping,
+    empty: Content,
     pair: ScenePair,
     scene: PreparedScene,
     fused: Image,
@@ -91,10 +92,11 @@ def _content(
     gathered = Gathered.of(scene, fused, pair.descriptions, options.tile, options.together, stage)
     told = decisions(pair, scene, options, method, gathered.valid)
     if not gathered.valid:
-        return Content(**common, decisions=told, problem=_FUSED_EMPTY)
-    return Content(
-        **common,
+        return replace(empty, decisions=told, problem=_FUSED_EMPTY)
+    return replace(
+        empty,
         decisions=told,
+        problem=None,
         bands=_bands(pair, scene),
         ratio=pair.ratio,
         method=method,
