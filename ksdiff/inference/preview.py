@@ -179,8 +179,14 @@ class Arrows(NamedTuple):
             axes.quiver(
                 *self.starts.T[::-1],
                 *self.steps.T[::-1],
-                **{"angles": "xy", "scale_units": "xy", "scale": 1, "units": "dots"},
-                **{"color": _COLOUR, "edgecolor": "black", "linewidth": 0.5, "width": 3},
+                angles="xy",
+                scale_units="xy",
+                scale=1,
+                units="dots",
+                color=_COLOUR,
+                edgecolor="black",
+                linewidth=0.5,
+                width=3,
             )
             said.append(f"moved as the arrows show, {self.factor:g} times longer")
         if len(self.unseen):

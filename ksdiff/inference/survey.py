@@ -177,7 +177,7 @@ def most_detailed(
         min(int(at) * known.cell, (length - s) // ratio * ratio)
         for at, length, s in zip(best, shape, sides, strict=True)
     )
-    return top, left, *sides
+    return top, left, sides[0], sides[1]
 
 
 def _even_starts(length: int, size: int, ratio: int) -> list[int]:
