@@ -106,13 +106,12 @@ def _signature(tensors: tuple[Tensor | None, ...], settings: tuple) -> tuple | N
             continue
         if kind is not tuple or any(type(part) is not int for part in setting):
             return None
-    key = (settings,)
+    key: tuple = (settings,)
     for tensor in tensors:
-        kind = type(tensor)
-        if kind is Tensor or kind is Parameter:
-            key += tensor.shape, tensor.dtype, tensor.device, tensor.layout
-        elif tensor is None:
+        if tensor is None:
             key += (None,)
+        elif type(tensor) is Tensor or type(tensor) is Parameter:
+            key += tensor.shape, tensor.dtype, tensor.device, tensor.layout
         else:
             return None
     return key

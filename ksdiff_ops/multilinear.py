@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 from torch._functorch.utils import enable_single_level_autograd_function
+from torch._ops import OpOverload
 from torch.autograd import forward_ad
 from torch.autograd.function import _SingleLevelFunction
 
@@ -102,7 +103,7 @@ class _Operator:
         self,
         family: Family,
         primitive: Primitive,
-        overloads: dict[str, Callable[..., Any]],
+        overloads: dict[str, OpOverload],
     ) -> None:
         self.family, self.primitive, self.overloads = family, primitive, overloads
         self.call = overloads[primitive.name]
@@ -425,7 +426,7 @@ class Direct:
                 if tensor is not None and tensor.requires_grad:
                     if self.call is None:
                         self.call = Call(self.operator, inputs[self.reads :])
-                    return _Gradient.apply(self.call, *tensors)
+                    return _Gradient.apply(self.call, *tensors)  # type: ignore[attr-defined]
         with _below_autograd():
             return self.entry(*inputs)
 
