@@ -31,41 +31,41 @@ def batch(
     out: Annotated[Path, typer.Option(help="Folder for NAME.tif; made if it is not there.")],
     suffix: Annotated[str, typer.Option(help="Of the names; chooses the format.")] = ".tif",
     weights: Weights = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Processes on this machine, each with its scene.", min=1)
+    ] = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(help="Address of a dask scheduler, tcp://HOST:8786, whose workers do it."),
+    ] = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
     """Fuse many scenes; what is there already is skipped, what fails is listed at the end."""
-    from ksdiff.io.jobs import Job, list_jobs
+    from ksdiff.io.jobs import list_jobs
 
+    if scheduler is not None and workers is not None:
+        raise KSDiffError("scheduler and workers: give one of them; a scheduler has its workers")
     jobs = list_jobs(source)  # before PyTorch is loaded
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(
         *columns, TimeRemainingColumn(), console=Console(stderr=True), disable=quiet
     ) as bar:
         task = bar.add_task("starting", total=len(jobs))
-        from ksdiff.inference.batch import sharpen_batch
-        from ksdiff.inference.sharpen import Sharpener
+        from ksdiff.inference.batch import SharpenScene, sharpen_batch
+        from ksdiff.inference.cluster import cluster, sharpen_on
 
-        sharpener = Sharpener(weights, options)
-
-        def sharpen(job: Job, target: Path) -> object:
-            if job.product is not None:
-                return sharpener.sharpen_product(
-                    job.product, target, output=output, overwrite=overwrite
-                )
-            return sharpener.sharpen_files(
-                *(job.pan, job.ms, target), sensor=job.sensor, output=output, overwrite=overwrite
-            )
-
-        result = sharpen_batch(
-            jobs,
-            out,
-            sharpen,
-            suffix=suffix,
-            overwrite=overwrite,
-            begin=lambda name: bar.update(task, description=escape(name)),
-            end=lambda name: bar.advance(task),
-        )
+        sharpen = SharpenScene(weights, options, output, overwrite)
+        how = {"suffix": suffix, "overwrite": overwrite, "end": lambda name: bar.advance(task)}
+        if scheduler is None and workers is None:
+            begin = lambda name: bar.update(task, description=escape(name))  # noqa: E731
+            result = sharpen_batch(jobs, out, sharpen, begin=begin, **how)
+        else:
+            with cluster(scheduler, workers) as client:
+                if scheduler is not None and not quiet:
+                    bar.console.print(f"dashboard: {client.dashboard_link}")
+                bar.update(task, description="sharpening")
+                result = sharpen_on(client, jobs, out, sharpen, **how)
     if not quiet:
         print(
             f"{out}: {len(result.done)} scenes sharpened, {len(result.skipped)} were there, "

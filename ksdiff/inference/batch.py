@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 from ksdiff.errors import KSDiffError
+from ksdiff.inference.options import SharpenOptions
+from ksdiff.inference.sharpen import Sharpener
 from ksdiff.io.jobs import Job
+from ksdiff.io.output_options import OutputOptions
 
 
 @dataclass
@@ -17,6 +21,66 @@ class BatchResult:
     done: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)  # their outputs were there
     failed: dict[str, str] = field(default_factory=dict)  # with the reason
+
+
+@dataclass(frozen=True)
+class SharpenScene:
+    """Sharpens a job to a file; a process loads weights once, however many scenes it does."""
+
+    weights: str | Path | None
+    options: SharpenOptions
+    output: OutputOptions
+    overwrite: bool = False
+
+    def __call__(self, job: Job, target: Path) -> None:
+        sharpener = _sharpener(self.weights, self.options)
+        how = {"output": self.output, "overwrite": self.overwrite}
+        if job.product is not None:
+            sharpener.sharpen_product(job.product, target, **how)
+        else:
+            sharpener.sharpen_files(job.pan, job.ms, target, sensor=job.sensor, **how)
+
+    def outcome(self, job: Job, target: Path) -> str | None:
+        """Why the scene failed; None where it did not."""
+        return outcome(self, job, target)
+
+
+@lru_cache(maxsize=1)
+def _sharpener(weights: str | Path | None, options: SharpenOptions) -> Sharpener:
+    return Sharpener(weights, options)
+
+
+def outcome(sharpen: Callable[[Job, Path], object], job: Job, target: Path) -> str | None:
+    """Why a scene failed; None where it did not."""
+    try:
+        sharpen(job, target)
+    except KSDiffError as error:
+        return str(error)
+    except Exception as error:  # one scene's defect must not end the others
+        return f"unexpected {type(error).__name__}: {error}"
+    return None
+
+
+def planned(
+    jobs: Sequence[Job], out: Path, suffix: str, overwrite: bool, result: BatchResult
+) -> list[tuple[Job, Path]]:
+    """The jobs to do with their targets; the others are skipped.
+
+    Raises:
+        KSDiffError: the folder cannot be made.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise KSDiffError(f"out {out}: cannot be a folder: {error.strerror}") from None
+    todo = []
+    for job in jobs:
+        target = out / f"{job.name}{suffix}"
+        if target.exists() and not overwrite:
+            result.skipped.append(job.name)
+        else:
+            todo.append((job, target))
+    return todo
 
 
 def sharpen_batch(
@@ -41,31 +105,16 @@ def sharpen_batch(
     Raises:
         KSDiffError: the folder cannot be made. What goes wrong with a scene is in the result.
     """
-    out = Path(out)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise KSDiffError(f"out {out}: cannot be a folder: {error.strerror}") from None
     result = BatchResult()
-    for job in jobs:
+    todo = planned(jobs, Path(out), suffix, overwrite, result)
+    for name in result.skipped:
+        end(name)
+    for job, target in todo:
         begin(job.name)
-        target = out / f"{job.name}{suffix}"
-        if target.exists() and not overwrite:
-            result.skipped.append(job.name)
+        failed = outcome(sharpen, job, target)
+        if failed is None:
+            result.done.append(job.name)
         else:
-            _try(job, target, sharpen, result)
+            result.failed[job.name] = failed
         end(job.name)
     return result
-
-
-def _try(
-    job: Job, target: Path, sharpen: Callable[[Job, Path], object], result: BatchResult
-) -> None:
-    try:
-        sharpen(job, target)
-    except KSDiffError as error:
-        result.failed[job.name] = str(error)
-    except Exception as error:  # one scene's defect must not end the others
-        result.failed[job.name] = f"unexpected {type(error).__name__}: {error}"
-    else:
-        result.done.append(job.name)
