@@ -1,5 +1,6 @@
 """What nvcc makes of the kernels: registers, spills and shared memory."""
 
+import fcntl
 import re
 import shutil
 import subprocess
@@ -39,15 +40,18 @@ def compile_kernels(architecture: str) -> Compiled:
     source = host_build.HERE / "every_kernel.cu"
     folder = host_build.folder(source) / f"sm_{architecture}"
     report, cubin = folder / "report.txt", folder / "every_kernel.cubin"
-    if not report.exists():
-        folder.mkdir(exist_ok=True)
-        command = [
-            *("nvcc", "-std=c++20", "-O3", f"-arch=sm_{architecture}", f"-I{host_build.CSRC}"),
-            *("-Xptxas", "-v", "-cubin", str(source), "-o", str(cubin)),
-        ]
-        result = subprocess.run(command, capture_output=True, text=True)
-        assert result.returncode == 0, result.stderr
-        report.write_text(result.stderr)
+    folder.mkdir(exist_ok=True)
+    # Other processes of the tests wait for what takes a minute, rather than repeat it.
+    with open(folder / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not report.exists():
+            command = [
+                *("nvcc", "-std=c++20", "-O3", f"-arch=sm_{architecture}", f"-I{host_build.CSRC}"),
+                *("-Xptxas", "-v", "-cubin", str(source), "-o", str(cubin)),
+            ]
+            result = subprocess.run(command, capture_output=True, text=True)
+            assert result.returncode == 0, result.stderr
+            report.write_text(result.stderr)
     return Compiled(_usages(report.read_text()), cubin)
 
 
