@@ -210,6 +210,34 @@ def resolve_window(
     return Window(strides, pads, dilations), (outs[0], outs[1])
 
 
+def border(
+    mode: object, size: Pair, kernel: Pair, window: Window, out: Pair
+) -> tuple[int, int, int, int] | None:
+    """The pixels that the argument `padding_mode` adds on the left and right, above and below, or
+    None where zeros are meant, which no operator needs to be given.
+    """
+    if mode == "zeros":
+        return None
+    if mode not in ("reflect", "replicate", "circular"):
+        raise ValueError(
+            f'padding_mode: expected "zeros", "reflect", "replicate" or "circular", got {mode!r}'
+        )
+    margins: list[int] = []
+    for axis in (1, 0):
+        before = window.padding[axis]
+        reach = (out[axis] - 1) * window.stride[axis] + (kernel[axis] - 1) * window.dilation[axis]
+        after = max(reach + 1 - size[axis] - before, 0)
+        most = {"reflect": max(size[axis] - 1, 0), "circular": size[axis]}.get(str(mode))
+        if most is not None and max(before, after) > most:
+            raise ValueError(
+                f"padding_mode: expected at most {most} pixels around a "
+                f"{('height', 'width')[axis]} of {size[axis]} for {mode!r}, "
+                f"got {max(before, after)}"
+            )
+        margins += [before, after]
+    return margins[0], margins[1], margins[2], margins[3]
+
+
 def require_groups(name: str, channels: int, groups: int) -> None:
     """Raises unless the image's channels can be shared out evenly among the kernels' groups."""
     if groups < 1 or channels % groups != 0:

@@ -1,11 +1,15 @@
 """Per-pixel dynamic convolution: every output pixel has its own kernel."""
 
+from collections.abc import Callable
 from typing import Literal
 
 from torch import Tensor
 
 from ksdiff_ops import arguments, autocast, backends, calls
 from ksdiff_ops.arguments import Pair
+from ksdiff_ops.border import surround
+
+PaddingMode = Literal["zeros", "reflect", "replicate", "circular"]
 
 _PLANES = "; planes [B, G * kh * kw, Ho, Wo] are given as weight.unflatten(1, (G, kh, kw))"
 
@@ -17,12 +21,14 @@ def dynamic_conv(
     stride: int | Pair = 1,
     padding: Literal["same", "symmetric"] | int | Pair = "same",
     dilation: int | Pair = 1,
+    padding_mode: PaddingMode = "zeros",
     backend: str | None = None,
 ) -> Tensor:
     """Filters every pixel of `x` with that pixel's own kernel.
 
     y[b, c, p] = sum over taps i of weight[b, g(c), i, p] * x[b, c, p * stride + i * dilation
-    - padding], with zeros outside the image and group g(c) = c // (C / G).
+    - padding], with zeros or what `padding_mode` says outside the image, and group
+    g(c) = c // (C / G).
 
     Args:
         x: image [B, C, H, W]; float32, float64, float16 or bfloat16, any strides.
@@ -33,6 +39,8 @@ def dynamic_conv(
             has it; at stride 2 these differ), or the zeros added on both sides as
             `torch.nn.functional.conv2d` does.
         dilation: step between taps.
+        padding_mode: what is outside the image, as in `torch.nn.Conv2d`; all but "zeros" copy it
+            with its border first.
         backend: "reference", "cpu", "cuda" or "triton"; None lets the device decide.
 
     Returns:
@@ -46,7 +54,7 @@ def dynamic_conv(
 
     Source: Jia et al., Dynamic Filter Networks (2016), dynamic local filtering, with groups.
     """
-    return _call((x, weight), stride, padding, dilation, backend)
+    return _call((x, weight), stride, padding, dilation, padding_mode, backend)
 
 
 def _prepare(
@@ -55,6 +63,7 @@ def _prepare(
     stride: int | Pair,
     padding: Literal["same", "symmetric"] | int | Pair,
     dilation: int | Pair,
+    padding_mode: PaddingMode,
     backend: str | None,
 ) -> calls.Prepared:
     arguments.require_tensor("x", x, "[B, C, H, W]")
@@ -69,7 +78,19 @@ def _prepare(
         "weight", weight, "[B, G, kh, kw, Ho, Wo]", (batch, groups, kh, kw, *size)
     )
     operator = backends.operator("dynamic_conv", x.device.type, backend)
-    return (x, weight), operator, lambda operator, x, weight: operator(x, weight, *window)
+    margins = arguments.border(padding_mode, (height, width), (kh, kw), window, size)
+    if margins is None:
+        return (x, weight), operator, lambda operator, x, weight: operator(x, weight, *window)
+    inside = window._replace(padding=(0, 0))
+
+    def run(operator: Callable[..., Tensor], x: Tensor, weight: Tensor) -> Tensor:
+        return operator(surround(x, margins, padding_mode), weight, *inside)
+
+    return (x, weight), operator, run
 
 
-_call = calls.operator(lambda: dynamic_conv, _prepare, ("stride", "padding", "dilation", "backend"))
+_call = calls.operator(
+    lambda: dynamic_conv,
+    _prepare,
+    ("stride", "padding", "dilation", "padding_mode", "backend"),
+)

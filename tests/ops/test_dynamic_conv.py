@@ -207,3 +207,43 @@ def test_same_bits_for_every_number_of_threads(groups):
             assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
     finally:
         torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("mode", ["reflect", "replicate", "circular"])
+@pytest.mark.parametrize("backend", ["cpu", "reference"])
+@given(data=st.data())
+@settings(max_examples=15, deadline=None)
+def test_borders_are_those_of_a_padded_image(mode, backend, data):
+    height, width = (data.draw(st.integers(6, 9)) for _ in range(2))
+    kernel = data.draw(st.tuples(st.integers(1, 3), st.integers(1, 3)))
+    stride, dilation = data.draw(st.integers(1, 2)), data.draw(st.integers(1, 2))
+    pads = data.draw(st.tuples(st.integers(0, 4), st.integers(0, 4)))
+    x = torch.randn(2, 2, height, width, dtype=torch.float64, requires_grad=True)
+    padded = F.pad(x, (pads[1],) * 2 + (pads[0],) * 2, mode=mode)
+    size = [
+        (padded.shape[2 + axis] - dilation * (kernel[axis] - 1) - 1) // stride + 1
+        for axis in range(2)
+    ]
+    weight = torch.randn(2, 1, *kernel, *size, dtype=torch.float64)
+    window = {"stride": stride, "dilation": dilation, "backend": backend}
+    y = dynamic_conv(x, weight, **window, padding=pads, padding_mode=mode)
+    expected = dynamic_conv(padded, weight, **window, padding=0)
+    torch.testing.assert_close(y, expected)
+    upstream = torch.randn_like(y)
+    found, wanted = (torch.autograd.grad(z, x, upstream)[0] for z in (y, expected))
+    torch.testing.assert_close(found, wanted)
+
+
+@pytest.mark.parametrize(
+    ("mode", "size", "words"),
+    [
+        ("mirror", 4, "padding_mode: expected .* got 'mirror'"),
+        (None, 4, "padding_mode: expected .* got None"),
+        ("reflect", 2, "at most 1 pixels around a width of 2 for 'reflect', got 2"),
+        ("circular", 1, "at most 1 pixels around a width of 1 for 'circular', got 2"),
+    ],
+)
+def test_unknown_borders_and_ones_wider_than_the_image_are_refused(mode, size, words):
+    x, weight = torch.ones(1, 1, size, size), torch.ones(1, 1, 5, 5, size, size)
+    with pytest.raises(ValueError, match=words):
+        dynamic_conv(x, weight, padding_mode=mode)
