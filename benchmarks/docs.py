@@ -17,7 +17,15 @@ from benchmarks.ops import overhead
 from benchmarks.ops import plots as op_plots
 from benchmarks.ops import tables as ops
 from benchmarks.results import RESULTS, ROOT, read
-from benchmarks.studies import ablation, adaptation, contrast, held_out, prior, strength
+from benchmarks.studies import (
+    ablation,
+    adaptation,
+    contrast,
+    held_out,
+    prior,
+    registration,
+    strength,
+)
 from ksdiff.errors import KSDiffError
 
 # By name: what makes the text of a path in RESULTS, and the usual path.
@@ -33,6 +41,7 @@ BLOCKS: dict[str, tuple[Callable[[Path], str], str]] = {
     "contrast-spread": (contrast.spread_table, "contrast.json"),
     "held-out": (held_out.text, "held-out.json"),
     "prior": (prior.text, "."),
+    "registration": (registration.text, "registration.json"),
     "strength": (strength.text, "strength.json"),
 }
 _BLOCK = re.compile(

@@ -1,0 +1,108 @@
+"""What registration finds on deliveries, and what it gains: `python -m
+benchmarks.studies.registration`
+
+The share of the variance of PAN's detail that the bands explain where registration puts it, PAN
+seen as the bands see it, in blocks of 32 x 32 MS pixels: the better the place, the more. And by how
+much a known shift of PAN is missed. The result is benchmarks/results/registration.json.
+"""
+
+import argparse
+from pathlib import Path
+from statistics import fmean, median
+
+import torch
+
+from benchmarks.markdown import origin, table
+from benchmarks.results import RESULTS, read, write
+from ksdiff.errors import KSDiffError
+from ksdiff.evaluation.scenes import Subject, subjects
+from ksdiff.images.inputs import local_detail
+from ksdiff.images.pair import ArrayPair
+from ksdiff.images.wald import degrade_pan_as_ms, shift
+from ksdiff.inference.scene import PreparedScene
+from ksdiff.inference.sharpen import Sharpener
+from ksdiff.runtime import machine_header
+
+MODES = ("off", "shift", "auto", "local")
+MOVED = (15.0, -9.3)  # PAN pixels
+_BLOCK = 32  # MS pixels
+
+
+def prepared(subject: Subject, mode: str, by: tuple[float, float] = (0.0, 0.0)) -> PreparedScene:
+    pan = shift(subject.pan, *by) if any(by) else subject.pan
+    sharpener = Sharpener(method="exp", registration=mode)
+    name = None if subject.sensor.name == "unknown" else subject.sensor.name
+    return sharpener.prepare(ArrayPair(pan[0], subject.ms[0], subject.phase), name)
+
+
+@torch.inference_mode()
+def explained(scene: PreparedScene) -> float:
+    """The share of the variance of PAN's detail that the bands explain, the mean over blocks."""
+    pan, ms = scene.images(scene.pair.read())
+    if scene.alignment is not None:
+        ms = scene.alignment.together(ms)
+    gain = (fmean(scene.gains),)
+    seen = degrade_pan_as_ms(pan, gain, scene.pair.ratio, "reflect", scene.pair.phase)
+    detail = torch.cat((local_detail(seen), local_detail(ms)), 1)[0]
+    side = min(_BLOCK, *detail.shape[1:])
+    blocks = detail.unfold(1, side, side).unfold(2, side, side).flatten(3).flatten(1, 2)
+    target, bands = blocks[:1].movedim(0, 2), blocks[1:].permute(1, 2, 0)
+    missed = target - bands @ torch.linalg.lstsq(bands, target).solution
+    energy = target.square().sum((1, 2))
+    known = energy > 0
+    return (1 - missed.square().sum((1, 2))[known] / energy[known]).mean().item()
+
+
+def measured(subject: Subject) -> dict:
+    found = {mode: prepared(subject, mode) for mode in MODES}
+    row = {"scene": subject.info.name, "shares": {m: explained(s) for m, s in found.items()}}
+    field = found["auto"].registration.field
+    row["field"] = None if field is None else field.kind
+    one = found["shift"].registration
+    if one.move is not None:
+        again = prepared(subject, "shift", MOVED).shift
+        row["missed"] = max(
+            abs(b - a - by) for a, b, by in zip(one.shift, again, MOVED, strict=True)
+        )
+    return row
+
+
+def text(path: Path) -> str:
+    """Scenes whose shift varies down, ways to register across; and what a shift is missed by."""
+    found = read(path)
+    rows = [
+        [row["scene"], row["field"], *(f"{row['shares'][mode]:.3f}" for mode in MODES)]
+        for row in found.rows
+        if row["field"]
+    ]
+    others = [row for row in found.rows if not row["field"]]
+    mean = [f"{fmean(row['shares'][mode] for row in others):.3f}" for mode in MODES]
+    rows.append([f"mean of {len(others)} others", "", *mean])
+    missed = [row["missed"] for row in found.rows if "missed" in row]
+    note = (
+        f"\nShare of the variance of PAN's detail that the bands explain. PAN moved by another "
+        f"{MOVED[0]:g} rows and {-MOVED[1]:g} columns is found again to {median(missed):.2f} "
+        f"pixels in the middle one of {len(missed)} scenes, to {max(missed):.2f} in the worst. "
+        f"{origin(found.header)}\n"
+    )
+    return table(["scene", "field of auto", *MODES], rows) + note
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    folders = [f"../shared/data/{name}" for name in ("val", "train", "pairs")]
+    parser.add_argument("--data", nargs="+", default=folders)
+    rows = []
+    for folder in parser.parse_args().data:
+        for subject in subjects(folder, None):
+            try:
+                rows.append(measured(subject))
+            except KSDiffError as error:
+                print(f"{subject.info.name} left out: {error}")
+    write(RESULTS / "registration.json", machine_header(), rows)
+
+
+if __name__ == "__main__":
+    main()
