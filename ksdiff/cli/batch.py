@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -56,7 +56,11 @@ def batch(
         from ksdiff.inference.cluster import cluster, sharpen_on
 
         sharpen = SharpenScene(weights, options, output, overwrite)
-        how = {"suffix": suffix, "overwrite": overwrite, "end": lambda name: bar.advance(task)}
+        how: dict[str, Any] = {
+            "suffix": suffix,
+            "overwrite": overwrite,
+            "end": lambda name: bar.advance(task),
+        }
         if scheduler is None and workers is None:
             begin = lambda name: bar.update(task, description=escape(name))  # noqa: E731
             result = sharpen_batch(jobs, out, sharpen, begin=begin, **how)

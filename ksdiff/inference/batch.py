@@ -34,11 +34,17 @@ class SharpenScene:
 
     def __call__(self, job: Job, target: Path) -> None:
         sharpener = _sharpener(self.weights, self.options)
-        how = {"output": self.output, "overwrite": self.overwrite}
         if job.product is not None:
-            sharpener.sharpen_product(job.product, target, **how)
+            sharpener.sharpen_product(
+                job.product, target, output=self.output, overwrite=self.overwrite
+            )
         else:
-            sharpener.sharpen_files(job.pan, job.ms, target, sensor=job.sensor, **how)
+            sharpener.sharpen_files(
+                *(job.pan, job.ms, target),
+                sensor=job.sensor,
+                output=self.output,
+                overwrite=self.overwrite,
+            )
 
     def outcome(self, job: Job, target: Path) -> str | None:
         """Why the scene failed; None where it did not."""
