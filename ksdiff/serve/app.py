@@ -107,7 +107,8 @@ def create_app(
     @app.delete("/jobs/{job}")
     def dismiss(job: _Identity, request: Request) -> dict:
         _found(store, job)
-        return _status(store.dismiss(job), request)
+        store.dismiss(job)
+        return _status(_found(store, job), request)
 
     @app.get("/jobs/{job}/results")
     def results(job: _Identity, request: Request) -> dict:

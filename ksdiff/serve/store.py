@@ -90,12 +90,13 @@ class Store:
             if busy >= most:
                 raise Full(f"{busy} jobs wait or run, and no more may; try again later")
             job = uuid.uuid4().hex
-            self._base.execute(
-                "insert into jobs (id, status, request, created) values (?, ?, ?, ?)",
+            row = self._base.execute(
+                "insert into jobs (id, status, request, created) values (?, ?, ?, ?) "
+                f"returning {_COLUMNS}",
                 (job, WAITING, json.dumps(request), time.time()),
-            )
+            ).fetchone()
             self.changed.notify_all()
-            return self._get(job)
+            return _job(row)
 
     def get(self, job: str) -> Job | None:
         with self.changed:
@@ -135,7 +136,7 @@ class Store:
             *(job, status, message, json.dumps(summary), time.time()),
         )
 
-    def dismiss(self, job: str) -> Job | None:
+    def dismiss(self, job: str) -> None:
         """Cancel a job that waits or runs, remove the results of one that has ended."""
         with self.changed, self._base:
             self._base.execute(
@@ -143,7 +144,6 @@ class Store:
                 (DISMISSED, time.time(), job),
             )
             self._remove(job)
-            return self._get(job)
 
     def dismissed(self, job: str) -> bool:
         known = self.get(job)

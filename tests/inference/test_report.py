@@ -20,7 +20,7 @@ from ksdiff.inference.report.page import Content, page
 from ksdiff.inference.report.told import Decision
 from ksdiff.inference.reporting import report_files
 from ksdiff.io.geotiff import write_scene
-from ksdiff.io.image import open_dataset
+from ksdiff.io.image import Image, open_dataset
 from ksdiff.io.rasters import open_pair
 from ksdiff.metrics import full_indexes
 
@@ -209,7 +209,23 @@ def test_options_of_the_making_are_read_from_the_file(made, small_part):
     )
     report_files(*files, made / "g.tif", made / "g2.html", options=SharpenOptions())
     assert (made / "g1.html").read_text() == (made / "g2.html").read_text()
-    assert "Registration was switched off" in (made / "g2.html").read_text()
+    text = (made / "g2.html").read_text()
+    assert "Registration was switched off" in text
+    assert len(re.findall(r"<mark>gsa</mark>|>gsa</th>", text)) == 1
+
+
+def test_methods_are_judged_as_if_they_had_written_the_image(tmp_path, scene, small_part):
+    pan, ms, _ = scene
+    write_scene(tmp_path, "a", pan, np.maximum(ms, 300) - 300, nodata=65535)  # dark: clipped at 0
+    files = [tmp_path / name for name in ("a_pan.tif", "a_ms.tif", "a.tif")]
+    sharpener = Sharpener(method="mtf-glp")
+    sharpener.sharpen_files(*files)
+    with open_pair(*files[:2]) as pair, open_dataset(files[2], "fused") as dataset:
+        assert (dataset.read() == 0).mean() > 0.05
+        image = Image(dataset, "fused", "a.tif")
+        rows = dict(judge.judged(sharpener.prepare(pair), image, "ksdiff").rows)
+    assert rows[judge.FUSED] == pytest.approx(rows["mtf-glp"], abs=1e-6)
+    assert rows[judge.FUSED] != pytest.approx(rows["gsa"], abs=1e-3)
 
 
 def test_what_was_decided_is_told_in_order():

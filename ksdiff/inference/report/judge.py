@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from rasterio.windows import Window
 from torch import Tensor
@@ -15,6 +16,7 @@ from ksdiff.inference.classical import classical
 from ksdiff.inference.progress import Stage, silent
 from ksdiff.inference.scene import PreparedScene
 from ksdiff.inference.survey import sample_windows
+from ksdiff.io.geotiff import quantise
 from ksdiff.io.image import Image
 from ksdiff.metrics import full_indexes
 
@@ -35,12 +37,20 @@ FUSED = "fused"
 
 
 def judged(
-    scene: PreparedScene, fused: Image, together: bool = False, stage: Stage = silent
+    scene: PreparedScene,
+    fused: Image,
+    made_by: str,
+    together: bool = False,
+    stage: Stage = silent,
 ) -> Judged | None:
     """Judge a fused image beside PAN and MS as they were fused, and classical methods likewise.
 
     Of a large scene it is the window that is most like the whole: of up to 16 far apart and full
-    of data, the one whose PAN and MS have the means and deviations nearest to the scene's.
+    of data, the one whose PAN and MS have the means and deviations nearest to the scene's. What
+    classical methods give is rounded and clipped as the fused image was.
+
+    Args:
+        made_by: the method that made the image; a classical one has no second row.
 
     Returns:
         None where no window has data everywhere, or there is one band only.
@@ -49,7 +59,8 @@ def judged(
     window = _window(scene, fused) if pair.bands > 1 else None
     if window is None:
         return None
-    step = stage("Judging", len(METHODS) + 1)
+    others = [name for name in METHODS if name != made_by]
+    step = stage("Judging", len(others) + 1)
     top, left, height, width = window
     first = [max(0, at - _MARGIN // pair.ratio * pair.ratio) for at in (top, left)]
     stop = [
@@ -82,11 +93,18 @@ def judged(
 
     values, _ = fused.read(Window(left, top, width, height))
     found = [(FUSED, indexes(values.to(scene.device)))]
-    for name in METHODS:
-        image = classical(scene, name, together)(pan, ms)[None]
-        found.append((name, indexes(image[inner])))
+    for name in others:
+        image = classical(scene, name, together)(pan, ms)[None][inner]
+        found.append((name, indexes(_as_written(image, fused))))
     found.sort(key=lambda row: -row[1]["HQNR"])
     return Judged(window, (height, width) == tuple(pair.shape), found)
+
+
+def _as_written(image: Tensor, fused: Image) -> Tensor:
+    values = image[0].cpu().numpy()
+    whole = np.ones(values.shape, dtype=bool)
+    written = quantise(values, whole, fused.dtype, fused.nodata)
+    return torch.from_numpy(written.astype(np.float32))[None].to(image.device)
 
 
 def _window(scene: PreparedScene, fused: Image) -> tuple[int, int, int, int] | None:

@@ -102,7 +102,7 @@ def _content(
         method=method,
         registration=scene.registration,
         gathered=gathered,
-        judged=judged(scene, fused, options.together, stage),
+        judged=judged(scene, fused, method, options.together, stage),
     )
 
 
