@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from ksdiff.errors import KSDiffError
@@ -68,15 +69,18 @@ def name_of(path: Path) -> str:
     return without_ending(path.name) if path.is_file() else path.name
 
 
-def _readers(place: Path) -> list[tuple[Reader, Files, list[str]]]:
-    """Those that recognise a place, with the files they are to look at."""
+def _readers(place: Path) -> Iterator[tuple[Reader, Files, list[str]]]:
+    """Those that recognise a place, with the files and metadata files they are to look at."""
     if place.is_dir() or is_archive(place):
         files = Files.of(place)
-        found = [(reader, files, reader.metadata(files)) for reader in READERS]
-    else:
-        whole = place.resolve()
-        # PAN and MS of one scene lie in folders beside each other.
-        files = Files.of(whole.parent.parent, depth=2)
-        named = files.only(whole.relative_to(whole.parent.parent).as_posix())
-        found = [(reader, files, reader.metadata(named)) for reader in READERS]
-    return [each for each in found if each[-1]]
+        for reader in READERS:
+            if metadata := reader.metadata(files):
+                yield reader, files, metadata
+        return
+    whole = place.resolve()
+    named = Files.of(whole.parent, depth=0).only(whole.name)
+    for reader in READERS:
+        if reader.metadata(named):
+            root = whole.parents[min(reader.above, len(whole.parents) - 1)]
+            files = Files.of(root, depth=reader.above + 1)
+            yield reader, files, [whole.relative_to(root).as_posix()]

@@ -26,6 +26,7 @@ _NAMES = {
 class Dimap:
     kind = "DIMAP 2"
     pattern = "DIM_*.XML or VOL_*.XML"
+    above = 1
 
     def metadata(self, files: Files) -> list[str]:
         return files.matching(r"(DIM|VOL)_.*\.XML")

@@ -26,6 +26,7 @@ class Landsat:
 
     kind = "Landsat Collection 2"
     pattern = "*_MTL.json or *_MTL.txt"
+    above = 0
 
     def metadata(self, files: Files) -> list[str]:
         found = files.matching(r".*_MTL\.(json|txt)")

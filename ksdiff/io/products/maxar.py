@@ -23,6 +23,7 @@ _IMAGES = ("tif", "tiff", "ntf", "jp2")
 class Maxar:
     kind = "Maxar"
     pattern = "*.IMD or *.TIL"
+    above = 1
 
     def metadata(self, files: Files) -> list[str]:
         return files.matching(r".*\.(IMD|TIL)")

@@ -50,6 +50,7 @@ class Reader(Protocol):
 
     kind: str
     pattern: str  # of the metadata files that it looks for, in words for the user
+    above: int  # folders above that of a metadata file in which the rest of the scene can lie
 
     def metadata(self, files: Files) -> list[str]:
         """The metadata files of its kind, judged by their names; none: not its kind."""
