@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import rasterio
 from rasterio.control import GroundControlPoint
-from rasterio.rpc import RPC
 from rasterio.transform import Affine
 from rasterio.warp import calculate_default_transform
 
@@ -13,10 +12,9 @@ from ksdiff.io.geotiff import write_raster
 from ksdiff.io.input_options import InputOptions
 from ksdiff.io.rasters import open_pair
 from tests.support import PAN_GRID, UTM
-from tests.support.rasters import ms_grid
+from tests.support.rasters import ms_grid, rpcs
 
 AUTO = InputOptions(align="auto")
-UNIT = 2e-6  # degrees of a PAN pixel
 
 
 def field(x, y):
@@ -104,20 +102,6 @@ def test_what_lies_elsewhere_or_is_too_coarse_is_refused(write):
         open_pair(pan, write("ms", sampled(ms_grid(11), 64, 64), ms_grid(11)), AUTO)
     with pytest.raises(KSDiffError, match="align: expected auto or off, got 'maybe'"):
         InputOptions(align="maybe")
-
-
-def rpcs(step: float, down: float = 0.0, right: float = 0.0, tilt: float = 0.0) -> RPC:
-    """Of an image whose pixels measure ``step`` PAN pixels and begin (down, right) PAN pixels off
-    PAN's; ``tilt`` moves a place by PAN pixels along the columns per 100 m of height."""
-    half = 2000 * step  # pixels
-    line, sample = (-(offset + step / 2) / step + 1000 / step for offset in (down, right))
-    one = [1.0] + [0.0] * 19
-    across = [0.0, 1.0, 0.0, tilt * 5 / 2000 / step, *[0.0] * 16]
-    degrees = UNIT * 2000 * step
-    return RPC(
-        *(300.0, 500.0, 48.0, degrees, one, [0.0, 0.0, -1.0, *[0.0] * 17], line, half / step),
-        *(3.0, degrees, one, across, sample, half / step),
-    )
 
 
 def unplaced(path, values, step: float, down: float = 0, right: float = 0, **model):

@@ -9,13 +9,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+from rasterio.transform import Affine
 
 from ksdiff.errors import KSDiffError
 from ksdiff.inference.sharpen import Sharpener
 from ksdiff.io.input_options import InputOptions
 from ksdiff.io.products import is_product, read_product
 from ksdiff.io.rasters import open_pair
-from tests.support.products import ground, landsat, maxar, pleiades_neo, sampled
+from tests.support.products import (
+    EAST,
+    NORTH,
+    gaofen,
+    ground,
+    landsat,
+    maxar,
+    pleiades_neo,
+    sampled,
+)
 
 OLI = ("coastal", "blue", "green", "red", "nir", "swir1", "swir2")
 NEO = ("deep blue", "blue", "green", "red", "red edge", "nir")
@@ -98,6 +108,23 @@ def test_archives_are_read_as_they_are(tmp_path, make, kind):
     with open_pair(packed.pan, packed.ms) as one, open_pair(whole.pan, whole.ms) as other:
         assert one.transform == other.transform
         np.testing.assert_array_equal(one.read().ms.numpy(), other.read().ms.numpy())
+
+
+def test_gaofen_of_level_1a_is_placed_by_its_rpc(tmp_path):
+    product = read_product(gaofen(tmp_path))
+    assert (product.ms.sensor, product.ms.tags["CLOUDCOVER"]) == ("gf2", "1")
+    with open_pair(product.pan, product.ms, InputOptions()) as pair:
+        assert (pair.descriptions, pair.ratio) == (("blue", "green", "red", "nir"), 4)
+        assert any("placed by their RPC" in note for note in pair.notes)
+        assert pair.rpcs is not None and pair.shape == (252, 264)
+        values = pair.read().ms[0].numpy()
+    grid = Affine(4, 0, EAST, 0, -4, NORTH)
+    for band, value in enumerate(values):
+        error = value - sampled(ground(band, 4), grid, *value.shape)
+        assert np.abs(error[4:-4, 4:-4]).max() < 2
+    next(tmp_path.glob("*PAN1.tiff")).unlink()
+    with pytest.raises(KSDiffError, match=r"-PAN1.tiff: the panchromatic image is missing"):
+        read_product(tmp_path)
 
 
 def test_other_images_of_a_delivery_are_left_alone(tmp_path):

@@ -11,6 +11,7 @@ import rasterio
 from rasterio.transform import Affine
 
 from tests.support import UTM
+from tests.support.rasters import rpcs
 
 EAST, NORTH = 499_987.5, 5_400_012.5
 Ground = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -306,3 +307,33 @@ def stac_item(folder: Path, version: str = "1.0.0", one_file: bool = False) -> P
     path = folder / "item.json"
     path.write_text(json.dumps(item))
     return path
+
+
+def gaofen(folder: Path, height: int = 252, width: int = 264) -> Path:
+    """A GF-2 scene of level 1A: RPC in RPB files, PAN not four times as high as the MS."""
+    name = "GF2_PMS1_E3.0_N48.0_20190503_L1A0003978371"
+    grids = [Affine(step, 0, EAST, 0, -step, NORTH) for step in (1, 4)]
+    ms = [sampled(ground(n, 4), grids[1], height // 4 + 1, width // 4) for n in range(4)]
+    pan = sampled(ground(9, 4), grids[0], height, width)
+    for part, step, values in (("PAN1", 1, pan[None]), ("MSS1", 4, np.stack(ms))):
+        write_tif(folder / f"{name}-{part}.tiff", values, None)
+        (folder / f"{name}-{part}.rpb").write_text(_rpb(part, rpcs(step).to_dict()))
+        (folder / f"{name}-{part}.xml").write_text(
+            "<ProductMetaData><SatelliteID>GF2</SatelliteID><SensorID>PMS1</SensorID>"
+            "<StartTime>2019-05-03 11:33:46</StartTime><CloudPercent>1</CloudPercent>"
+            "</ProductMetaData>"
+        )
+    return folder
+
+
+def _rpb(band: str, rpcs: dict) -> str:
+    lines = ['satId = "GF2";', f'bandId = "{band}";', 'SpecId = "RPC00B";']
+    lines += ["BEGIN_GROUP = IMAGE", "\terrBias = 0.0;", "\terrRand = 0.0;"]
+    names = {"line": "line", "samp": "samp", "lat": "lat", "long": "long", "height": "height"}
+    lines += [f"\t{name}Offset = {rpcs[f'{key}_off']!r};" for key, name in names.items()]
+    lines += [f"\t{name}Scale = {rpcs[f'{key}_scale']!r};" for key, name in names.items()]
+    for key in ("line_num", "line_den", "samp_num", "samp_den"):
+        axis, part = key.split("_")
+        values = ",\n".join(f"\t\t\t{value:.12E}" for value in rpcs[f"{key}_coeff"])
+        lines.append(f"\t{axis}{part.capitalize()}Coef = (\n{values});")
+    return "\n".join([*lines, "END_GROUP = IMAGE", "END;", ""])

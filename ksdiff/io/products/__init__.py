@@ -9,13 +9,14 @@ from ksdiff.errors import KSDiffError
 from ksdiff.io.products import stac
 from ksdiff.io.products.dimap import Dimap
 from ksdiff.io.products.files import Files, is_archive, without_ending
+from ksdiff.io.products.gaofen import GaoFen
 from ksdiff.io.products.landsat import Landsat
 from ksdiff.io.products.maxar import Maxar
 from ksdiff.io.products.product import Product, ProductImage, Reader
 
 __all__ = ["Product", "ProductImage", "is_product", "name_of", "read_product"]
 
-READERS: tuple[Reader, ...] = (Landsat(), Dimap(), Maxar())
+READERS: tuple[Reader, ...] = (Landsat(), Dimap(), Maxar(), GaoFen())
 
 
 def read_product(path: str | Path) -> Product:
