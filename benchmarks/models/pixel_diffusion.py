@@ -31,7 +31,7 @@ from ksdiff.images.inputs import FusionInputs
 from ksdiff.training.augment import Sample, collate
 from ksdiff.training.distributed import WHOLE, Part
 from ksdiff.training.samples import Samples
-from ksdiff.training.stages import l1_within
+from ksdiff.training.stages import Losses, l1_within
 from ksdiff.training.trainer import Recipe, run
 
 TRAIN_STEPS = 1000
@@ -154,7 +154,7 @@ def condition(inputs: FusionInputs) -> Tensor:
     return torch.cat((inputs.lms - 1, inputs.pan, detail), 1)
 
 
-class PixelLoss(nn.Module):
+class PixelLoss(Losses):
     """L1(G, H) at random times: KSDiff's own loss, on the one-step estimate of the truth."""
 
     def __init__(self, model: PixelDiffusion, margin: int) -> None:
@@ -170,7 +170,7 @@ class PixelLoss(nn.Module):
         model, inputs, gt = self.model, sample.inputs, sample.gt
         unit = model.unit(inputs)
         x0 = (gt - inputs.lms) / unit
-        count = part.count * len(gt)
+        count = part.parts * len(gt)
         t = part.rows(torch.randint(TRAIN_STEPS, (count,), generator=generator)).to(gt.device)
         epsilon = part.rows(torch.randn(count, *gt.shape[1:], generator=generator)).to(gt)
         alpha_bar = model.alpha_bar[t][:, None, None, None]

@@ -18,7 +18,7 @@ from benchmarks.markdown import origin, table
 from benchmarks.results import RESULTS, read, write
 from ksdiff.baselines import METHODS, ClassicalPair
 from ksdiff.evaluation.prior import inspect_prior
-from ksdiff.images.wald import expand
+from ksdiff.images.expansion import expand
 from ksdiff.metrics import ergas, sam
 from ksdiff.models.ksdiff import KSDiff
 from ksdiff.models.weights import load_weights

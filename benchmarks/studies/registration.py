@@ -18,7 +18,8 @@ from ksdiff.errors import KSDiffError
 from ksdiff.evaluation.scenes import Subject, subjects
 from ksdiff.images.inputs import local_detail
 from ksdiff.images.pair import ArrayPair
-from ksdiff.images.wald import degrade_pan_as_ms, shift
+from ksdiff.images.translation import shift
+from ksdiff.images.wald import degrade_pan_as_ms
 from ksdiff.inference.scene import PreparedScene
 from ksdiff.inference.sharpen import Sharpener
 from ksdiff.runtime import machine_header

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from ksdiff.images.wald import Phase, expand, pan_lowpass
+from ksdiff.images.expansion import Phase, expand
+from ksdiff.images.wald import pan_lowpass
 from ksdiff.sensors import GENERIC_PAN_GAIN
 
 # Of the mean: where modulation would divide by less, dark pixels would turn into sparks.

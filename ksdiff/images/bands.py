@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ksdiff.images.polyphase import decimate_axis
 from ksdiff.images.shifts import estimate_band_shifts
-from ksdiff.images.wald import SHIFT_HALF_WIDTH, shift_taps
+from ksdiff.images.translation import SHIFT_HALF_WIDTH, shift_taps
 from ksdiff.runtime import alone_if_small
 from ksdiff.sensors import Sensor
 

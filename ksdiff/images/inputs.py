@@ -8,7 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ksdiff.images.wald import MTFFilters, expand, pan_lowpass
+from ksdiff.images.expansion import expand
+from ksdiff.images.mtf import MTFFilters
+from ksdiff.images.wald import pan_lowpass
 
 _LEAST_SPREAD = 1e-3  # of the mean: a constant image has no contrast, but must not divide by zero
 _DETAIL_WINDOW = 5  # MS pixels: what varies within it is detail
@@ -128,7 +130,7 @@ def fusion_inputs(
 
     ``gains`` are the MS bands' MTF gains at Nyquist or the filters made of them, ``phase`` the PAN
     pixel at the centre of the first MS pixel (None: the toolbox's), as in
-    :func:`ksdiff.images.wald.expand`.
+    :func:`ksdiff.images.expansion.expand`.
     """
     mean = statistics.ms_mean[..., None, None]
     pan = standardised(pan, statistics)

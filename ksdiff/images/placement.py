@@ -12,7 +12,7 @@ from ksdiff.images.fields import Field
 from ksdiff.images.fill import fill_invalid
 from ksdiff.images.pair import Pair, Patch
 from ksdiff.images.resample import displaced
-from ksdiff.images.wald import shift
+from ksdiff.images.translation import shift
 
 # PAN pixels: the longest shift and half the taps of the filter that applies it
 MARGIN = 32

@@ -1,6 +1,6 @@
 """Resampling of an image along a displacement that varies from pixel to pixel.
 
-The interpolator is `ksdiff.images.wald.shift`'s, a windowed sinc of 24 taps. Its taps are
+The interpolator is `ksdiff.images.translation.shift`'s, a windowed sinc of 24 taps. Its taps are
 polynomials in the fraction of a pixel (Farrow 1988): a few filters for the whole image, and one sum
 of powers a pixel, in place of 24 taps a pixel.
 """
@@ -15,7 +15,7 @@ from numpy.polynomial import chebyshev, polynomial
 from torch import Tensor
 
 from ksdiff.images.polyphase import FilterBank, extend, filter_axis
-from ksdiff.images.wald import SHIFT_HALF_WIDTH, shift_taps
+from ksdiff.images.translation import SHIFT_HALF_WIDTH, shift_taps
 
 _DEGREE = 6  # of the polynomials: taps are met to a few hundred-thousandths
 

@@ -16,9 +16,10 @@ from torch import Tensor, nn
 from ksdiff.config import ModelConfig
 from ksdiff.images.bands import Alignment
 from ksdiff.images.inputs import FusionInputs, SceneStatistics, fusion_inputs, to_dn
+from ksdiff.images.mtf import MTFFilters
 from ksdiff.images.polyphase import FilterBank
 from ksdiff.images.sharpness import filtered
-from ksdiff.images.wald import MTFFilters, back_project
+from ksdiff.images.wald import back_project
 from ksdiff.models.ksdiff import Kernels, KSDiff
 
 

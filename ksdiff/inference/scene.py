@@ -19,13 +19,13 @@ from ksdiff.images.inputs import (
     detail_on_pan,
     fusion_inputs,
 )
+from ksdiff.images.mtf import MTFFilters, mtf_filters
 from ksdiff.images.optics import measured_gains
 from ksdiff.images.pair import Pair, Patch
 from ksdiff.images.placement import Move, RegisteredPair, Window
 from ksdiff.images.polyphase import FilterBank
 from ksdiff.images.registration import Registration, Scenery, View, register
 from ksdiff.images.sharpness import PanGain, equaliser_bank, filtered, mean_gain
-from ksdiff.images.wald import MTFFilters, mtf_filters
 from ksdiff.inference.progress import Stage, silent
 from ksdiff.inference.survey import Survey, sample_windows, survey
 from ksdiff.inference.transfer import upload

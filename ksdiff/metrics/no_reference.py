@@ -6,7 +6,9 @@ Definitions of the DLPan-Toolbox: 32x32 blocks, MS compared on the PAN grid, exp
 import torch
 from torch import Tensor
 
-from ksdiff.images.wald import Gains, Phase, degrade_pan, expand, mtf_filter
+from ksdiff.images.expansion import Phase, expand
+from ksdiff.images.mtf import Gains
+from ksdiff.images.wald import degrade_pan, mtf_filter
 from ksdiff.metrics.blocks import uqi
 from ksdiff.metrics.checks import check_images, check_pair
 from ksdiff.metrics.hypercomplex import q2n

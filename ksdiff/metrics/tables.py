@@ -2,7 +2,8 @@
 
 from torch import Tensor
 
-from ksdiff.images.wald import Gains, Phase
+from ksdiff.images.expansion import Phase
+from ksdiff.images.mtf import Gains
 from ksdiff.metrics.checks import check_pair
 from ksdiff.metrics.hypercomplex import q2n
 from ksdiff.metrics.no_reference import d_lambda, d_lambda_k, d_s

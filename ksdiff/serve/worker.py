@@ -97,7 +97,7 @@ class Workers:
             self._store.finish(job.id, DONE, "", summary)
             self._remove_if_dismissed(job)
 
-    def _sharpen(self, job: Job, sharpener: Sharpener, progress) -> dict:
+    def _sharpen(self, job: Job, sharpener: Sharpener, progress: Stage) -> dict:
         request = job.request
         pan, ms = ([self._allowed(role, name) for name in request[role]] for role in ("pan", "ms"))
         reading = InputOptions(**request["reading"])

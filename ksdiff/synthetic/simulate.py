@@ -11,7 +11,8 @@ from torch import Tensor
 from ksdiff.errors import KSDiffError
 from ksdiff.images.fill import fill_invalid
 from ksdiff.images.pair import MIN_SIDE
-from ksdiff.images.wald import degrade_ms, degrade_pan, shift
+from ksdiff.images.translation import shift
+from ksdiff.images.wald import degrade_ms, degrade_pan
 from ksdiff.io.geotiff import quantise, write_scene
 from ksdiff.io.outputs import check_output
 from ksdiff.io.rasters import ScenePair, open_pair

@@ -7,8 +7,10 @@ import torch
 from torch import Tensor
 
 from ksdiff.config import DataConfig
+from ksdiff.images.expansion import expand
 from ksdiff.images.inputs import FusionInputs, SceneStatistics, fusion_inputs
-from ksdiff.images.wald import degrade_ms, expand, shift
+from ksdiff.images.translation import shift
+from ksdiff.images.wald import degrade_ms
 from ksdiff.training.pairs import TruthPair
 
 _MOST_HAZE = 0.4  # of the band mean, added to a band: path radiance, black-level offsets

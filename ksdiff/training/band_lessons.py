@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from ksdiff.errors import KSDiffError
+from ksdiff.images.expansion import expand
 from ksdiff.images.pair import Pair
 from ksdiff.images.sharpness import GENERIC, PanGain
-from ksdiff.images.wald import expand, shift
+from ksdiff.images.translation import shift
 from ksdiff.inference.scene import PreparedScene
 from ksdiff.models.ksdiff import KSDiff
 from ksdiff.sensors import Sensor

@@ -12,7 +12,8 @@ from ksdiff.images.bands import Alignment
 from ksdiff.images.inputs import SceneStatistics, scene_inputs
 from ksdiff.images.optics import measured_gain
 from ksdiff.images.shifts import estimate_shift
-from ksdiff.images.wald import degrade_ms, degrade_pan, shift
+from ksdiff.images.translation import shift
+from ksdiff.images.wald import degrade_ms, degrade_pan
 from ksdiff.io.pancollection import PanCollection
 from ksdiff.io.rasters import open_pair
 from ksdiff.io.scenes import SceneFiles, list_scenes

@@ -13,10 +13,12 @@ import torch
 from torch import Tensor
 
 from ksdiff.images.descriptors import band_descriptors, scene_descriptors
+from ksdiff.images.expansion import expand
 from ksdiff.images.inputs import FusionInputs, SceneStatistics, detail_slope, standardised
+from ksdiff.images.mtf import MTF_TAPS, mtf_filters
 from ksdiff.images.polyphase import decimate_axis
 from ksdiff.images.sharpness import EQUALISER_HALF, PanGain, equaliser_taps, mean_gain
-from ksdiff.images.wald import MTF_TAPS, SHIFT_HALF_WIDTH, expand, mtf_filters, shift_taps
+from ksdiff.images.translation import SHIFT_HALF_WIDTH, shift_taps
 from ksdiff.sensors import Wavelengths
 from ksdiff.training.augment import Sample, turned
 from ksdiff.training.sources import Moments, Source

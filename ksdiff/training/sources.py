@@ -16,9 +16,11 @@ from torch import Tensor
 from ksdiff.errors import KSDiffError
 from ksdiff.images.bands import Alignment
 from ksdiff.images.inputs import local_detail
+from ksdiff.images.mtf import MTF_TAPS
 from ksdiff.images.sharpness import PanGain
 from ksdiff.images.shifts import estimate_shift
-from ksdiff.images.wald import MTF_TAPS, degrade_ms, degrade_pan, shift
+from ksdiff.images.translation import shift
+from ksdiff.images.wald import degrade_ms, degrade_pan
 from ksdiff.io.rasters import open_pair
 from ksdiff.io.scenes import SceneFiles, list_scenes
 from ksdiff.sensors import GENERIC_MS_GAIN, SENSORS, Wavelengths, sensor_for

@@ -10,7 +10,8 @@ from scipy.optimize import nnls
 from ksdiff.baselines import METHODS, ClassicalPair
 from ksdiff.baselines.bdsd import nonnegative_least_squares
 from ksdiff.baselines.component import _haze, rcs_with
-from ksdiff.images.wald import degrade_ms, expand
+from ksdiff.images.expansion import expand
+from ksdiff.images.wald import degrade_ms
 from ksdiff.metrics import ergas
 
 GAINS = (0.34, 0.32, 0.30, 0.22)

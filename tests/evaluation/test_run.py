@@ -13,7 +13,9 @@ from ksdiff.config import Config
 from ksdiff.evaluation import DEFAULT_METHODS, Evaluation, Row, SceneInfo, evaluate
 from ksdiff.evaluation.report import HIGHER_IS_BETTER
 from ksdiff.evaluation.scenes import subjects
-from ksdiff.images.wald import degrade_ms, interp23tap, shift
+from ksdiff.images.expansion import interp23tap
+from ksdiff.images.translation import shift
+from ksdiff.images.wald import degrade_ms
 from ksdiff.inference.sharpen import Sharpener
 from ksdiff.io.geotiff import write_scene
 from ksdiff.metrics import full_indexes, reduced_indexes

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ksdiff.images.bands import Alignment, Moves
-from ksdiff.images.wald import degrade_ms, shift
+from ksdiff.images.translation import shift
+from ksdiff.images.wald import degrade_ms
 from ksdiff.synthetic.scene import procedural_scene
 from tests.support.bands import CPU, SENSOR, apart
 

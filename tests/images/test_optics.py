@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ksdiff.images.optics import measured_gain, measured_gains
-from ksdiff.images.wald import degrade_ms, shift
+from ksdiff.images.translation import shift
+from ksdiff.images.wald import degrade_ms
 from ksdiff.sensors import sensor_for
 from ksdiff.synthetic.scene import procedural_scene
 

@@ -3,7 +3,7 @@ import torch
 
 from ksdiff.images.pair import ArrayPair
 from ksdiff.images.placement import RegisteredPair
-from ksdiff.images.wald import shift
+from ksdiff.images.translation import shift
 from ksdiff.synthetic.scene import procedural_scene
 
 

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ksdiff.images.resample import displaced
-from ksdiff.images.wald import shift
+from ksdiff.images.translation import shift
 
 BY = st.floats(-20, 20)
 

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ksdiff.images.search import REACH, search_shift
-from ksdiff.images.wald import shift
+from ksdiff.images.translation import shift
 from tests.support.registration import PHASE, drawn
 
 GAINS = (0.3,) * 4

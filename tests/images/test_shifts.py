@@ -5,7 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ksdiff.images.shifts import estimate_band_shifts, estimate_shift
-from ksdiff.images.wald import degrade_ms, shift
+from ksdiff.images.translation import shift
+from ksdiff.images.wald import degrade_ms
 from ksdiff.io.rasters import open_pair
 from ksdiff.sensors import get_sensor
 from ksdiff.synthetic.scene import procedural_scene

@@ -6,18 +6,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ksdiff.images.wald import (
-    back_project,
-    degrade_ms,
-    degrade_pan,
-    expand,
-    interp23tap,
-    mtf_filter,
-    mtf_filters,
-    mtf_kernel,
-    pan_lowpass,
-    shift,
-)
+from ksdiff.images.expansion import expand, interp23tap
+from ksdiff.images.mtf import mtf_filters, mtf_kernel
+from ksdiff.images.translation import shift
+from ksdiff.images.wald import back_project, degrade_ms, degrade_pan, mtf_filter, pan_lowpass
 from ksdiff.sensors import SENSORS
 
 HALF = [

@@ -4,7 +4,7 @@ import torch
 
 from ksdiff import Sharpener
 from ksdiff.images.pair import ArrayPair
-from ksdiff.images.wald import shift
+from ksdiff.images.translation import shift
 from ksdiff.inference.preview import Preview
 from ksdiff.inference.scene import PreparedScene
 from ksdiff.io.geotiff import write_scene

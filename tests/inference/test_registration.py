@@ -4,7 +4,7 @@ import torch
 
 from ksdiff import KSDiffError, Sharpener
 from ksdiff.images.pair import ArrayPair
-from ksdiff.images.wald import shift
+from ksdiff.images.translation import shift
 from ksdiff.io.rasters import open_pair
 from tests.support.registration import PHASE, drawn, smooth_shifts, undoing, warped
 

@@ -12,7 +12,7 @@ import torch
 from PIL import Image as Picture
 
 from ksdiff import KSDiffError, Sharpener
-from ksdiff.images.wald import expand
+from ksdiff.images.expansion import expand
 from ksdiff.inference.options import SharpenOptions
 from ksdiff.inference.report import gather, judge
 from ksdiff.inference.report.gather import Gathered, Histogram, View

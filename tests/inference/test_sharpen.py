@@ -12,7 +12,8 @@ from rasterio.transform import Affine
 from ksdiff import KSDiffError, Sharpener
 from ksdiff.images.bands import Moves
 from ksdiff.images.pair import ArrayPair
-from ksdiff.images.wald import degrade_ms, shift
+from ksdiff.images.translation import shift
+from ksdiff.images.wald import degrade_ms
 from ksdiff.inference.preview import Preview
 from ksdiff.inference.windows import valid_output
 from ksdiff.io.geotiff import write_scene

@@ -6,7 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ksdiff.images.wald import degrade_pan, expand, interp23tap, mtf_filter
+from ksdiff.images.expansion import expand, interp23tap
+from ksdiff.images.wald import degrade_pan, mtf_filter
 from ksdiff.metrics import d_lambda, d_lambda_k, d_s, full_indexes, hqnr, q2n, qnr
 
 GAINS = (0.34, 0.32, 0.30, 0.22)

@@ -7,7 +7,7 @@ from torch import nn
 
 from ksdiff.images.bands import Alignment, Moves
 from ksdiff.images.inputs import SceneStatistics
-from ksdiff.images.wald import mtf_filters
+from ksdiff.images.mtf import mtf_filters
 from ksdiff.inference.fusion import SceneTensors, WindowStep, addresses
 from ksdiff.models.injection import hpm_detail
 from ksdiff.models.ksdiff import KSDiff

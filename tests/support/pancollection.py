@@ -4,7 +4,7 @@ import h5py
 import numpy as np
 import torch
 
-from ksdiff.images.wald import interp23tap
+from ksdiff.images.expansion import interp23tap
 from ksdiff.synthetic.scene import procedural_scene
 
 

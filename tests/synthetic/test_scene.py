@@ -3,7 +3,8 @@ import pytest
 import torch
 
 from ksdiff.errors import KSDiffError
-from ksdiff.images.wald import degrade_ms, expand
+from ksdiff.images.expansion import expand
+from ksdiff.images.wald import degrade_ms
 from ksdiff.io.geotiff import write_scene
 from ksdiff.io.rasters import open_pair
 from ksdiff.synthetic.scene import procedural_scene

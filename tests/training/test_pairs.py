@@ -5,9 +5,10 @@ import torch.nn.functional as F
 
 from ksdiff.config import DataConfig
 from ksdiff.errors import KSDiffError
+from ksdiff.images.expansion import expand
 from ksdiff.images.inputs import SceneStatistics, fusion_inputs, to_dn
 from ksdiff.images.shifts import estimate_shift
-from ksdiff.images.wald import degrade_ms, expand
+from ksdiff.images.wald import degrade_ms
 from ksdiff.io.pancollection import PanCollection
 from ksdiff.training.augment import collate, sample
 from ksdiff.training.pairs import CollectionPairs, TruthPair, degraded_pair, halved_pair, load_pairs

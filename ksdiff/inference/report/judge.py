@@ -10,8 +10,8 @@ from rasterio.windows import Window
 from torch import Tensor
 
 from ksdiff.baselines import METHODS
+from ksdiff.images.expansion import expand
 from ksdiff.images.inputs import SceneStatistics
-from ksdiff.images.wald import expand
 from ksdiff.inference.classical import classical
 from ksdiff.inference.progress import Stage, silent
 from ksdiff.inference.scene import PreparedScene

@@ -11,7 +11,8 @@ from benchmarks.studies.held_out import (
     scores,
     text,
 )
-from ksdiff.images.wald import degrade_ms, expand
+from ksdiff.images.expansion import expand
+from ksdiff.images.wald import degrade_ms
 from ksdiff.models.ksdiff import KSDiff
 from ksdiff.runtime import machine_header
 from ksdiff.training.held_out import Case
