@@ -12,7 +12,7 @@ import rasterio
 
 from ksdiff.errors import Cancelled, KSDiffError
 from ksdiff.inference.options import SharpenOptions
-from ksdiff.inference.progress import watched
+from ksdiff.inference.progress import Stage, watched
 from ksdiff.inference.sharpen import Sharpener
 from ksdiff.io.image import gdal_options
 from ksdiff.io.input_options import InputOptions
