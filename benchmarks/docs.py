@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import quality
+from benchmarks import quality, serve
 from benchmarks.models import plots as model_plots
 from benchmarks.models import tables as models
 from benchmarks.ops import overhead
@@ -42,6 +42,7 @@ BLOCKS: dict[str, tuple[Callable[[Path], str], str]] = {
     "held-out": (held_out.text, "held-out.json"),
     "prior": (prior.text, "."),
     "registration": (registration.text, "registration.json"),
+    "serve": (serve.text, "serve.json"),
     "strength": (strength.text, "strength.json"),
 }
 _BLOCK = re.compile(
