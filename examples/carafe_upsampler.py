@@ -1,34 +1,14 @@
-"""Content-aware upsampling (after Wang et al., CARAFE: Content-Aware ReAssembly of FEatures, 2019).
+"""Content-aware upsampling (Wang et al., CARAFE: Content-Aware ReAssembly of FEatures, 2019).
 
 Every output pixel is a mean of k x k input pixels around its place, with weights predicted from
-the content. On the image repeated `scale` times that is a dynamic convolution dilated by `scale`:
-its taps then read neighbouring input pixels. Run this file to see it beat bilinear upsampling.
+the content. Run this file to see the layer beat bilinear upsampling.
 """
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-import ksdiff_ops
-
-
-class ContentAwareUpsampler(nn.Module):
-    """[B, C, H, W] -> [B, C, scale * H, scale * W]."""
-
-    def __init__(self, channels: int, scale: int = 2, kernel: int = 5, hidden: int = 16) -> None:
-        super().__init__()
-        self.scale, self.kernel = scale, kernel
-        self.compress = nn.Conv2d(channels, hidden, 1)
-        self.encode = nn.Conv2d(hidden, (scale * kernel) ** 2, 3, padding=1)
-
-    def kernels(self, x: Tensor) -> Tensor:
-        """[B, 1, k, k, scale * H, scale * W], positive, of sum 1 over the taps."""
-        logits = F.pixel_shuffle(self.encode(F.silu(self.compress(x))), self.scale)
-        return logits.softmax(1).unflatten(1, (1, self.kernel, self.kernel))
-
-    def forward(self, x: Tensor) -> Tensor:
-        repeated = F.interpolate(x, scale_factor=self.scale, mode="nearest")
-        return ksdiff_ops.dynamic_conv(repeated, self.kernels(x), dilation=self.scale)
+from ksdiff_ops.nn import CARAFE
 
 
 def discs(count: int, size: int) -> Tensor:
@@ -41,7 +21,7 @@ def discs(count: int, size: int) -> Tensor:
 
 def train(steps: int, size: int = 32) -> tuple[float, float]:
     """Squared errors of bilinear upsampling and of the trained upsampler, on discs unseen."""
-    upsampler = ContentAwareUpsampler(1, kernel=3)
+    upsampler = CARAFE(1, scale=2, kernel_size=3, hidden=16)
     optimiser = torch.optim.Adam(upsampler.parameters(), 3e-2)
     for _ in range(steps):
         truth = discs(16, size)

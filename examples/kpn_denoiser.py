@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-import ksdiff_ops
+from ksdiff_ops.nn import KPNHead
 
 
 class KernelPredictingDenoiser(nn.Module):
@@ -18,22 +18,16 @@ class KernelPredictingDenoiser(nn.Module):
 
     def __init__(self, channels: int = 3, kernel: int = 5, hidden: int = 16) -> None:
         super().__init__()
-        self.kernel = kernel
         self.body = nn.Sequential(
             nn.Conv2d(channels, hidden, 3, padding=1),
             nn.ReLU(),
             nn.Conv2d(hidden, hidden, 3, padding=1),
             nn.ReLU(),
         )
-        self.head = nn.Conv2d(hidden, kernel * kernel, 3, padding=1)
-
-    def kernels(self, noisy: Tensor) -> Tensor:
-        """[B, 1, k, k, H, W], positive, of sum 1 over the taps."""
-        weights = self.head(self.body(noisy)).softmax(1)
-        return weights.unflatten(1, (1, self.kernel, self.kernel))
+        self.head = KPNHead(hidden, kernel)
 
     def forward(self, noisy: Tensor) -> Tensor:
-        return ksdiff_ops.dynamic_conv(noisy, self.kernels(noisy))
+        return self.head(self.body(noisy), noisy)
 
 
 def stripes(count: int, size: int) -> Tensor:

@@ -36,22 +36,6 @@ def patches(x: torch.Tensor, kernel: int) -> torch.Tensor:
     return columns.view(*x.shape[:2], kernel * kernel, *x.shape[2:])
 
 
-def test_ddf_kernels_are_products_of_a_spatial_and_a_channel_filter():
-    layer = load("ddf_layer").DecoupledDynamicFilter(6)
-    x = torch.randn(2, 6, 7, 9)
-    spatial, channel = layer.filters(x)
-    weight = spatial.flatten(1, 2)[:, None] * channel.flatten(2)[..., None, None]
-    torch.testing.assert_close(layer(x), (patches(x, 3) * weight).sum(2))
-
-
-def test_lagconv_is_a_dense_convolution_of_patches_scaled_per_pixel_and_tap():
-    layer = load("lagconv_layer").LAGConv2d(4, 6)
-    x = torch.randn(2, 4, 7, 9)
-    scaled = patches(x, 3) * layer.attention(x)[:, None]
-    expected = torch.einsum("bcthw,oct->bohw", scaled, layer.convolve.weight.flatten(2))
-    torch.testing.assert_close(layer(x), expected + layer.bias(x)[..., None, None])
-
-
 def test_kpn_error_falls_below_what_training_began_with():
     errors = load("kpn_denoiser").train(steps=40)
     assert sum(errors[-10:]) < 0.8 * sum(errors[:10])
@@ -62,16 +46,6 @@ def test_kpn_leaves_a_flat_image_alone_inside():
     denoiser = load("kpn_denoiser").KernelPredictingDenoiser()
     flat = torch.full((1, 3, 9, 9), 0.4)
     torch.testing.assert_close(denoiser(flat)[..., 2:-2, 2:-2], flat[..., 2:-2, 2:-2])
-
-
-@pytest.mark.parametrize(("scale", "kernel"), [(2, 3), (3, 5)])
-def test_carafe_reassembles_the_neighbours_of_each_output_pixels_source(scale, kernel):
-    upsampler = load("carafe_upsampler").ContentAwareUpsampler(4, scale, kernel)
-    x = torch.randn(2, 4, 5, 6)
-    weight = upsampler.kernels(x).flatten(2, 3)
-    neighbours = patches(x, kernel)
-    neighbours = neighbours.repeat_interleave(scale, 3).repeat_interleave(scale, 4)
-    torch.testing.assert_close(upsampler(x), (neighbours * weight).sum(2))
 
 
 def test_carafe_learns_to_beat_bilinear_upsampling():

@@ -164,7 +164,7 @@ class Store:
         for suffix in (".tif", ".html"):
             self.result(job, suffix).unlink(missing_ok=True)
 
-    def _update(self, changes: str, job: str, *values) -> None:
+    def _update(self, changes: str, job: str, *values: object) -> None:
         with self.changed, self._base:
             self._base.execute(
                 f"update jobs set {changes} where id = ? and status = ?", (*values, job, RUNNING)
