@@ -97,34 +97,34 @@ def _prepare(
     names = [name for name, _ in named]
     arguments.require_alike(*zip(names, (x, attention, weight, *biases), strict=True))
     chosen = backends.choose("adaptive_conv2d", x.device.type, backend)
+    compiled = torch.compiler.is_compiling()
     operator = backends.operator("adaptive_conv2d", x.device.type, backend)
     centred = Window((1, 1), ((kh - 1) // 2, (kw - 1) // 2), (1, 1))
-    form: Callable[..., Tensor]
+
+    def dense(operator: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
+        return operator(*tensors)
+
+    def decoupled(
+        operator: Callable[..., Tensor], x: Tensor, attention: Tensor, weight: Tensor
+    ) -> Tensor:
+        kernels = weight[:, :, 0] if own else weight[None, :, 0].expand(batch, -1, -1, -1)
+        if compiled:  # a compiled program is made of the compiled libraries' operators
+            return operator(x, attention[:, None] * kernels[..., None, None], *window)
+        return operator(x, attention, kernels, *window)
+
+    def windowed(
+        operator: Callable[..., Tensor], x: Tensor, attention: Tensor, weight: Tensor
+    ) -> Tensor:
+        return operator(x, attention, weight if own else weight[None], *window, groups)
+
+    form: Callable[..., Tensor] = windowed
     if not own and groups == 1 and window == centred and size == (height, width):
-
-        def form(operator: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
-            return operator(*tensors)
-
+        form = dense
     elif chosen != "reference" and groups == channels == out_channels:
-        compiled = torch.compiler.is_compiling()
-        name = "dynamic_conv" if compiled else "decoupled_conv2d"
+        form, name = decoupled, "dynamic_conv" if compiled else "decoupled_conv2d"
         operator = backends.operator("adaptive_conv2d", x.device.type, chosen, form=name)
-
-        def form(
-            operator: Callable[..., Tensor], x: Tensor, attention: Tensor, weight: Tensor
-        ) -> Tensor:
-            kernels = weight[:, :, 0] if own else weight[None, :, 0].expand(batch, -1, -1, -1)
-            if compiled:  # a compiled program is made of the compiled libraries' operators
-                return operator(x, attention[:, None] * kernels[..., None, None], *window)
-            return operator(x, attention, kernels, *window)
-
     else:
         operator = reference.windowed_adaptive_conv2d
-
-        def form(
-            operator: Callable[..., Tensor], x: Tensor, attention: Tensor, weight: Tensor
-        ) -> Tensor:
-            return operator(x, attention, weight if own else weight[None], *window, groups)
 
     def run(operator: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
         y = form(operator, *tensors[:3])

@@ -4,6 +4,7 @@ from functools import partial
 
 import pytest
 import torch
+from torch import nn
 from torch.utils.checkpoint import (
     CheckpointPolicy,
     checkpoint,
@@ -142,6 +143,51 @@ def test_a_layer_trains_alike():
         run(x, attention).square().mean().backward()
         losses.append([p.grad.clone() for p in layer.parameters()])
     assert all(torch.equal(a, b) for a, b in zip(*losses, strict=True))
+
+
+class FiveOperators(nn.Module):
+    """A network of two stages, each of which ends in an operator."""
+
+    def __init__(self):
+        super().__init__()
+        self.predict = nn.Conv2d(3, 2 * 9 + 4 + 9, 3, padding=1)
+        self.basis = nn.Parameter(torch.randn(1, 4, 3, 3))
+        self.core = nn.Parameter(torch.randn(1, 2, 2, 1, 1))
+        self.factors = nn.ParameterList(
+            torch.randn(1, n, r) for n, r in zip((4, 2, 3, 3), (2, 2, 1, 1), strict=True)
+        )
+        self.mix = AdaptiveConv2d(4, 3, 3)
+
+    def first(self, x):
+        planes, coeff, attention = self.predict(x).split((18, 4, 9), 1)
+        y = dynamic_conv(x[:, :2], planes.unflatten(1, (2, 3, 3)), padding_mode="reflect")
+        y = lowrank_dynamic_conv(y, coeff[:, None], self.basis)
+        return y, attention.unflatten(1, (3, 3))
+
+    def second(self, y, attention):
+        kernels = tucker_kernel(self.core, list(self.factors)).expand(y.shape[0], -1, -1, -1, -1)
+        return self.mix(batched_conv2d(y, kernels), attention)
+
+    def forward(self, x, run):
+        return run(self.second, *run(self.first, x))
+
+
+@pytest.mark.parametrize("reentrant", [False, True], ids=["saved-hooks", "reentrant"])
+def test_steps_of_training_are_those_without_checkpointing(reentrant):
+    def trained(run):
+        torch.manual_seed(3)
+        network = FiveOperators()
+        optimiser = torch.optim.AdamW(network.parameters(), 1e-2)
+        for _ in range(3):
+            x = torch.randn(2, 3, 7, 6, requires_grad=True)
+            optimiser.zero_grad()
+            (network(x, run) - x).square().mean().backward()
+            optimiser.step()
+        return list(network.parameters())
+
+    plain = trained(lambda stage, *args: stage(*args))
+    again = trained(partial(checkpoint, use_reentrant=reentrant))
+    assert all(torch.equal(one, other) for one, other in zip(plain, again, strict=True))
 
 
 def saved_by(operator, *args):
