@@ -103,7 +103,7 @@ def aligned(pan: Image, ms: Image, mismatch: GridMismatch) -> Image:
     image = Image(warped, ms.role, ms.name, bands=ms.indexes, known=ms.known)
     image.source = ms
     image.on_pan = target.by_model
-    image.notes += [
+    image.notes = [
         *ms.notes,
         f"{mismatch}: resampled onto a grid of ratio {target.ratio} beside PAN"
         + (f", placed by {_by(ms)}" if target.by_model else "")

@@ -115,7 +115,8 @@ def test_gaofen_of_level_1a_is_placed_by_its_rpc(tmp_path):
     assert (product.ms.sensor, product.ms.tags["CLOUDCOVER"]) == ("gf2", "1")
     with open_pair(product.pan, product.ms, InputOptions()) as pair:
         assert (pair.descriptions, pair.ratio) == (("blue", "green", "red", "nir"), 4)
-        assert any("placed by their RPC" in note for note in pair.notes)
+        told, placed = pair.notes
+        assert told == product.ms.told and "placed by their RPC" in placed
         assert pair.rpcs is not None and pair.shape == (252, 264)
         values = pair.read().ms[0].numpy()
     grid = Affine(4, 0, EAST, 0, -4, NORTH)
