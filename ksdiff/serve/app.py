@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hmac
+import sqlite3
 from collections.abc import AsyncIterator, Callable
 from dataclasses import MISSING, fields
 from datetime import datetime, timezone
@@ -82,6 +83,10 @@ def create_app(
     async def refused(_: Request, error: KSDiffError) -> JSONResponse:
         status = 429 if isinstance(error, Full) else 422
         return JSONResponse({"title": allowed.hidden(str(error)), "status": status}, status)
+
+    @app.exception_handler(sqlite3.Error)
+    async def full(_: Request, error: sqlite3.Error) -> JSONResponse:
+        return JSONResponse({"title": f"jobs cannot be kept: {error}", "status": 507}, 507)
 
     def accept(asked: Asked, request: Request) -> JSONResponse:
         job = store.add(_checked(asked, allowed), options.queue)

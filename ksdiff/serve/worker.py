@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import sqlite3
 import threading
 import time
 from dataclasses import asdict
@@ -25,6 +26,7 @@ from ksdiff.serve.store import DONE, FAILED, Job, Store
 _log = logging.getLogger(__name__)
 _SHARES = {"Surveying": (0, 15), "Sharpening": (15, 90), "Reporting": (90, 95), "Judging": (95, 99)}
 _PURGE = 60.0  # seconds between looks for what is too old
+_AGAIN = 5.0  # seconds after which a state folder that cannot be written is tried again
 
 
 class Workers:
@@ -53,18 +55,30 @@ class Workers:
             thread.join()
 
     def _work(self, sharpener: Sharpener) -> None:
-        purged = 0.0
+        purged, job = 0.0, None
         while not self._stop.is_set():
-            if time.monotonic() - purged > _PURGE:
-                purged = time.monotonic()
-                self._store.purge(time.time() - 3600 * self._options.keep)
+            try:
+                if job is not None:  # how it ended could not be written
+                    self._store.finish(job.id, FAILED, "the state folder could not be written")
+                    job = None
+                if time.monotonic() - purged > _PURGE:
+                    purged = time.monotonic()
+                    self._store.purge(time.time() - 3600 * self._options.keep)
+                job = self._next()
+                if job is not None:
+                    self._do(job, sharpener)
+                    job = None
+            except sqlite3.Error:  # a full disk, which someone will empty
+                _log.exception("the state folder cannot be written")
+                self._stop.wait(_AGAIN)
+
+    def _next(self) -> Job | None:
+        """A job, or None after a while without any."""
+        with self._store.changed:  # so that none comes between the look and the wait
             job = self._store.take()
-            if job is not None:
-                self._do(job, sharpener)
-                continue
-            with self._store.changed:
-                if not self._stop.is_set():
-                    self._store.changed.wait(_PURGE)
+            if job is None and not self._stop.is_set():
+                self._store.changed.wait(_PURGE)
+            return job
 
     def _do(self, job: Job, sharpener: Sharpener) -> None:
         began = time.monotonic()
@@ -90,6 +104,8 @@ class Workers:
             self._remove_if_dismissed(job)
         except KSDiffError as error:
             self._store.finish(job.id, FAILED, self._allowed.hidden(str(error)))
+        except sqlite3.Error:
+            raise
         except Exception as error:  # one job's defect must not end the others
             _log.exception("job %s", job.id)
             self._store.finish(job.id, FAILED, f"unexpected {type(error).__name__}")
