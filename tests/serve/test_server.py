@@ -32,12 +32,31 @@ def root(tmp_path_factory, scene):
 
 @pytest.fixture(scope="module")
 def service(root, tmp_path_factory):
+    """A server that goes on where another one was killed; ``began`` are the jobs of that one."""
     state = tmp_path_factory.mktemp("state")
-    limits = ("--queue", 4, "--megapixels", 0.17, "--tile", 256)
-    started = Service("--root", root, "--state", state, *limits, token="open sesame")
-    started.state = state
+    arguments = ("--root", root, "--state", state, "--tile", 256)
+    first = Service(*arguments)
+    strange = first.ask("/jobs", Host="example.org")[0]
+    began = [first.post(**LONG)]
+    began += [first.post(**NAMES, options={"method": "exp"}) for _ in range(2)]
+    first.wait(began[0], "running")
+    first.kill()
+    started = Service(*arguments, "--queue", 4, "--megapixels", 0.17, token="open sesame")
+    started.state, started.began, started.strange = state, began, strange
+    for job in began:
+        started.wait(job)
     yield started
     started.kill()
+
+
+def test_what_a_killed_server_had_to_do_is_done_by_the_next(service):
+    states = {job["jobID"]: job["status"] for job in service.json("/jobs")["jobs"]}
+    assert [states[job] for job in service.began] == ["successful"] * 3
+    assert service.ask(f"/jobs/{service.began[0]}/results/fused.tif")[0] == 200
+
+
+def test_without_a_token_other_names_of_the_server_are_refused(service):
+    assert service.strange == 400
 
 
 def test_a_job_gives_what_the_command_gives(service, root, tmp_path):
@@ -123,15 +142,3 @@ def test_a_job_is_cancelled_while_it_runs_and_no_more_than_may_wait(service):
         assert service.json(f"/jobs/{job}")["status"] == "dismissed"
         assert service.ask(f"/jobs/{job}/results")[0] == 410
         assert not list((service.state / "results").glob(f"*{job}*"))
-
-
-def test_a_killed_server_goes_on_when_it_starts_again(root, tmp_path):
-    first = Service("--root", root, "--state", tmp_path, "--tile", 256)
-    assert first.ask("/jobs", Host="example.org")[0] == 400
-    jobs = [first.post(**LONG)]
-    jobs += [first.post(**NAMES, options={"method": "exp"}) for _ in range(2)]
-    first.wait(jobs[0], "running")
-    first.kill()
-    second = Service("--root", root, "--state", tmp_path, "--tile", 256)
-    assert [second.wait(job)["status"] for job in jobs] == ["successful"] * 3
-    second.kill()
