@@ -10,7 +10,7 @@ from ksdiff.images.expansion import Phase, expand
 from ksdiff.images.wald import pan_lowpass
 from ksdiff.sensors import GENERIC_PAN_GAIN
 
-# Of the mean: where modulation would divide by less, dark pixels would turn into sparks.
+# Of the mean: where modulation would divide by less, dark pixels would become bright outliers.
 _LEAST_DIVISOR = 0.1
 _FLAT = 1e-6  # of the mean: above float32 rounding, below a single digital number
 

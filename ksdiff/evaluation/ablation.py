@@ -57,7 +57,7 @@ class Ablation:
 
 
 def run_name(config: Config, seed: int) -> str:
-    """Of a run's folder: another config or seed, another name."""
+    """Name of a run's folder, different for every config and seed."""
     training = dataclasses.replace(config.training, run_dir="", seed=seed)
     text = json.dumps(config_to_dict(dataclasses.replace(config, training=training)))
     return f"{hashlib.sha256(text.encode()).hexdigest()[:12]}-seed{seed}"
@@ -94,7 +94,7 @@ def load_ablation(path: str | Path) -> Ablation:
 
 
 def train(ablation: Ablation, step: Callable[[str], None] = lambda text: None) -> None:
-    """Train and judge what is not finished yet; what was broken off goes on where it was.
+    """Train and evaluate what is not finished; interrupted trainings resume.
 
     Raises:
         KSDiffError: no validation scenes with truth, and what training raises.

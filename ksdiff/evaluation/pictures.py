@@ -1,4 +1,4 @@
-"""A scene's results side by side: the whole, a part enlarged, and where they are wrong."""
+"""A scene's results side by side: the whole, an enlarged part, and the errors."""
 
 from __future__ import annotations
 

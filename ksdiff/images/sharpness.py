@@ -1,4 +1,4 @@
-"""How sharp PAN is beside the image that is wanted, and PAN made as sharp as that.
+"""How sharp PAN is relative to the target image, and filters that make it as sharp.
 
 A fused image is to look as the MS sensor would see it from PAN's grid: through the bands' MTF at
 PAN's Nyquist frequency. A real PAN is softer there (gains of 0.11 to 0.17 against 0.22 to 0.37),

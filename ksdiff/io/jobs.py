@@ -34,7 +34,7 @@ def list_jobs(source: str | Path) -> list[Job]:
     In a folder these are the products in it (folders and archives, see `ksdiff.io.products`), by
     their own names, and the pairs of files that `list_scenes` finds.
 
-    The file's first line names its columns: ``pan`` and ``ms``, and as wanted ``name`` and
+    The file's first line names its columns: ``pan`` and ``ms``, and optionally ``name`` and
     ``sensor``. Several MS files are separated by ``;``. Paths are relative to the file; whatever
     GDAL opens by name is taken, too. A scene without a name takes that of its PAN file.
 

@@ -118,7 +118,7 @@ def modulate(
         ``modulated(*args, kernels=...)`` computes with what it made.
 
     Raises:
-        TypeError: a chosen layer has a forward or a weight of its own making.
+        TypeError: a chosen layer overrides forward, or computes its weight.
         ValueError: nothing is chosen, a layer shares its weight with another, bad ranks.
     """
     if len(ranks) != 4 or not all(isinstance(rank, int) and rank > 0 for rank in ranks):
@@ -149,7 +149,7 @@ def modulate(
             raise ValueError(f"layers: {other!r} and {name!r} share one weight; choose neither")
     for name in chosen:
         if type(convolutions[name]) is nn.Conv2d:
-            # The layer itself stays: its hooks, and whoever else holds it, notice nothing.
+            # The object stays the same, with its hooks and for all that refer to it.
             convolutions[name].__class__ = PerSampleConv2d
     return Modulated(module, chosen, ranks)
 

@@ -15,7 +15,7 @@ from ksdiff.errors import KSDiffError
 
 
 class World(NamedTuple):
-    """The processes that train together, as torchrun's variables say; without them, one."""
+    """The processes that train together, from torchrun's variables; one without them."""
 
     local: int  # processes on this machine
     machines: int

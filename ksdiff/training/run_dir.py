@@ -11,7 +11,7 @@ from ksdiff.training.checkpoint import latest_checkpoint
 
 
 def claim(folder: Path, config: Config, stages: tuple[int, ...], resume: bool) -> None:
-    """Make the run folder ours, or see that it already is.
+    """Claim the run folder, or check that this run owns it.
 
     Raises:
         KSDiffError: it holds another run, there is nothing to resume, it cannot be written.

@@ -1,4 +1,4 @@
-"""Is the network ever kept waiting for samples? Loader and step throughput, measured apart."""
+"""Throughput of the data loader and of training steps, measured separately."""
 
 import time
 from collections.abc import Iterable, Iterator
@@ -11,10 +11,10 @@ Batch = TypeVar("Batch")
 
 
 def loader_speed(batches: Iterable, size: int, workers: int) -> float:
-    """Samples per second of a loader that nothing else is asked of.
+    """Samples per second of a loader running alone.
 
-    The first batch, which pays for the start, does not count; then as many are drawn as the workers
-    make ahead, and twice that, or what fits into ten seconds.
+    The first batch, which includes the start of the workers, does not count; then as many are drawn
+    as the workers make ahead, and twice that, or what fits into ten seconds.
     """
     stream = iter(batches)
     next(stream, None)
@@ -37,7 +37,7 @@ class StepClock:
         self._began, self._waited, self._away, self._samples = time.perf_counter(), 0.0, 0.0, 0
 
     def waiting(self, batches: Iterable[Batch]) -> Iterator[Batch]:
-        """Pass batches through, counting how long each kept us waiting."""
+        """Pass batches through and add up the time spent waiting for them."""
         stream = iter(batches)
         while True:
             asked = time.perf_counter()
@@ -52,7 +52,7 @@ class StepClock:
         self._samples += samples
 
     def leave_out(self, seconds: float) -> None:
-        """Time for validation and checkpoints, which is no step's."""
+        """Exclude time spent on validation and checkpoints."""
         self._away += seconds
 
     def speeds(self) -> dict[str, float]:

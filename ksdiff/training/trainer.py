@@ -72,7 +72,7 @@ def _starting_model(config: Config) -> KSDiff:
 
 
 class Recipe(NamedTuple):
-    """What is trained, and how its losses come about; by default KSDiff by the paper."""
+    """The model to train and its losses; by default KSDiff as in the paper."""
 
     model: Callable[[Config], nn.Module] = _starting_model
     # (model, config, stage) -> a module like those in `ksdiff.training.stages`
@@ -257,7 +257,7 @@ class _Run:
             losses,
             optimizer,
             max_norm=self.config.training.clip,
-            error_if_nonfinite=False,  # `_shared` says it better; float16's scaler skips the step
+            error_if_nonfinite=False,  # `_shared` raises; float16's scaler skips the step
         )
         optimizer.step()
         optimizer.zero_grad()
