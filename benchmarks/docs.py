@@ -40,6 +40,7 @@ BLOCKS: dict[str, tuple[Callable[[Path], str], str]] = {
     "contrast": (contrast.scores_table, "contrast.json"),
     "contrast-spread": (contrast.spread_table, "contrast.json"),
     "held-out": (held_out.text, "held-out.json"),
+    "held-out-prior": (held_out.prior_text, "held-out-prior.json"),
     "prior": (prior.text, "."),
     "registration": (registration.text, "registration.json"),
     "serve": (serve.text, "serve.json"),
