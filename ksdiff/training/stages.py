@@ -105,9 +105,8 @@ def stage_losses(model: KSDiff, config: Config, stage: int) -> Losses:
 
 
 def fusion_loss(model: KSDiff, fused: Tensor, sample: Sample, margin: int) -> Tensor:
-    """`l1_within`; for any bands, each sample's mean absolute error and the root of its mean square,
-    both beside those of the MS image merely interpolated: scenes of little contrast count as much
-    as others."""
+    """`l1_within`; for any bands, each sample's mean absolute error and root mean square, beside
+    those of the MS image merely interpolated: scenes of little contrast count as much as others."""
     if not model.any_bands:
         return l1_within(fused, sample.gt, margin)
     inner = (..., slice(margin, -margin), slice(margin, -margin))
