@@ -190,8 +190,8 @@ def degraded_pair(
 def halved_pair(pair: TruthPair) -> TruthPair:
     """At half the resolution, seen again through the MTFs of PAN and MS.
 
-    At the new Nyquist frequency, half the old, a Gaussian MTF of gain g has left g ** 1/4; what is
-    wanting to the sensor's own gain is added.
+    At the new Nyquist frequency, half the old, a Gaussian MTF of gain g has left g ** 1/4; a filter
+    with the rest of the sensor's own gain follows.
     """
     step = 2 * pair.ratio
     height, width = (side // step * step for side in pair.gt.shape[-2:])
