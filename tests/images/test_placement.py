@@ -1,6 +1,8 @@
+import numpy as np
 import pytest
 import torch
 
+from ksdiff.images.fields import fit_field
 from ksdiff.images.pair import ArrayPair
 from ksdiff.images.placement import RegisteredPair
 from ksdiff.images.translation import shift
@@ -35,3 +37,16 @@ def test_pixels_without_data_move_along_and_do_not_smear(images):
     whole = shift(pan[None], -2.0, 3.0)
     beside = patch.pan_valid & (patch.pan - whole).abs().gt(1.0)
     assert not beside.any()
+
+
+def test_a_field_that_is_everywhere_the_same_moves_pixels_as_a_shift_does(images):
+    pan, ms = images
+    holed = pan.clone()
+    holed[:, 100:140, 60:90] = float("nan")
+    places = np.array([[40.0, 50.0], [200.0, 80.0], [150.0, 250.0]])
+    shifts = np.tile((2.0, -3.0), (3, 1))
+    field = fit_field(places, shifts, np.full(3, 0.1), (320, 320), 128.0, 20.0)
+    pair = ArrayPair(holed, ms)
+    by_field, by_shift = (RegisteredPair(pair, off).read() for off in (field, (2.0, -3.0)))
+    assert torch.equal(by_field.pan_valid, by_shift.pan_valid)
+    torch.testing.assert_close(by_field.pan, by_shift.pan, rtol=1e-3, atol=0.5)
