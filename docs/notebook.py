@@ -5,12 +5,14 @@
 The pictures' words for those who do not see them are in the metadata of their cells, as ``alt``.
 """
 
+import io
 import re
 import tempfile
 from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
+from PIL import Image
 
 FOLDER = Path(__file__).parent
 
@@ -35,7 +37,8 @@ def main() -> None:
     text = re.sub(r"[ \t]+\n", "\n", text)
     (FOLDER / "ndvi_files").mkdir(exist_ok=True)
     for name, content in resources["outputs"].items():
-        (FOLDER / name).write_bytes(content)
+        # Saved anew, a picture does not name the program that made it.
+        Image.open(io.BytesIO(content)).save(FOLDER / name)
     (FOLDER / "ndvi.md").write_text(text.strip() + "\n")
 
 

@@ -16,7 +16,9 @@ ROOT = Path(__file__).resolve().parents[1]
 
 ALLOWED_HOSTS = {
     *("arxiv.org", "keepachangelog.com", "semver.org", "www.apache.org"),
-    *("127.0.0.1", "example.org"),  # the tests' own server, and a name that stands for any
+    *("www.opengis.net", "stac-extensions.github.io"),  # name standards
+    # The tests' own server, and what stands for any.
+    *("127.0.0.1", "example.org", "a.example.org", "HOST", "user", "..."),
 }
 
 
