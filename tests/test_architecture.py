@@ -1,12 +1,12 @@
 """What imports what: only downwards, and never in a circle."""
 
-import ast
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 from tests.support import ROOT
+from tests.support.imports import imports
 
 # From the ground up; the packages of one line do not import each other.
 LAYERS = (
@@ -38,20 +38,6 @@ def package(module: str) -> str:
     """The package or module of LAYERS that ``module`` is in."""
     parts = module.split(".")
     return parts[0] if parts[0] == "ksdiff_ops" else ".".join(parts[:2])
-
-
-def imports(path: Path, known: dict[str, Path]) -> set[str]:
-    """The modules among ``known`` that a file imports anywhere, functions included."""
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: relative import in line {node.lineno}"
-            for alias in node.names:
-                full = f"{node.module}.{alias.name}"
-                found.add(full if full in known else node.module)
-    return found & known.keys()
 
 
 def upward(root: Path) -> list[str]:

@@ -1,12 +1,12 @@
 """Who imports whom in `ksdiff_ops`: no circles, and backends are known by registration alone."""
 
-import ast
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 import ksdiff_ops
+from tests.support.imports import imports
 
 ROOT = Path(ksdiff_ops.__file__).parent
 MODULES = {
@@ -17,26 +17,8 @@ MODULES = {
 }
 
 
-def imported(name: str) -> set[str]:
-    """The modules of `ksdiff_ops` that one imports, at its head, inside functions, or by a name
-    given to `import_module`.
-    """
-    found = set()
-    for node in ast.walk(ast.parse(MODULES[name].read_text())):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{name}: relative import"
-            for alias in node.names:
-                inner = f"{node.module}.{alias.name}"
-                if not alias.name.startswith("_C"):  # compiled, so it imports nothing
-                    found.add(inner if inner in MODULES else node.module)
-        elif isinstance(node, ast.Constant) and node.value in MODULES:
-            found.add(node.value)
-    return found & set(MODULES) - {name}
-
-
-GRAPH = {name: imported(name) for name in MODULES}
+# At their heads, inside functions, or by a name given to `import_module`.
+GRAPH = {name: imports(path, MODULES, by_name=True) - {name} for name, path in MODULES.items()}
 
 
 def test_no_module_imports_itself_through_others():
