@@ -65,10 +65,10 @@ def adapt(
     (`ksdiff.training.lessons`, `ksdiff.training.band_lessons`). Whether that helps is tried one
     scale lower first, in half the time at most: the weights learn from the degraded scene at half
     its resolution and are judged on the degraded scene, by what they miss of its detail, whatever
-    its strength, and by the spectral angle. Unless both improve, and their product by 1 %, the
-    weights stay as they were; otherwise they begin again and learn from the degraded scene, in as
-    many rounds of it as were best in the trial. They then add the whole residual, whatever share
-    the first ones held back.
+    its strength, and by the spectral angle. If either gets worse, or their product falls by less
+    than 1 %, the weights stay as they were; otherwise they begin again and learn from the degraded
+    scene, in as many rounds of it as were best in the trial. They then add the whole residual,
+    whatever share the first ones held back.
 
     Args:
         pan, ms, reading, sensor, device: as for `Sharpener.sharpen_files`.

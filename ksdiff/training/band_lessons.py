@@ -19,14 +19,13 @@ from ksdiff.inference.scene import PreparedScene
 from ksdiff.models.ksdiff import KSDiff
 from ksdiff.sensors import Sensor
 from ksdiff.training.held_out import case_of
-from ksdiff.training.lessons import Miss, missed
+from ksdiff.training.lessons import MARGIN, Miss, fused_by, missed, moved
 from ksdiff.training.scenarios import Scenario, Scenarios
 from ksdiff.training.sources import Source, degraded_pans, halved
 from ksdiff.training.stages import fusion_loss
 from ksdiff.training.validation import Scene, case_scene, fuse_all
 
 _BATCH = 4
-_MARGIN = 8  # pixels at a crop's rim that do not count
 _LEAST_MS = 14  # MS pixels of a truth, degraded, from which statistics can be taken
 _STRENGTHS = (0.4, 2.5)  # least and most by which a truth's detail is scaled
 
@@ -80,15 +79,8 @@ class BandLessons:
         """See `Lessons`."""
         rngs = [np.random.default_rng(seed) for seed in self.rng.integers(2**62, size=_BATCH)]
         turn, centred = int(self.rng.integers(8)), bool(self.rng.random() < 0.5)
-        batch = self.scenarios.batch(self.scenario, turn, centred, rngs)
-        batch = batch._replace(
-            inputs=batch.inputs.map(lambda part: part.to(self.device)), gt=batch.gt.to(self.device)
-        )
-        with torch.no_grad():
-            condition = model.condition(batch.inputs)
-            noise = torch.randn(condition.shape, generator=generator).to(condition)
-            prior = model.sample_prior(condition, noise)
-        return fusion_loss(model, model(batch.inputs, prior), batch, _MARGIN)
+        batch = moved(self.scenarios.batch(self.scenario, turn, centred, rngs), self.device)
+        return fusion_loss(model, fused_by(model, batch.inputs, generator), batch, MARGIN)
 
     def miss(self, model: KSDiff) -> Miss:
         """See `Lessons`."""
@@ -97,8 +89,7 @@ class BandLessons:
             for scenes, lms in self.judging
             for scene in scenes
         ]
-        detail, angle = np.mean(found, 0)
-        return Miss(float(detail**0.5), float(angle))
+        return Miss.mean(found)
 
 
 def _windows(
@@ -145,7 +136,7 @@ def _as_strong(source: Source, judged: _Judged, model: KSDiff) -> Source:
     """With the truth's detail as strong as what the model adds, on the mean over PANs."""
     fused = torch.cat([fuse_all(model, [scene], stage=2)[scene.name] for scene in judged.scenes])
     truth = judged.scenes[0].truth.cpu()
-    inner = (..., slice(_MARGIN, -_MARGIN), slice(_MARGIN, -_MARGIN))
+    inner = (..., slice(MARGIN, -MARGIN), slice(MARGIN, -MARGIN))
     added, missing = (fused - judged.lms)[inner], (truth - judged.lms)[inner]
     strength = added.square().sum((0, 2, 3)) / (added * missing).sum((0, 2, 3)).clamp_min(1e-9)
     strength = strength.clamp(*_STRENGTHS)[:, None, None]

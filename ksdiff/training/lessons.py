@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple, Protocol
 
@@ -41,6 +42,12 @@ class Miss(NamedTuple):
     def product(self) -> float:
         """One number; of a single band, which has no angle, the detail alone."""
         return self.detail * (self.angle or 1.0)
+
+    @classmethod
+    def mean(cls, found: Sequence[tuple[float, float]]) -> Miss:
+        """Of what `missed` gives for each of several images."""
+        detail, angle = np.mean(found, 0)
+        return cls(float(detail**0.5), float(angle))
 
     def improves_on(self, other: Miss, least: float) -> bool:
         """Whether neither is worse and the product is less by the share ``least``."""
@@ -123,9 +130,9 @@ class FixedBandLessons:
         """See `Lessons`; at full resolution the fused image must give the MS image when degraded,
         besides."""
         batch = self.reduced()
-        loss = l1_within(_fused(model, batch.inputs, generator), batch.gt, MARGIN)
+        loss = l1_within(fused_by(model, batch.inputs, generator), batch.gt, MARGIN)
         inputs, ms = self.full_resolution()
-        fused = _fused(model, inputs, generator)
+        fused = fused_by(model, inputs, generator)
         agreed = back_project(fused, ms, self.gains, self.ratio, self.phase)
         return loss + _FULL_WEIGHT * l1_within(agreed, fused, MARGIN)
 
@@ -137,13 +144,12 @@ class FixedBandLessons:
         for inputs, gt in self.judging:
             kernels = model.estimate_kernels(inputs, torch.Generator().manual_seed(0))
             found.append(missed(model.fuse(inputs, kernels), gt, inputs.lms))
-        detail, angle = np.mean(found, 0)
-        return Miss(float(detail**0.5), float(angle))
+        return Miss.mean(found)
 
     def reduced(self) -> Sample:
         picks = self.rng.integers(len(self.pairs), size=_BATCH)
         parts = [sample(self.pairs[i], self.data, self.bands, self.rng) for i in picks]
-        return _moved(collate(parts), self.device)
+        return moved(collate(parts), self.device)
 
     def full_resolution(self) -> tuple[FusionInputs, Tensor]:
         """A crop of the scene itself, and the MS under it in units of the band means."""
@@ -178,10 +184,11 @@ class FixedBandLessons:
         square = (..., slice(side), slice(side))
         pairs = [replace(pair, pans=pan[None][square], gt=pair.gt[square]) for pan in pair.pans]
         samples = [sample(one, steady, self.bands, np.random.default_rng(0)) for one in pairs]
-        return [_moved(one, self.device) for one in samples]
+        return [moved(one, self.device) for one in samples]
 
 
-def _fused(model: KSDiff, inputs: FusionInputs, generator: torch.Generator) -> Tensor:
+def fused_by(model: KSDiff, inputs: FusionInputs, generator: torch.Generator) -> Tensor:
+    """Crops fused with priors of their own, from which no gradient comes."""
     with torch.no_grad():
         condition = model.condition(inputs)
         noise = torch.randn(condition.shape, generator=generator).to(condition)
@@ -225,5 +232,6 @@ def _as_trained(pair: TruthPair, data: DataConfig) -> TruthPair:
     return pair if data.bicubic_pan else without_bicubic(pair)
 
 
-def _moved(batch: Sample, device: torch.device) -> Sample:
+def moved(batch: Sample, device: torch.device) -> Sample:
+    """On the device."""
     return Sample(batch.inputs.map(lambda part: part.to(device)), batch.gt.to(device))
