@@ -22,6 +22,13 @@ class BatchResult:
     skipped: list[str] = field(default_factory=list)  # their outputs were there
     failed: dict[str, str] = field(default_factory=dict)  # with the reason
 
+    def add(self, name: str, failed: str | None) -> None:
+        """A scene that has ended, and why it failed; None where it did not."""
+        if failed is None:
+            self.done.append(name)
+        else:
+            self.failed[name] = failed
+
 
 @dataclass(frozen=True)
 class SharpenScene:
@@ -45,10 +52,6 @@ class SharpenScene:
                 output=self.output,
                 overwrite=self.overwrite,
             )
-
-    def outcome(self, job: Job, target: Path) -> str | None:
-        """Why the scene failed; None where it did not."""
-        return outcome(self, job, target)
 
 
 @lru_cache(maxsize=1)
@@ -117,10 +120,6 @@ def sharpen_batch(
         end(name)
     for job, target in todo:
         begin(job.name)
-        failed = outcome(sharpen, job, target)
-        if failed is None:
-            result.done.append(job.name)
-        else:
-            result.failed[job.name] = failed
+        result.add(job.name, outcome(sharpen, job, target))
         end(job.name)
     return result

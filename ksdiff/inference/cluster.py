@@ -6,12 +6,13 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import ksdiff
 from ksdiff.errors import KSDiffError
-from ksdiff.inference.batch import BatchResult, SharpenScene, planned
+from ksdiff.inference.batch import BatchResult, SharpenScene, outcome, planned
 from ksdiff.io.jobs import Job
 
 if TYPE_CHECKING:
@@ -122,20 +123,13 @@ def sharpen_on(
     todo = planned(jobs, Path(out).absolute(), suffix, overwrite, result)
     for name in result.skipped:
         end(name)
-    futures = {
-        client.submit(
-            sharpen.outcome, _absolute(job), target, pure=False, retries=_RETRIES
-        ): job.name
-        for job, target in todo
-    }
+    submit = partial(client.submit, outcome, sharpen, pure=False, retries=_RETRIES)
+    futures = {submit(_absolute(job), target): job.name for job, target in todo}
     try:
         for future in as_completed(futures):
             name = futures[future]
-            failed = future.exception() if future.status == "error" else future.result()
-            if failed is None:
-                result.done.append(name)
-            else:
-                result.failed[name] = str(failed)
+            lost = future.status == "error"
+            result.add(name, str(future.exception()) if lost else future.result())
             end(name)
     finally:
         client.cancel(list(futures))
