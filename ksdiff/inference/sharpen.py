@@ -406,9 +406,10 @@ class Sharpener:
 
 def _unrelated(scene: PreparedScene, descriptions: Sequence[str | None]) -> str | None:
     """What is worth knowing of bands in which PAN's detail is not to be found."""
-    if not scene.unrelated:
+    bands = scene.unrelated
+    if not bands:
         return None
-    names = ", ".join(descriptions[band] or str(band + 1) for band in scene.unrelated)
+    names = ", ".join(descriptions[band] or str(band + 1) for band in bands)
     return (
         f"the detail of band {names} has nothing in common with PAN's, so PAN adds next to nothing "
         "there; if that is unexpected, look at what the band shows and where it lies"
