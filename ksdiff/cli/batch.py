@@ -8,11 +8,13 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
 
-from ksdiff.cli.options import Overwrite, Quiet, Weights, takes
+from ksdiff.cli.options import Overwrite, Progress, Quiet, Weights, takes
 from ksdiff.errors import KSDiffError
 from ksdiff.inference.options import SharpenOptions
+from ksdiff.inference.progress import silent, tell_line, watched
 from ksdiff.io.output_options import OutputOptions
 
 
@@ -40,6 +42,7 @@ def batch(
     ] = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
+    progress: Progress = "bar",
 ) -> None:
     """Fuse many scenes; what is there already is skipped, what fails is listed at the end."""
     from ksdiff.io.jobs import list_jobs
@@ -47,10 +50,17 @@ def batch(
     if scheduler is not None and workers is not None:
         raise KSDiffError("scheduler and workers: give one of them; a scheduler has its workers")
     jobs = list_jobs(source)  # before PyTorch is loaded
+    lines = progress == "json"
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(
-        *columns, TimeRemainingColumn(), console=Console(stderr=True), disable=quiet
+    with Bar(
+        *columns, TimeRemainingColumn(), console=Console(stderr=True), disable=quiet or lines
     ) as bar:
+        tell = (watched(tell_line) if lines and not quiet else silent)("Sharpening", len(jobs))
+
+        def end(name: str) -> None:
+            bar.advance(task)
+            tell()
+
         task = bar.add_task("starting", total=len(jobs))
         from ksdiff.inference.batch import SharpenScene, sharpen_batch
         from ksdiff.inference.cluster import cluster, sharpen_on
@@ -59,7 +69,7 @@ def batch(
         how: dict[str, Any] = {
             "suffix": suffix,
             "overwrite": overwrite,
-            "end": lambda name: bar.advance(task),
+            "end": end,
         }
         if scheduler is None and workers is None:
             begin = lambda name: bar.update(task, description=escape(name))  # noqa: E731

@@ -10,9 +10,10 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from ksdiff.cli.options import Overwrite, Weights, takes
+from ksdiff.cli.options import Overwrite, Progress, Weights, takes
 from ksdiff.errors import KSDiffError
 from ksdiff.inference.options import SharpenOptions
+from ksdiff.inference.progress import tell_line
 
 
 @takes(SharpenOptions, "sensor", "registration", "contrast", "pan_gain", "device", "seed")
@@ -55,6 +56,7 @@ def evaluate(
         ),
     ] = False,
     overwrite: Overwrite = False,
+    progress: Progress = "bar",
 ) -> None:
     """Compute quality indexes of methods on scenes and print Markdown tables."""
     from ksdiff.evaluation import DEFAULT_METHODS
@@ -66,6 +68,12 @@ def evaluate(
         output_kind(path)
         check_output(path, overwrite)
     with Console(stderr=True).status("starting") as status:
+
+        def step(name: str, done: int, count: int) -> None:
+            status.update(escape(f"{name} ({done + 1} of {count})"))
+            if progress == "json":
+                tell_line("Evaluating", done, count)
+
         result = evaluate_scenes(
             data,
             methods.split(",") if methods is not None else DEFAULT_METHODS,
@@ -74,7 +82,7 @@ def evaluate(
             border=border,
             measured=measured,
             pictures=pictures,
-            step=lambda name: status.update(escape(name)),
+            step=step,
         )
     print(result.markdown(), end="")
     for path in out or ():

@@ -7,9 +7,11 @@ import inspect
 from collections.abc import Callable
 from dataclasses import fields
 from types import GenericAlias
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import typer
+
+from ksdiff.inference.progress import Stage, tell_line, watched
 
 Weights = Annotated[
     str | None,
@@ -17,6 +19,15 @@ Weights = Annotated[
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing output files.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bar, no summary.")]
+Progress = Annotated[
+    Literal["bar", "json"],
+    typer.Option(help="bar on the terminal; json: lines on standard error, for programs."),
+]
+
+
+def shown(progress: str, quiet: bool) -> bool | Stage:
+    """What ``progress_bars`` takes for the options --progress and --quiet."""
+    return watched(tell_line) if progress == "json" and not quiet else not quiet
 
 
 def takes(options: type, *names: str, into: str = "options") -> Callable[[Callable], Callable]:

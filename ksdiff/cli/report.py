@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from ksdiff.cli.options import Overwrite, Quiet, takes
+from ksdiff.cli.options import Overwrite, Progress, Quiet, shown, takes
 from ksdiff.errors import KSDiffError
 from ksdiff.inference.options import SharpenOptions
 from ksdiff.inference.progress import progress_bars
@@ -32,11 +32,12 @@ def report(
     out: Annotated[Path, typer.Option(help="HTML page to write; it needs no other file.")],
     overwrite: Overwrite = False,
     quiet: Quiet = False,
+    progress: Progress = "bar",
 ) -> None:
     """Show a fused scene beside what it was made of: pictures, spectra, indexes, decisions."""
     pan, ms, fused = _named(files)
     check_output(out, overwrite)  # before PyTorch is loaded
-    with progress_bars(not quiet) as stage:
+    with progress_bars(shown(progress, quiet)) as stage:
         started = stage("Starting", 1)
         from ksdiff.inference.reporting import report_files
 

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
 
-from ksdiff.cli.options import Overwrite, Quiet, Weights, takes
+from ksdiff.cli.options import Overwrite, Progress, Quiet, Weights, shown, takes
 from ksdiff.errors import KSDiffError
 from ksdiff.inference.options import SharpenOptions
-from ksdiff.inference.progress import progress_bars
+from ksdiff.inference.progress import progress_bars, tell_line
 from ksdiff.io.input_options import InputOptions
 from ksdiff.io.output_options import OutputOptions
 from ksdiff.io.outputs import check_output
@@ -73,6 +74,7 @@ def sharpen(
     ] = False,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
+    progress: Progress = "bar",
 ) -> None:
     """Fuse a product, or a PAN and an MS raster, into a sharp MS raster, by default a GeoTIFF."""
     given_pan, given_ms, out = _named(files, pan, ms, out)
@@ -81,8 +83,10 @@ def sharpen(
     check_output(out, overwrite)  # before PyTorch is loaded, and before minutes go by
     model: str | KSDiff | None = weights
     if adapt:
-        model = _adapt(given_pan, given_ms, weights, _MINUTES, options, quiet, reading).model
-    with progress_bars(not quiet) as stage:
+        model = _adapt(
+            given_pan, given_ms, weights, _MINUTES, options, quiet, progress, reading
+        ).model
+    with progress_bars(shown(progress, quiet)) as stage:
         started = stage("Starting", 1)
         from ksdiff.inference.sharpen import Sharpener
 
@@ -155,10 +159,11 @@ def adapt(
     minutes: Annotated[float, typer.Option(help="The most to spend.")] = 5.0,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
+    progress: Progress = "bar",
 ) -> None:
     """Fine-tune weights on one scene, for a sensor they were not trained on."""
     check_output(out, overwrite)
-    _adapt(pan, ms, weights, minutes, options, quiet).save(out)
+    _adapt(pan, ms, weights, minutes, options, quiet, progress).save(out)
 
 
 def _adapt(
@@ -168,18 +173,26 @@ def _adapt(
     minutes: float,
     options: SharpenOptions,
     quiet: bool,
+    progress: str,
     reading: InputOptions | None = None,
 ) -> Adapted:
     from ksdiff.runtime import device_named
     from ksdiff.training.adapt import adapt as adapt_weights
 
-    with Progress(
+    lines = progress == "json"
+    with Bar(
         *(TextColumn("Adapting  "), BarColumn()),
         *(TextColumn("error {task.fields[error]}"), TimeRemainingColumn()),
         console=Console(stderr=True),
-        disable=quiet,
+        disable=quiet or lines,
     ) as bar:
         task = bar.add_task("", total=1.0, error="not known yet")
+
+        def step(share: float, error: float) -> None:
+            bar.update(task, completed=share, error=f"{error:.4f}")
+            if lines and not quiet:
+                tell_line("Adapting", round(100 * share), 100)
+
         done = adapt_weights(
             *(pan, ms),
             reading=reading,
@@ -189,7 +202,7 @@ def _adapt(
             minutes=minutes,
             device=device_named(options.device).type,
             seed=options.seed,
-            step=lambda share, error: bar.update(task, completed=share, error=f"{error:.4f}"),
+            step=step,
         )
     if not quiet:
         gain = 100 * (1 - done.after.product / done.before.product)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ksdiff.baselines import METHODS
 from ksdiff.errors import KSDiffError
 from ksdiff.evaluation.pictures import write_picture
-from ksdiff.evaluation.report import Evaluation, Row
+from ksdiff.evaluation.report import Evaluation, Row, SceneInfo
 from ksdiff.evaluation.scenes import Subject, subjects
 from ksdiff.inference.options import SharpenOptions
 from ksdiff.inference.sharpen import Sharpener
@@ -38,7 +38,7 @@ def evaluate(
     border: int = DEFAULT_BORDER,
     measured: bool = False,
     pictures: str | Path | None = None,
-    step: Callable[[str], None] = lambda name: None,
+    step: Callable[[str, int, int], None] = lambda name, done, count: None,
     **changes: Any,
 ) -> Evaluation:
     """Score methods on every scene of a folder, or on every patch of a PanCollection file.
@@ -59,7 +59,7 @@ def evaluate(
             moved onto them and the MTF gains that the images show, instead of PAN and bands as they
             lie and the sensor's gains. Without truth, all are judged beside these images.
         pictures: folder for a PNG per scene; made if it is not there.
-        step: called with each scene's name before it.
+        step: called before each scene with its name, how many are done and how many there are.
         changes: fields of ``options`` that differ from it.
 
     Raises:
@@ -74,11 +74,14 @@ def evaluate(
     networks = _networks(weights, options) if KSDIFF in methods else {}
     place = next(iter(networks.values())).device if networks else device_named(options.device)
     names = [n for m in methods for n in (networks if m == KSDIFF else (m,))]
-    scenes, rows, notes = [], [], []
-    for read in subjects(source, options.sensor):
+    scenes: list[SceneInfo] = []
+    rows: list[Row] = []
+    notes: list[str] = []
+    every = subjects(source, options.sensor)
+    for read in every:
         subject = read.to(place)
         info = subject.info
-        step(info.name)
+        step(info.name, len(scenes), len(every))
         if subject.truth is not None and min(info.height, info.width) < 2 * border + _LEAST_INSIDE:
             raise KSDiffError(
                 f"{info.name}: {info.height} x {info.width} pixels leave too little inside a "

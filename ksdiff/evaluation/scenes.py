@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -100,7 +100,21 @@ class Subject:
         )
 
 
-def subjects(source: str | Path, sensor: str | None) -> Iterator[Subject]:
+@dataclass(frozen=True)
+class Subjects:
+    """Subjects, each read when its turn comes, and how many there are."""
+
+    count: int
+    each: Iterator[Subject]
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __iter__(self) -> Iterator[Subject]:
+        return self.each
+
+
+def subjects(source: str | Path, sensor: str | None) -> Subjects:
     """The scenes of a folder by name, or the patches of an .h5 file in their order.
 
     Scenes take the phase that their transforms say. Classical methods wrap around at the borders,
@@ -112,11 +126,16 @@ def subjects(source: str | Path, sensor: str | None) -> Iterator[Subject]:
             PanCollection's.
     """
     if Path(source).suffix.lower() in SUFFIXES:
-        yield from _patches(PanCollection(source, sensor or "", truth=False))
-    else:
-        for files in list_scenes(source):
-            with open_pair(files.pan, files.ms) as pair:
-                yield _scene(files, pair, sensor)
+        patches = PanCollection(source, sensor or "", truth=False)
+        return Subjects(len(patches), _patches(patches))
+    scenes = list_scenes(source)
+    return Subjects(len(scenes), _scenes(scenes, sensor))
+
+
+def _scenes(scenes: Sequence[SceneFiles], sensor: str | None) -> Iterator[Subject]:
+    for files in scenes:
+        with open_pair(files.pan, files.ms) as pair:
+            yield _scene(files, pair, sensor)
 
 
 def _patches(source: PanCollection) -> Iterator[Subject]:

@@ -1,8 +1,10 @@
-"""Progress: bars on the terminal, callbacks of programs."""
+"""Progress: bars on the terminal, lines and callbacks for programs."""
 
 from __future__ import annotations
 
 import contextlib
+import json
+import sys
 from collections.abc import Callable, Iterator
 
 from rich.console import Console
@@ -65,6 +67,12 @@ def watched(
         return step
 
     return stage
+
+
+def tell_line(name: str, done: int, count: int) -> None:
+    """Write a line of JSON to standard error, for a program that has started the command."""
+    line = json.dumps({"stage": name, "done": done, "count": count})
+    print(line, file=sys.stderr, flush=True)
 
 
 def silent(name: str, count: int) -> Callable[[], None]:

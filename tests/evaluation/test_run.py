@@ -78,7 +78,7 @@ def test_where_there_is_no_truth_all_are_judged_beside_bands_brought_together(tm
     (tmp_path / "scenes.json").write_text(json.dumps([{"name": "a", "sensor": "wv3"}]))
     weights = HighPassModulation(8)
     found = evaluate(tmp_path, ["mtf-glp-hpm", "ksdiff"], weights=weights, measured=True)
-    read = next(subjects(tmp_path, None))
+    read = next(iter(subjects(tmp_path, None)))
     placed = read.measured()
     sharpener = Sharpener(weights, sensor="wv3", together=True)
     together = sharpener.sharpen(read.pan[0], read.ms[0], read.phase)
@@ -95,7 +95,7 @@ def test_where_there_is_no_truth_all_are_judged_beside_bands_brought_together(tm
 def test_ksdiff_can_take_a_scene_as_classical_methods_do(folder):
     choice = {"registration": "off", "contrast": "deviations"}
     found = evaluate(folder, ["ksdiff"], weights=HighPassModulation(4), **choice)
-    read = next(subjects(folder, None))
+    read = next(iter(subjects(folder, None)))
     sharpener = Sharpener(HighPassModulation(4), sensor="gf2", **choice)
     expected = read.judge(sharpener.sharpen(read.pan[0], read.ms[0], read.phase)[None], 21)
     assert found.rows[0].indexes == pytest.approx(expected)
