@@ -21,8 +21,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 # Of glibc's malloc.h.
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
-_KEPT = 512 * 2**20  # bytes: more than the largest tensor of a window of 1024 x 1024 pixels
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
+_LARGEST = 512 * 2**20  # bytes: more than any tensor of a window of 1024 x 1024 pixels
+_KEPT = 128 * 2**20  # bytes: what windows of 512 x 512 pixels free and take again
+KEPT_IN_TRAINING = 512 * 2**20
 
 # Pixels, or tokens. Measured on two cores with threads that sleep while they wait: up to four
 # windows of 256 x 256, what makes a prior is done sooner on one thread than the other wakes, some
@@ -100,19 +102,34 @@ def device_named(name: str) -> torch.device:
     return torch.device(name)
 
 
-def keep_freed_memory() -> None:
-    """Let malloc keep up to half a gibibyte of freed memory, for the rest of the process.
+def keep_freed_memory(most: int = _KEPT) -> None:
+    """Let malloc keep up to ``most`` bytes of freed memory, for the rest of the process.
 
     A network allocates and frees the same tens of mebibytes repeatedly. By default glibc returns
     such blocks to the system, and clearing the new pages takes an eighth of the time of sharpening
-    on a CPU. Without glibc nothing happens. A program that embeds KSDiff may call this or not.
+    on a CPU. All threads share one heap: what one has freed serves the others. Without glibc
+    nothing happens. A program that embeds KSDiff may call this or not.
     """
+    libc = _malloc()
+    if libc is not None:
+        libc.mallopt(_MMAP_THRESHOLD, _LARGEST)
+        libc.mallopt(_TRIM_THRESHOLD, most)
+        libc.mallopt(_ARENA_MAX, 1)
+
+
+def release_freed_memory() -> None:
+    """Give what malloc has kept back to the system, before work of another kind."""
+    libc = _malloc()
+    if libc is not None:
+        libc.malloc_trim(0)
+
+
+def _malloc() -> ctypes.CDLL | None:
+    """glibc; None elsewhere."""
     if sys.platform != "linux":
-        return
+        return None
     libc = ctypes.CDLL(None)
-    if hasattr(libc, "mallopt"):
-        libc.mallopt(_MMAP_THRESHOLD, _KEPT)
-        libc.mallopt(_TRIM_THRESHOLD, _KEPT)
+    return libc if hasattr(libc, "mallopt") and hasattr(libc, "malloc_trim") else None
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from ksdiff.cli.options import Overwrite
+from ksdiff.runtime import KEPT_IN_TRAINING, keep_freed_memory
 
 data = typer.Typer(help="Check and repair PanCollection HDF5 files.", no_args_is_help=True)
 
@@ -33,6 +34,7 @@ def train(
     from ksdiff.config import load_config
     from ksdiff.training import run
 
+    keep_freed_memory(KEPT_IN_TRAINING)
     print(f"{run(load_config(config), stage, resume)}: weights")
 
 
@@ -46,6 +48,7 @@ def ablate(
     from ksdiff.evaluation.ablation import train as train_all
     from ksdiff.evaluation.ablation_report import markdown, report, write
 
+    keep_freed_memory(KEPT_IN_TRAINING)
     ablation = load_ablation(config)
     train_all(ablation, lambda text: print(text, file=sys.stderr))
     values = report(ablation)

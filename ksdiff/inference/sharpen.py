@@ -41,10 +41,11 @@ from ksdiff.io.provenance import provenance
 from ksdiff.io.rasters import Raster, names_of, open_pair
 from ksdiff.models.ksdiff import KSDiff, takes_any_bands
 from ksdiff.models.weights import check_fit, load_weights, weights_for, weights_hash
-from ksdiff.runtime import device_named
+from ksdiff.runtime import device_named, release_freed_memory
 from ksdiff.sensors import SENSORS, Sensor, sensor_for
 
 _Phase = tuple[float, float] | None
+_SIDE_BY_SIDE = 4  # windows in memory at once, at most
 
 
 @dataclass(frozen=True)
@@ -231,6 +232,7 @@ class Sharpener:
                         write(part)
                         if picture is not None:
                             picture.add(part)
+                    release_freed_memory()
                 if report is not None:
                     method = self._weights_name(pair)
                     write_report(report, pair, scene, out, self.options, method, stage)
@@ -325,7 +327,14 @@ class Sharpener:
             stage: progress callback.
         """
         fuse = self.fuser(scene, kernels)
-        yield from fused_windows(scene, fuse, self.options.tile, self._in_flight, stage)
+        tile, threads = self.options.tile, self._side_by_side(scene.pair)
+        yield from fused_windows(scene, fuse, tile, self._in_flight, stage, threads)
+
+    def _side_by_side(self, pair: Pair) -> int:
+        """Threads that each compute a window. Of other models it is not known whether they can."""
+        if self.device.type != "cpu" or not (self._classical or _capturable(self._model(pair))):
+            return 1
+        return min(torch.get_num_threads(), _SIDE_BY_SIDE)
 
     def fuser(self, scene: PreparedScene, kernels: object = None) -> Fuse:
         """What fuses windows of a scene; arguments as for `windows`."""

@@ -15,10 +15,11 @@ from ksdiff.images.polyphase import extend
 from ksdiff.inference.progress import Stage, silent
 from ksdiff.inference.scene import PreparedScene
 from ksdiff.inference.tiles import Blender, Span, plan_spans
-from ksdiff.inference.transfer import ahead, download, held_back
+from ksdiff.inference.transfer import ahead, download, held_back, side_by_side
 
 _MULTIPLE = 8  # PAN pixels: the network halves its input three times
 _OVERLAP = 32  # PAN pixels over which neighbours blend
+_ROUNDS = 2  # windows for each thread, or those of an operation share a window's work better
 _MARGIN = 32  # PAN pixels around a window that its filters need and its result drops
 
 # Fused DN [C, H, W] from PAN [1, 1, H, W] and MS [1, C, h, w], DN without holes.
@@ -42,7 +43,12 @@ class Begun(NamedTuple):
 
 
 def fused_windows(
-    scene: PreparedScene, fuse: Fuse, tile: int, in_flight: int = 0, stage: Stage = silent
+    scene: PreparedScene,
+    fuse: Fuse,
+    tile: int,
+    in_flight: int = 0,
+    stage: Stage = silent,
+    threads: int = 1,
 ) -> Iterator[Part]:
     """The fused scene, part by part in reading order.
 
@@ -50,15 +56,21 @@ def fused_windows(
         tile: side of a window in PAN pixels.
         in_flight: windows whose results are waited for only after the next ones have begun.
         stage: progress callback.
+        threads: that compute windows side by side, where there are enough windows for them.
     """
     rows, columns = (window_spans(length, tile, scene.pair.ratio) for length in scene.pair.shape)
     blender = Blender(rows, columns)
-    step = stage("Sharpening", len(rows) * len(columns))
+    count = len(rows) * len(columns)
+    step = stage("Sharpening", count)
     places = itertools.product(range(len(rows)), range(len(columns)))
-    read = ((i, j, read_window(scene.pair, rows[i], columns[j])) for i, j in places)
-    begun = (
-        (i, j, begin_window(scene, fuse, patch, rows[i], columns[j])) for i, j, patch in ahead(read)
-    )
+    read = ahead((i, j, read_window(scene.pair, rows[i], columns[j])) for i, j in places)
+
+    def begin(place: tuple[int, int, Patch]) -> tuple[int, int, Begun]:
+        i, j, patch = place
+        return i, j, begin_window(scene, fuse, patch, rows[i], columns[j])
+
+    threads = min(threads, count // _ROUNDS)
+    begun = side_by_side(begin, read, threads) if threads > 1 else map(begin, read)
     for i, j, window in held_back(begun, in_flight):
         fused = blender.add(window.fused(), i, j)
         height, width = fused.shape[1:]

@@ -22,7 +22,7 @@ from ksdiff.errors import KSDiffError
 from ksdiff.io.products import ProductImage
 from ksdiff.sensors import Wavelengths
 
-_CACHE = 128 * 2**20  # bytes; by itself GDAL takes a share of all memory
+_CACHE = 64 * 2**20  # bytes; by itself GDAL takes a share of all memory
 _REMOTE = {
     "GDAL_HTTP_MAX_RETRY": 3,
     "GDAL_HTTP_RETRY_DELAY": 1,

@@ -12,7 +12,11 @@ class ChannelNorm(nn.LayerNorm):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        return self.of_last(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+    def of_last(self, x: Tensor) -> Tensor:
+        """Of x [..., C]."""
+        return super().forward(x)
 
 
 class ConvBlock(nn.Module):

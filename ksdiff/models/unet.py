@@ -12,6 +12,7 @@ from ksdiff.models.kernels import ModulatedConv2d
 from ksdiff.models.layers import ChannelNorm, PatchConv2d, UnpatchConv2d
 
 PATCH = 2  # PAN pixels per side of a pixel of the first level
+_HIDDEN = 400_000  # values between a block's pointwise convolutions at a time; measured
 
 
 class ConvNeXtBlock(nn.Module):
@@ -26,9 +27,40 @@ class ConvNeXtBlock(nn.Module):
         self.scale = nn.Parameter(torch.full((channels, 1, 1), 0.1))
 
     def forward(self, x: Tensor, kernels: Iterator[Tensor]) -> Tensor:
-        y = self.norm(self.depthwise(x, next(kernels)))
-        y = F.gelu(self.expand(y, next(kernels)))
-        return torch.addcmul(x, self.scale, self.project(y, next(kernels)))
+        y = self.depthwise(x, next(kernels))
+        expand, project = next(kernels), next(kernels)
+        if _by_rows(x, y, expand):
+            return self._pixel_by_pixel(x, y, expand[0], project[0])
+        y = F.gelu(self.expand(self.norm(y), expand))
+        return torch.addcmul(x, self.scale, self.project(y, project))
+
+    def _pixel_by_pixel(self, x: Tensor, y: Tensor, expand: Tensor, project: Tensor) -> Tensor:
+        """What follows the depthwise convolution ``y``, which is overwritten: the same values, some
+        pixels at a time, so that what becomes of them stays in the cache."""
+        into, out = expand.flatten(1).t(), project.flatten(1).t()
+        assert self.expand.bias is not None and self.project.bias is not None
+        count = max(_HIDDEN // len(expand), 1)
+        scale = self.scale.flatten()
+        pixels = (image.permute(0, 2, 3, 1).flatten(0, 2).split(count) for image in (x, y))
+        for source, target in zip(*pixels, strict=True):
+            hidden = torch.addmm(self.expand.bias, self.norm.of_last(target), into)
+            hidden = torch.ops.aten.gelu_(hidden)
+            torch.addcmul(source, scale, torch.addmm(self.project.bias, hidden, out), out=target)
+        return y
+
+
+def _by_rows(x: Tensor, y: Tensor, expand: Tensor) -> bool:
+    """Whether a block may overwrite what it computes: on CPUs, without gradients, one plain kernel
+    for all samples, channels last."""
+    return (
+        x.device.type == "cpu"
+        and not torch.is_grad_enabled()
+        and not torch.compiler.is_compiling()
+        and len(expand) == 1
+        and expand.dim() == 5
+        and x.dtype == y.dtype == expand.dtype
+        and all(image.is_contiguous(memory_format=torch.channels_last) for image in (x, y))
+    )
 
 
 class Stage(nn.ModuleList):

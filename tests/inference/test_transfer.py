@@ -7,7 +7,7 @@ import torch
 
 from ksdiff import Sharpener
 from ksdiff.images.pair import ArrayPair
-from ksdiff.inference.transfer import ahead, download, held_back, upload
+from ksdiff.inference.transfer import ahead, download, held_back, side_by_side, upload
 from ksdiff.inference.windows import fused_windows
 from ksdiff.synthetic.scene import procedural_scene
 
@@ -21,6 +21,14 @@ def large():
     pan, ms = pan[:, :, :512].astype("float32"), ms[:, :, :128].astype("float32")
     ms[2, 30:40, 20:50] = np.nan
     return pan, ms
+
+
+@pytest.fixture
+def two_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 9])
@@ -89,3 +97,63 @@ def test_an_error_in_the_making_comes_where_the_item_would():
     assert next(items) == 1
     with pytest.raises(ZeroDivisionError):
         next(items)
+
+
+def test_work_side_by_side_keeps_its_order_and_the_threads_outside(two_threads):
+    together = threading.Barrier(2, timeout=30)  # breaks unless two items are worked on at once
+    inside = []
+
+    def work(item):
+        together.wait()
+        inside.append((torch.get_num_threads(), torch.is_inference_mode_enabled()))
+        time.sleep(0.02 * (item % 2 == 0))  # the first of two is done later
+        return item * torch.ones(1)
+
+    assert [int(x) for x in side_by_side(work, iter(range(6)), 2)] == [0, 1, 2, 3, 4, 5]
+    assert set(inside) == {(1, True)}
+    assert torch.get_num_threads() == 2
+    late = []
+    thread = threading.Thread(target=lambda: late.append(torch.get_num_threads()))
+    thread.start()
+    thread.join()
+    assert late == [2]
+
+
+def test_an_error_ends_the_work_side_by_side_where_its_result_would_come(two_threads):
+    drawn = []
+
+    def items():
+        for item in range(100):
+            drawn.append(item)
+            yield item
+
+    results = side_by_side(lambda item: 1 / (item - 2), items(), 2)
+    assert [next(results), next(results)] == [-0.5, -1]
+    with pytest.raises(ZeroDivisionError):
+        next(results)
+    assert len(drawn) < 10
+    assert torch.get_num_threads() == 2
+
+
+@torch.inference_mode()
+def test_windows_side_by_side_make_the_same_image(large, shaken, two_threads):
+    sharpener = Sharpener(shaken, device="cpu", tile=256)
+    scene = sharpener.prepare(ArrayPair(*large))
+    kernels = sharpener.kernels(scene)
+    places, alone = {}, threading.get_ident()
+
+    def fused(threads):
+        fuse = sharpener.fuser(scene, kernels)
+        used = places.setdefault(threads, set())
+
+        def noted(pan, ms):
+            used.add(threading.get_ident())
+            return fuse(pan, ms)
+
+        parts = fused_windows(scene, noted, 256, threads=threads)
+        return [(part.top, part.left, part.fused, part.valid) for part in parts]
+
+    for one, other in zip(fused(1), fused(3), strict=True):
+        assert one[:2] == other[:2]
+        torch.testing.assert_close(one[2:], other[2:], rtol=1e-5, atol=1e-2)
+    assert places[1] == {alone} and alone not in places[3] and len(places[3]) > 1
