@@ -5,6 +5,7 @@
 #   make test                       the tests, one process a core [ARGS="-k wald"]
 #   make lint | types | docs        ruff | mypy | the pages as a site, in site/
 #   make notebook                   execute docs/ndvi.ipynb and write its page
+#   make qgis                       the QGIS plugin as a zip, in dist/
 #   make bench                      benchmarks of the operators [DEVICE=cpu|cuda]
 #   make wheels                     the distributions of a release, in dist/
 #   make clean                      removes what make made
@@ -22,7 +23,7 @@ SHELL := bash
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types docs notebook bench wheels clean environment
+.PHONY: help demo test lint types docs notebook qgis bench wheels clean environment
 
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.ksdiff-installed
@@ -88,6 +89,10 @@ docs: $(STAMP)
 
 notebook: $(STAMP)
 	$(BIN)/python docs/notebook.py
+
+# Needs no environment, only Python.
+qgis:
+	@$(PYTHON) integrations/qgis/package.py
 
 # PyTorch's libraries stay outside the wheel: whatever PyTorch is installed brings them.
 wheels: export TORCH_CUDA_ARCH_LIST ?= all

@@ -75,7 +75,7 @@ def tracked_in(*folders: str) -> set[str]:
 def test_the_sdist_holds_the_tree(copy, tmp_path):
     held = sdist(copy, tmp_path)
     needed = ("csrc", "build_support", "ksdiff", "ksdiff_ops", "tests", "benchmarks")
-    missing = tracked_in(*needed, "docs", "examples") - held
+    missing = tracked_in(*needed, "docs", "examples", "integrations") - held
     assert not missing
     beside = {"setup.py", "pyproject.toml", "LICENSE", "README.md", "CHANGELOG.md", "Makefile"}
     assert beside | {"conftest.py", "CITATION.cff"} <= held
