@@ -6,27 +6,43 @@ other text is written by hand.
 """
 
 import argparse
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks import quality, serve
+from benchmarks.markdown import origin, table
 from benchmarks.models import plots as model_plots
 from benchmarks.models import tables as models
 from benchmarks.ops import overhead
 from benchmarks.ops import plots as op_plots
 from benchmarks.ops import tables as ops
 from benchmarks.results import RESULTS, ROOT, read
-from benchmarks.studies import (
-    ablation,
-    adaptation,
-    contrast,
-    held_out,
-    prior,
-    registration,
-    strength,
-)
+from benchmarks.studies import adaptation, contrast, held_out, registration, strength
 from ksdiff.errors import KSDiffError
+from ksdiff.evaluation.ablation_report import markdown
+
+
+def ablation(path: Path) -> str:
+    """The tables of `ksdiff ablate`, one level of headings deeper."""
+    values = json.loads(path.read_text())
+    lines = (f"#{x}" if x.startswith("#") else x for x in markdown(values).splitlines())
+    return "\n".join([*lines, "", origin(values["header"]), ""])
+
+
+def prior(folder: Path) -> str:
+    """A column for each folder of scenes that `ksdiff prior --json` has judged."""
+    found = [json.loads((folder / f"prior-{name}.json").read_text()) for name in ("val", "train")]
+    rows = [
+        [f"{label} {key}", *(f"{result[kind][key]:.{digits}f}" for result in found)]
+        for kind, label, digits in (("distance", "distance, steps:", 2), ("ergas", "ERGAS:", 3))
+        for key in found[0][kind]
+    ]
+    names = zip(("validation", "training"), found, strict=True)
+    head = ["", *(f"{name}, {result['windows']} windows" for name, result in names)]
+    return f"{table(head, rows)}\n{origin(found[0]['header'])}\n"
+
 
 # By name: what makes the text of a path in RESULTS, and the usual path.
 BLOCKS: dict[str, tuple[Callable[[Path], str], str]] = {
@@ -35,13 +51,13 @@ BLOCKS: dict[str, tuple[Callable[[Path], str], str]] = {
     "calls": (overhead.calls_text, "overhead-cpu.json"),
     "graph-memory": (overhead.memory_text, "overhead-cpu.json"),
     "operators": (lambda path: ops.operators(read(path)), "ops-cpu.json"),
-    "ablation": (ablation.text, "ablation.json"),
+    "ablation": (ablation, "ablation.json"),
     "adaptation": (adaptation.text, "adaptation.json"),
     "contrast": (contrast.scores_table, "contrast.json"),
     "contrast-spread": (contrast.spread_table, "contrast.json"),
     "held-out": (held_out.text, "held-out.json"),
     "held-out-prior": (held_out.prior_text, "held-out-prior.json"),
-    "prior": (prior.text, "."),
+    "prior": (prior, "."),
     "registration": (registration.text, "registration.json"),
     "serve": (serve.text, "serve.json"),
     "strength": (strength.text, "strength.json"),

@@ -1,9 +1,23 @@
 """Tables, durations and origins as the pages show them."""
 
+from collections.abc import Callable, Iterable
+
+Cell = Callable[[dict], str]
+
 
 def table(head: list[str], rows: list[list[str]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+def pivot(rows: Iterable[dict], down: str, across: str, cell: Cell, corner: str = "") -> str:
+    """A table with the values of ``down`` as rows and those of ``across`` as columns."""
+    cells: dict[str, dict[str, str]] = {}
+    for row in rows:
+        cells.setdefault(str(row[down]), {})[row[across]] = cell(row)
+    columns = list(dict.fromkeys(name for own in cells.values() for name in own))
+    lines = [[name, *(own.get(column, "–") for column in columns)] for name, own in cells.items()]
+    return table([corner, *map(str, columns)], lines)
 
 
 def duration(seconds: float) -> str:

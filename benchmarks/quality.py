@@ -2,12 +2,12 @@
 
 `quality.json`, `quality-measured.json` (`--measured`), `quality-unmoved.json` (`--methods ksdiff
 --registration off --contrast deviations`); and `adaptation.json` by `python -m
-benchmarks.studies.adaptation`.
+benchmarks.studies adaptation`.
 """
 
 from pathlib import Path
 
-from benchmarks.markdown import indexes, origin, table
+from benchmarks.markdown import indexes, origin, pivot, table
 from benchmarks.results import read
 from ksdiff.baselines import METHODS
 from ksdiff.evaluation.run import KSDIFF
@@ -76,29 +76,24 @@ def _all(folder: Path) -> list[dict]:
 def _table(rows: list[dict], resolution: str) -> str:
     """Methods down and scenes across; the best of each index is bold."""
     names, digits = INDEXES[resolution], DIGITS[resolution]
-    values: dict[str, dict[str, list[str]]] = {}
+    rows = [row for row in rows if row["resolution"] == resolution]
+    best: dict[tuple[str, str], list[str]] = {}
     for row in rows:
-        if row["resolution"] == resolution:
-            shown = indexes(row["indexes"], names, digits).split(" / ")
-            values.setdefault(row["scene"], {})[row["method"]] = shown
-    best = {
-        scene: [
-            (max if name in _HIGHER_IS_BETTER else min)((own[n] for own in of.values()), key=float)
-            for n, name in enumerate(names)
-        ]
-        for scene, of in values.items()
-    }
+        row["shown"] = dict(
+            zip(names, indexes(row["indexes"], names, digits).split(" / "), strict=True)
+        )
+        for name, text in row["shown"].items():
+            best.setdefault((row["scene"], name), []).append(text)
+    for (_, name), values in best.items():
+        values.sort(key=float, reverse=name in _HIGHER_IS_BETTER)
 
-    def cell(scene: str, method: str) -> str:
-        own = values[scene].get(method)
-        if own is None:
-            return "–"
-        pairs = zip(own, best[scene], strict=True)
-        return " / ".join(f"**{text}**" if text == most else text for text, most in pairs)
+    def cell(row: dict) -> str:
+        return " / ".join(
+            f"**{text}**" if text == best[row["scene"], name][0] else text
+            for name, text in row["shown"].items()
+        )
 
-    methods = dict.fromkeys(row["method"] for row in rows if row["resolution"] == resolution)
-    lines = [[method, *(cell(scene, method) for scene in values)] for method in methods]
-    return table([" / ".join(names), *values], lines)
+    return pivot(rows, "method", "scene", cell, " / ".join(names))
 
 
 def _origin(path: Path) -> str:

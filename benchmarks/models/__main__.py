@@ -27,6 +27,7 @@ _TIMED = (
 )
 # Sections of scores, by band count: networks of one are trained again without the other.
 _SCORES = {f"quality-{bands}": functools.partial(quality, bands) for bands in WEIGHTS}
+_BUDGET = 40.0  # seconds for the calls of a section; long calls run once
 SECTIONS = {section.__name__: section for section in _TIMED}
 
 
@@ -37,12 +38,6 @@ def main(arguments: list[str] | None = None) -> int:
     names = [*SECTIONS, *_SCORES]
     parser.add_argument("sections", nargs="*", metavar="SECTION", help=", ".join(names))
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument(
-        "--budget",
-        type=float,
-        default=40.0,
-        help="seconds for the calls of a section; long calls run once (default %(default)s)",
-    )
     parser.add_argument(
         "--only", action="append", metavar="NETWORK", help="time this alone; may be repeated"
     )
@@ -74,7 +69,7 @@ def _measured(name: str, folder: Path, given: argparse.Namespace) -> int:
             else:
                 if name != "malloc":
                     keep_freed_memory()  # as the command line does: all contenders gain by it
-                rows = SECTIONS[name](_networks(given), given.device, given.budget)
+                rows = SECTIONS[name](_networks(given), given.device, _BUDGET)
         results.write(folder / f"{name}.json", head, rows)
     except (KSDiffError, RuntimeError) as problem:
         if not (isinstance(problem, KSDiffError) or _out_of_memory(problem)):

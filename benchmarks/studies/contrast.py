@@ -1,12 +1,11 @@
-"""Compares two measures of a band's contrast: `python -m benchmarks.studies.contrast`
+"""Compares two measures of a band's contrast.
 
 For every training pair: the share of high-pass modulation's detail that the truth holds, with the
 slope of a band on the low-passed PAN between neighbours and with the ratio of standard deviations
 (high-pass modulation's own). For every validation scene: its scores with either, PAN and bands
-registered or as they lie. The result is benchmarks/results/contrast.json.
+registered or as they lie.
 """
 
-import argparse
 import itertools
 from pathlib import Path
 from statistics import fmean, pstdev
@@ -15,16 +14,15 @@ import torch
 from torch import Tensor
 
 from benchmarks.markdown import indexes as shown
-from benchmarks.markdown import origin, table
-from benchmarks.results import RESULTS, read, write
-from benchmarks.studies import indexes
+from benchmarks.markdown import origin, pivot, table
+from benchmarks.results import read
+from benchmarks.studies import data, indexes
 from ksdiff.config import load_config
 from ksdiff.evaluation.scenes import subjects
 from ksdiff.images.inputs import FusionInputs, SceneStatistics, detail_contrast, fusion_inputs
 from ksdiff.images.wald import degrade_ms
 from ksdiff.inference.sharpen import Sharpener
 from ksdiff.models.injection import hpm_detail
-from ksdiff.runtime import machine_header
 from ksdiff.training.pairs import TruthPair, load_pairs
 
 _RIM = 16  # pixels, where filters meet the border
@@ -66,9 +64,9 @@ def spread(rows: list[dict]) -> dict[str, dict[str, float]]:
     }
 
 
-def scores(folder: Path) -> list[dict]:
+def scores() -> list[dict]:
     rows = []
-    for subject in subjects(folder, None):
+    for subject in subjects(data("val"), None):
         for contrast, registered in itertools.product(MEASURES, (True, False)):
             registration = "auto" if registered else "off"
             sharpener = Sharpener(registration=registration, contrast=contrast)
@@ -77,22 +75,32 @@ def scores(folder: Path) -> list[dict]:
     return rows
 
 
+def measure() -> dict[str, list[dict]]:
+    chosen = load_config("ksdiff-s-4band").data
+    pairs = load_pairs(
+        data("train"), 4, chosen.exclude, chosen.crop, chosen.halved, True, chosen.least_gain
+    )
+    rows = [{"pair": pair.name, "shares": shares(pair)} for pair in pairs]
+    return {"contrast": [*rows, *scores()]}
+
+
 def scores_table(path: Path) -> str:
     """Contrast and registration down, scenes across."""
     found = read(path)
-    cells: dict[tuple[str, str], dict[str, str]] = {}
-    for row in found.rows:
-        if "scene" in row:
-            place = "registered" if row["registered"] else "as they lie"
-            own = row["indexes"]
-            names, digits = (
-                (("SAM", "ERGAS"), "23") if "SAM" in own else (("D_lambda_K", "D_s", "HQNR"), "333")
-            )
-            cells.setdefault((row["contrast"], place), {})[row["scene"]] = shown(own, names, digits)
-    scenes = list(next(iter(cells.values())))
-    rows = [[*key, *(own[scene] for scene in scenes)] for key, own in cells.items()]
+    places = {True: "registered", False: "as they lie"}
+
+    def cell(row: dict) -> str:
+        if "SAM" in row["indexes"]:
+            return shown(row["indexes"], ("SAM", "ERGAS"), "23")
+        return shown(row["indexes"], ("D_lambda_K", "D_s", "HQNR"), "333")
+
+    rows = (
+        row | {"how": f"{row['contrast']}, {places[row['registered']]}"}
+        for row in found.rows
+        if "scene" in row
+    )
     note = f"\nSAM / ERGAS, or D_λ^K / D_s / HQNR. {origin(found.header)}\n"
-    return table(["contrast", "PAN and bands", *scenes], rows) + note
+    return pivot(rows, "how", "scene", cell, "contrast, PAN and bands") + note
 
 
 def spread_table(path: Path) -> str:
@@ -103,21 +111,3 @@ def spread_table(path: Path) -> str:
         for name, own in spread(found).items()
     ]
     return table(head, rows) + f"\n{len(found)} training pairs.\n"
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    folder = parser.parse_args().data
-    data = load_config("ksdiff-s-4band").data
-    pairs = load_pairs(
-        folder / "train", 4, data.exclude, data.crop, data.halved, True, data.least_gain
-    )
-    rows = [{"pair": pair.name, "shares": shares(pair)} for pair in pairs]
-    write(RESULTS / "contrast.json", machine_header(), [*rows, *scores(folder / "val")])
-
-
-if __name__ == "__main__":
-    main()

@@ -1,12 +1,9 @@
-"""Weights for any bands on what their training has not seen: `python -m
-benchmarks.studies.held_out`
+"""Weights for any bands on what their training has not seen.
 
 Cases of `ksdiff.training.held_out`, beside the best of the classical methods on each index, and
-what the prior is worth on them. The results are held-out.json and held-out-prior.json in
-benchmarks/results.
+what the prior is worth on them.
 """
 
-import argparse
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,14 +12,14 @@ import torch
 from torch import Tensor
 
 from benchmarks.markdown import origin, table
-from benchmarks.results import RESULTS, read, write
+from benchmarks.results import read
+from benchmarks.studies import data
 from ksdiff.baselines import METHODS, ClassicalPair
 from ksdiff.evaluation.prior import inspect_prior
 from ksdiff.images.expansion import expand
 from ksdiff.metrics import ergas, sam
 from ksdiff.models.ksdiff import KSDiff
 from ksdiff.models.weights import load_weights
-from ksdiff.runtime import machine_header
 from ksdiff.training.held_out import Case, cases
 from ksdiff.training.validation import case_scene, fuse_all
 
@@ -60,8 +57,7 @@ def network(model: KSDiff, case: Case) -> dict[str, float]:
     return scores(case, fuse_all(model, [scene], stage=2)[case.name])
 
 
-def measure(model: KSDiff, case: Case) -> dict:
-    """One row of the result."""
+def case_row(model: KSDiff, case: Case) -> dict:
     others = classical(case)
     best = {
         index: min((values[index], name) for name, values in others.items())
@@ -86,6 +82,16 @@ def prior_rows(model: KSDiff, every: Sequence[Case]) -> Iterator[dict]:
         places = [case.name.split()[0] for case in own]
         report = inspect_prior(model, [case_scene(case) for case in own], places)
         yield {"bands": name, **report.as_dict()}
+
+
+@torch.inference_mode()
+def measure() -> dict[str, list[dict]]:
+    model, _ = load_weights("ksdiff-s")
+    every = list(cases(data("train"), data("pairs"), data("ms_only")))
+    return {
+        "held-out": [case_row(model, case) for case in every],
+        "held-out-prior": list(prior_rows(model, every)),
+    }
 
 
 def prior_text(path: Path) -> str:
@@ -121,23 +127,3 @@ def text(path: Path) -> str:
     head = ["case", *("best SAM", "SAM", "change"), *("best ERGAS", "ERGAS", "change")]
     note = f"\n{origin(found.header)}\n"
     return table([*head, "factor, PAN's gain told", "not told"], rows) + note
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--data", default="../shared/data")
-    parser.add_argument("--weights", default="ksdiff-s")
-    given = parser.parse_args()
-    model, _ = load_weights(given.weights)
-    folders = (Path(given.data) / name for name in ("train", "pairs", "ms_only"))
-    header = machine_header() | {"weights": given.weights}
-    with torch.inference_mode():
-        every = list(cases(*folders))
-        write(RESULTS / "held-out.json", header, [measure(model, case) for case in every])
-        write(RESULTS / "held-out-prior.json", header, list(prior_rows(model, every)))
-
-
-if __name__ == "__main__":
-    main()

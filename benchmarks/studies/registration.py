@@ -1,19 +1,18 @@
-"""What registration finds on deliveries, and what it gains: `python -m
-benchmarks.studies.registration`
+"""What registration finds on deliveries, and what it gains.
 
 The share of the variance of PAN's detail that the bands explain where registration puts it, PAN
 seen as the bands see it, in blocks of 32 x 32 MS pixels: the better the place, the more. And by how
-much a known shift of PAN is missed. The result is benchmarks/results/registration.json.
+much a known shift of PAN is missed.
 """
 
-import argparse
 from pathlib import Path
 from statistics import fmean, median
 
 import torch
 
 from benchmarks.markdown import origin, table
-from benchmarks.results import RESULTS, read, write
+from benchmarks.results import read
+from benchmarks.studies import data
 from ksdiff.errors import KSDiffError
 from ksdiff.evaluation.scenes import Subject, subjects
 from ksdiff.images.inputs import local_detail
@@ -22,7 +21,6 @@ from ksdiff.images.translation import shift
 from ksdiff.images.wald import degrade_pan_as_ms
 from ksdiff.inference.scene import PreparedScene
 from ksdiff.inference.sharpen import Sharpener
-from ksdiff.runtime import machine_header
 
 MODES = ("off", "shift", "auto", "local")
 MOVED = (15.0, -9.3)  # PAN pixels
@@ -54,7 +52,7 @@ def explained(scene: PreparedScene) -> float:
     return (1 - missed.square().sum((1, 2))[known] / energy[known]).mean().item()
 
 
-def measured(subject: Subject) -> dict:
+def _row(subject: Subject) -> dict:
     found = {mode: prepared(subject, mode) for mode in MODES}
     row = {"scene": subject.info.name, "shares": {m: explained(s) for m, s in found.items()}}
     field = found["auto"].registration.field
@@ -66,6 +64,17 @@ def measured(subject: Subject) -> dict:
             abs(b - a - by) for a, b, by in zip(one.shift, again, MOVED, strict=True)
         )
     return row
+
+
+def measure() -> dict[str, list[dict]]:
+    rows = []
+    for folder in ("val", "train", "pairs"):
+        for subject in subjects(data(folder), None):
+            try:
+                rows.append(_row(subject))
+            except KSDiffError as error:
+                print(f"{subject.info.name} left out: {error}")
+    return {"registration": rows}
 
 
 def text(path: Path) -> str:
@@ -87,23 +96,3 @@ def text(path: Path) -> str:
         f"{origin(found.header)}\n"
     )
     return table(["scene", "field of auto", *MODES], rows) + note
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    folders = [f"../shared/data/{name}" for name in ("val", "train", "pairs")]
-    parser.add_argument("--data", nargs="+", default=folders)
-    rows = []
-    for folder in parser.parse_args().data:
-        for subject in subjects(folder, None):
-            try:
-                rows.append(measured(subject))
-            except KSDiffError as error:
-                print(f"{subject.info.name} left out: {error}")
-    write(RESULTS / "registration.json", machine_header(), rows)
-
-
-if __name__ == "__main__":
-    main()

@@ -208,7 +208,7 @@ def _draw_halls(canvas: Canvas, middle: Point, angle: float) -> None:
     hall = moved(middle, angle, side * _BLOCK[0] * 0.2)
     roof = rng.choice(("metal", "concrete", "blue roof", "slate"), p=(0.5, 0.25, 0.15, 0.1))
     canvas.box(hall, angle, (70, 54, rng.uniform(8, 14)), roof, rng.uniform(0.8, 1.1))
-    for along in np.arange(-24, 25, 12):
+    for along in range(-24, 25, 12):
         canvas.box(moved(hall, angle, along), angle, (4, 3, 2), "slate", 1.0)
     for down, along in itertools.product((-22, -12, 4, 14), np.arange(-18, 19, 3.6).tolist()):
         if rng.random() < 0.6:

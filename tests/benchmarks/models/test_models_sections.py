@@ -59,7 +59,7 @@ def measured(monkeypatch, tmp_path):
 
 
 def test_sections_are_files_of_a_folder_and_some_networks_suffice(measured, tmp_path, capsys):
-    assert measured("latency", "growth", "--budget", "3") == 0
+    assert measured("latency", "growth") == 0
     assert measured("growth", "--only", "ksdiff") == 1
     assert f"--only 'ksdiff': expected some of {KSDIFF}, {SMALL}" in capsys.readouterr().out
     assert measured("growth", "--only", KSDIFF) == 0

@@ -4,8 +4,8 @@ import torch
 
 from benchmarks.results import write
 from benchmarks.studies.held_out import (
+    case_row,
     classical,
-    measure,
     prior_rows,
     prior_text,
     scores,
@@ -41,7 +41,7 @@ def test_a_row_names_the_best_classical_method_and_becomes_a_line(tmp_path):
     model = KSDiff(any_bands_config())
     case = _case()
     with torch.inference_mode():
-        row = measure(model, case)
+        row = case_row(model, case)
         others = classical(case)
     value, name = row["best"]["ERGAS"]
     assert value == min(one["ERGAS"] for one in others.values()) == others[name]["ERGAS"]
