@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 ALLOWED_HOSTS = {
     *("arxiv.org", "keepachangelog.com", "semver.org", "www.apache.org"),
-    *("www.opengis.net", "stac-extensions.github.io"),  # name standards
+    *("www.opengis.net", "www.w3.org", "stac-extensions.github.io"),  # name standards
     # The tests' own server, and what stands for any.
     *("127.0.0.1", "example.org", "a.example.org", "HOST", "user", "..."),
 }
