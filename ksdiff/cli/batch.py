@@ -16,6 +16,7 @@ from ksdiff.errors import KSDiffError
 from ksdiff.inference.options import SharpenOptions
 from ksdiff.inference.progress import silent, tell_line, watched
 from ksdiff.io.output_options import OutputOptions
+from ksdiff.runtime import return_large_blocks
 
 
 @takes(SharpenOptions)
@@ -50,6 +51,7 @@ def batch(
     if scheduler is not None and workers is not None:
         raise KSDiffError("scheduler and workers: give one of them; a scheduler has its workers")
     jobs = list_jobs(source)  # before PyTorch is loaded
+    return_large_blocks()
     lines = progress == "json"
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Bar(

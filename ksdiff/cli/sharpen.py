@@ -18,6 +18,7 @@ from ksdiff.io.input_options import InputOptions
 from ksdiff.io.output_options import OutputOptions
 from ksdiff.io.outputs import check_output
 from ksdiff.io.products import ProductImage, read_product
+from ksdiff.runtime import return_large_blocks
 
 if TYPE_CHECKING:
     from ksdiff.models.ksdiff import KSDiff
@@ -81,6 +82,7 @@ def sharpen(
     if adapt and options.method != "ksdiff":
         raise KSDiffError(f"adapt: fine-tunes weights, and {options.method} has none")
     check_output(out, overwrite)  # before PyTorch is loaded, and before minutes go by
+    return_large_blocks()
     model: str | KSDiff | None = weights
     if adapt:
         model = _adapt(

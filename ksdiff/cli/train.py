@@ -9,7 +9,6 @@ from typing import Annotated, Literal
 import typer
 
 from ksdiff.cli.options import Overwrite
-from ksdiff.runtime import KEPT_IN_TRAINING, keep_freed_memory
 
 data = typer.Typer(help="Check and repair PanCollection HDF5 files.", no_args_is_help=True)
 
@@ -34,7 +33,6 @@ def train(
     from ksdiff.config import load_config
     from ksdiff.training import run
 
-    keep_freed_memory(KEPT_IN_TRAINING)
     print(f"{run(load_config(config), stage, resume)}: weights")
 
 
@@ -48,7 +46,6 @@ def ablate(
     from ksdiff.evaluation.ablation import train as train_all
     from ksdiff.evaluation.ablation_report import markdown, report, write
 
-    keep_freed_memory(KEPT_IN_TRAINING)
     ablation = load_ablation(config)
     train_all(ablation, lambda text: print(text, file=sys.stderr))
     values = report(ablation)

@@ -1,0 +1,1 @@
+"""Whole files through the command: beside GDAL, and larger than memory."""

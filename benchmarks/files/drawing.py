@@ -1,0 +1,84 @@
+"""Scenes of any size, written strip by strip: a drawn landscape, mirrored again and again."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import rasterio
+import torch
+from rasterio.transform import Affine
+from rasterio.windows import Window
+
+from ksdiff.images.wald import degrade_pan_as_ms
+from ksdiff.sensors import sensor_for
+from ksdiff.synthetic.scene import procedural_scene
+
+RATIO = 4
+_PATTERN = 1000  # pixels: side of what is repeated; it shares no borders with windows of 512
+_STRIP = 256  # pixels, the side of the tiles, too
+_NOISE = 1.5  # DN, of every pixel's own
+_MOST = 2047  # DN
+_PHASE = ((RATIO - 1) / 2,) * 2  # corners coincide, and so do mirrored images
+
+
+class Drawn(NamedTuple):
+    pan: Path
+    ms: Path
+
+
+def draw(folder: Path, size: int, bands: int, told: Callable[[str], object] = print) -> Drawn:
+    """Write pan.tif and ms.tif, uint16 of 11 bits, uncompressed, in memory that does not grow.
+
+    Light varies slowly over the scene, and noise is new everywhere, so that no part is another's.
+
+    Args:
+        size: side of PAN in pixels, a multiple of the ratio.
+    """
+    pan, _, gt = procedural_scene(seed=0, size=_PATTERN, bands=bands, ratio=RATIO)
+    gains = sensor_for(None, bands, RATIO).ms_gains
+    truth = torch.from_numpy(gt.astype(np.float32))
+    ms = [
+        degrade_pan_as_ms(band[None, None], (gain,), RATIO, "symmetric", _PHASE)[0, 0].numpy()
+        for band, gain in zip(truth, gains, strict=True)
+    ]
+    files = Drawn(folder / "pan.tif", folder / "ms.tif")
+    for path, pattern, step in ((files.pan, pan, 1), (files.ms, np.stack(ms), RATIO)):
+        _write(path, pattern, size // step, step)
+        told(f"{path.name}: {path.stat().st_size / 1e9:.2f} GB")
+    return files
+
+
+def _write(path: Path, pattern: np.ndarray, side: int, step: int) -> None:
+    random = np.random.default_rng(step)
+    columns = np.arange(side)
+    with rasterio.open(
+        path,
+        "w",
+        driver="GTiff",
+        count=len(pattern),
+        height=side,
+        width=side,
+        dtype="uint16",
+        crs="EPSG:32631",
+        transform=Affine(step / 2, 0, 500_000, 0, -step / 2, 5_400_000),
+        tiled=True,
+        blockxsize=_STRIP,
+        blockysize=_STRIP,
+        BIGTIFF="IF_SAFER",
+    ) as file:
+        for top in range(0, side, _STRIP):
+            rows = np.arange(top, min(top + _STRIP, side))
+            # Of the pixels' centres, in PAN pixels.
+            y, x = ((at + 0.5) * step for at in (rows[:, None], columns))
+            light = (1 + 0.1 * np.sin(y / 1700) * np.cos(x / 2300)).astype(np.float32)
+            values = pattern[:, _mirrored(rows, pattern)][:, :, _mirrored(columns, pattern)] * light
+            values += _NOISE * random.standard_normal(values.shape, dtype=np.float32)
+            values = np.clip(np.rint(values), 0, _MOST).astype(np.uint16)
+            file.write(values, window=Window(0, top, side, len(rows)))
+
+
+def _mirrored(at: np.ndarray, pattern: np.ndarray) -> np.ndarray:
+    side = pattern.shape[-1]
+    folded = at % (2 * side)
+    return np.minimum(folded, 2 * side - 1 - folded)

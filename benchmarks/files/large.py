@@ -1,0 +1,170 @@
+"""A scene far larger than memory through `ksdiff sharpen`: `python -m benchmarks.files.large`
+
+It is drawn strip by strip, sharpened, compared in places with windows fused alone whose borders lie
+elsewhere, and sharpened again by a command that is ended on its way. A hidden folder beside --json
+holds the files meanwhile, some 20 bytes a PAN pixel. The result is benchmarks/results/large.json;
+its table is printed.
+"""
+
+import argparse
+import functools
+import os
+import signal
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import rasterio
+import torch
+
+from benchmarks.files.drawing import Drawn, draw
+from benchmarks.files.process import Run, run
+from benchmarks.markdown import origin, table
+from benchmarks.results import RESULTS, header, read, write
+from ksdiff.errors import KSDiffError
+from ksdiff.inference.sharpen import Sharpener
+from ksdiff.inference.tiles import Span
+from ksdiff.inference.windows import begin_window, read_window, window_spans
+from ksdiff.io.rasters import open_pair
+
+_PLACES = 6  # that are fused alone: corners of four windows, spread over the scene
+_SIDE, _MARGIN = 512, 64  # PAN pixels of such a place, and around it
+_NEAR = 48  # PAN pixels from the middle of where windows blend
+_EARLY = 0.05  # once in the middle will do
+_CLOSE = 1.0  # DN: how far neighbours that blend may be off a window fused alone
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--size", type=int, default=30_000, help="PAN pixels a side")
+    parser.add_argument("--bands", type=int, default=4)
+    parser.add_argument(
+        "--end-at", type=float, default=0.5, help="share that is written when it is ended"
+    )
+    parser.add_argument("--json", type=Path, default=RESULTS / "large.json")
+    given = parser.parse_args(arguments)
+    head = header("cpu")
+    with tempfile.TemporaryDirectory(prefix=".large", dir=given.json.parent) as name:
+        row = measure(Path(name), given.size, given.bands, given.end_at)
+    write(given.json, head, [row])
+    print(text(given.json))
+    if row["left"] or row["differs_most"] > row["differs_bound"]:
+        raise SystemExit("files were left, or windows show")
+
+
+def measure(folder: Path, size: int, bands: int, end_at: float) -> dict:
+    drawn = draw(folder, size, bands, lambda line: print(line, flush=True))
+    out, log = folder / "fused.tif", folder / "log"
+    command = (sys.executable, "-m", "ksdiff", "sharpen", *drawn, out, "--progress", "json")
+    done = run(command, log)
+    print(f"sharpened in {done.seconds:.0f} s, {done.peak_bytes / 2**20:.0f} MiB", flush=True)
+    seams = compared(drawn, out)
+    print(f"compared: {seams}", flush=True)
+    size_of_it = out.stat().st_size
+    out.unlink()
+    before = set(folder.iterdir())
+    left = []
+    # One that a program can answer, and one that it cannot: it may leave a hidden file.
+    for ending, share in ((signal.SIGTERM, end_at), (signal.SIGKILL, min(end_at, _EARLY))):
+        enough = functools.partial(_written, out, share * size**2 * bands * 2)
+        if run(command, log, enough, ending).status == 0:
+            raise KSDiffError(f"{out.name}: was complete before {ending.name} came")
+        new = set(folder.iterdir()) - before
+        left += [path.name for path in new if ending == signal.SIGTERM or path == out]
+        for path in new:
+            path.unlink()
+    return {
+        "size": size,
+        "bands": bands,
+        **_facts(done),
+        "bytes": size_of_it,
+        **seams,
+        "end_at": end_at,
+        "left": left,
+    }
+
+
+def _written(out: Path, size: float, process: int) -> bool:
+    """Whether the hidden file that a command writes first has so many bytes."""
+    path = out.with_name(f".{out.name}.{process}.part.plain.tif")
+    return path.exists() and path.stat().st_size > size
+
+
+def _facts(done: Run) -> dict:
+    return {"p50": done.seconds, "cpu_seconds": done.cpu_seconds, "peak_bytes": done.peak_bytes}
+
+
+@torch.inference_mode()
+def compared(drawn: Drawn, out: Path) -> dict[str, float]:
+    """How far the fused file is off windows that are fused alone, in DN: near where its own windows
+    blend, and elsewhere, where the two differ by rounding."""
+    sharpener = Sharpener()
+    near, far = [], []
+    with open_pair(*drawn) as pair, rasterio.open(out) as file:
+        scene = sharpener.prepare(pair)
+        fuse = sharpener.fuser(scene)
+        spans = [window_spans(length, sharpener.options.tile, pair.ratio) for length in pair.shape]
+        borders = [[(s.start + s.ramp_up // 2) for s in axis if s.ramp_up] for axis in spans]
+        for share in np.linspace(0, 1, _PLACES):
+            # Down one diagonal, and mirrored for every other place.
+            at = [axis[round(share * (len(axis) - 1))] for axis in borders]
+            row, column = (
+                _alone(middle, length) for middle, length in zip(at, pair.shape, strict=True)
+            )
+            patch = read_window(scene.pair, row, column)
+            alone = begin_window(scene, fuse, patch, row, column).fused().numpy()
+            ours = file.read(window=((row.start, row.stop), (column.start, column.stop)))
+            off = np.abs(ours - alone)
+            close = [
+                np.abs(np.arange(s.start, s.stop) - middle) <= _NEAR
+                for s, middle in zip((row, column), at, strict=True)
+            ]
+            blended = close[0][:, None] | close[1]
+            near.append(off[:, blended].ravel())
+            far.append(off[:, ~blended].ravel())
+    blending, elsewhere = np.concatenate(near), np.concatenate(far)
+    return {
+        "places": _PLACES,
+        "differs_near": float(blending.mean()),
+        "differs_elsewhere": float(elsewhere.mean()),
+        "differs_most": float(np.quantile(blending, 0.999)),
+        "differs_bound": _CLOSE,
+    }
+
+
+def _alone(middle: int, length: int) -> Span:
+    """A window around the middle, as far as the scene reaches; all are multiples of 8."""
+    start = min(max(middle - _SIDE // 2, 0) // 8 * 8, length - _SIDE)
+    stop = start + _SIDE
+    read_start, read_stop = max(start - _MARGIN, 0), min(stop + _MARGIN, length)
+    return Span(start, stop, stop, read_start, read_stop, read_stop, 0, 0)
+
+
+def text(path: Path) -> str:
+    head, (row,) = read(path)
+    size, bands = row["size"], row["bands"]
+    rows = {
+        "time": f"{row['p50'] / 60:.0f} min, {row['cpu_seconds'] / 60:.0f} min of one core",
+        "the same for a megapixel": f"{row['p50'] / size**2 * 1e6:.2f} s, "
+        f"{row['cpu_seconds'] / size**2 * 1e6:.2f} s of one core",
+        "most memory": f"{row['peak_bytes'] / 2**20:.0f} MiB",
+        "the fused file, with overviews": f"{row['bytes'] / 2**30:.1f} GiB",
+        "mean difference to windows fused alone, where windows blend and elsewhere": (
+            f"{row['differs_near']:.3f} DN and {row['differs_elsewhere']:.3f} DN; rounding is 0.25"
+        ),
+        "99.9 % of the pixels where windows blend differ by less than": (
+            f"{row['differs_most']:.2f} DN"
+        ),
+        "files left by commands that were ended on their way": ", ".join(row["left"]) or "none",
+    }
+    scene = f"{size:,} × {size:,} PAN pixels, {bands} bands, uint16"
+    note = f"\n{origin(head)} Load {head['load_before']} of other programs before.\n"
+    return table([scene, ""], [list(item) for item in rows.items()]) + note
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    main()
