@@ -141,7 +141,7 @@ class TrainingConfig:
     clip: float = 1.0
     fusion_weight: float = 1.0  # lambda of stage 2
     joint: bool = True  # stage 2 trains the rest, too; otherwise only PLFE2 and the denoiser
-    validate_every: int = 500
+    validate_every: int = 500  # steps, and at the end of a stage; 0: never
     early_stopping: int = 0  # end a stage after so many validations without a lower mean ERGAS
     checkpoint_every: int = 250
     workers: int = 1  # processes that make samples

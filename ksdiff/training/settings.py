@@ -4,8 +4,15 @@ from ksdiff.config import Config
 from ksdiff.errors import KSDiffError
 
 _SCHEDULES = ("cosine", "linear", "constant")
-_POSITIVE = ("batch", "accumulate", "validate_every", "checkpoint_every", "learning_rate")
-_NOT_NEGATIVE = ("steps_stage1", "steps_stage2", "workers", "early_stopping", "warmup")
+_POSITIVE = ("batch", "accumulate", "checkpoint_every", "learning_rate")
+_NOT_NEGATIVE = (
+    "steps_stage1",
+    "steps_stage2",
+    "workers",
+    "early_stopping",
+    "validate_every",
+    "warmup",
+)
 
 
 def check_settings(config: Config) -> None:
@@ -19,6 +26,11 @@ def check_settings(config: Config) -> None:
     if training.schedule not in _SCHEDULES:
         raise KSDiffError(
             f"training.schedule: expected one of {', '.join(_SCHEDULES)}, got {training.schedule!r}"
+        )
+    if training.early_stopping and not training.validate_every:
+        raise KSDiffError(
+            "training.early_stopping: without validation (training.validate_every 0) there is "
+            "nothing to judge by; set one of the two"
         )
     step = 8 if model.ratio == "any" else max(8, model.ratio)
     if data.crop < 32 or data.crop % step:

@@ -131,7 +131,8 @@ class _Run:
             load_modules(self.checkpoint, self.model, self.average)
         # Everyone has read the checkpoint before anyone writes the next, which drops it.
         self.fabric.barrier()
-        self.scenes = validation_scenes(config, self.fabric.device) if self.main else []
+        judged = self.main and config.training.validate_every > 0
+        self.scenes = validation_scenes(config, self.fabric.device) if judged else []
         if self.scenes and not isinstance(self.model, KSDiff):
             raise KSDiffError(
                 "data.validation: only KSDiff can be validated, and this recipe trains a "
@@ -226,7 +227,8 @@ class _Run:
                     bar.update(task, told=told, speed=pace)
                     clock.restart()
                 began = time.perf_counter()
-                if step % training.validate_every == 0 or last:
+                every = training.validate_every
+                if every and (step % every == 0 or last):
                     last = self._validate(stage, step) or last
                 if step % training.checkpoint_every == 0 or last:
                     self._save(Progress(stage, step, last, *self.done[3:]), optimizer)

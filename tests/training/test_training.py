@@ -110,6 +110,11 @@ def test_a_diverging_run_stops_with_advice(config):
         ("training", {"batch": 0}, r"training\.batch: expected a number above 0"),
         ("training", {"workers": -1}, r"training\.workers: expected a number 0 or more"),
         ("training", {"schedule": "steps"}, "cosine, linear, constant, got 'steps'"),
+        (
+            "training",
+            {"early_stopping": 2, "validate_every": 0},
+            r"training\.early_stopping: without validation",
+        ),
         ("data", {"crop": 60}, r"data\.crop: expected a multiple of 8"),
         ("data", {"margin": 16}, r"data\.margin: 16 pixels .* crop of 32"),
         ("model", {"depths": (1,)}, r"model\.depths: expected one for each of model\.widths"),
@@ -119,6 +124,12 @@ def test_settings_that_cannot_work_are_named(config, group, changes, message):
     part = dataclasses.replace(getattr(config, group), **changes)
     with pytest.raises(KSDiffError, match=message):
         check_settings(dataclasses.replace(config, **{group: part}))
+
+
+def test_validation_can_be_left_out(config, tmp_path):
+    run(with_training(config, validate_every=0, run_dir=str(tmp_path / "run")), stage="1")
+    assert not (tmp_path / "run/validation.png").exists()
+    assert "SAM/" not in (tmp_path / "run/metrics.csv").read_text()
 
 
 def test_a_loader_is_timed_without_its_start():
