@@ -51,7 +51,7 @@ BLOCKS: dict[str, tuple[Callable[[Path], str], str]] = {
     "calls": (overhead.calls_text, "overhead-cpu.json"),
     "graph-memory": (overhead.memory_text, "overhead-cpu.json"),
     "operators": (lambda path: ops.operators(read(path)), "ops-cpu.json"),
-    "ablation": (ablation, "ablation.json"),
+    "ablation": (ablation, "ablation-small.json"),
     "adaptation": (adaptation.text, "adaptation.json"),
     "contrast": (contrast.scores_table, "contrast.json"),
     "contrast-spread": (contrast.spread_table, "contrast.json"),

@@ -1,21 +1,34 @@
 """Measures studies again: `python -m benchmarks.studies NAME...`, into benchmarks/results
 
-Scenes are those of the folder KSDIFF_DATA (default ../shared/data). The study `adaptation` needs
-weights first: `ksdiff train benchmarks/studies/left-out.yaml`.
+Scenes are those of the folder KSDIFF_DATA (default ../shared/data). Some studies need
+weights first: `adaptation` those of `ksdiff train benchmarks/studies/left-out.yaml`, `tenth` those of
+`ksdiff train ksdiff/configs/ksdiff-s-tenth.yaml`.
 """
 
 import argparse
 
 from benchmarks.results import RESULTS, write
-from benchmarks.studies import adaptation, contrast, held_out, registration, strength
+from benchmarks.studies import (
+    adaptation,
+    contrast,
+    full_resolution,
+    held_out,
+    held_out_adapting,
+    registration,
+    strength,
+    tenth,
+)
 from ksdiff.runtime import machine_header
 
 STUDIES = {
     "adaptation": adaptation,
     "contrast": contrast,
+    "full-resolution": full_resolution,
     "held-out": held_out,
+    "held-out-adapting": held_out_adapting,
     "registration": registration,
     "strength": strength,
+    "tenth": tenth,
 }
 
 

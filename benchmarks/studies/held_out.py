@@ -31,6 +31,7 @@ _PRIORS = {
     "mean": "the mean of all",
     "kernels": "all kernels of another scene",
 }
+LEAST = 1e-3  # of an index to be compared: a single band's spectral angle is 0
 _GENERIC = 0.15  # what classical methods take PAN's gain for where it is none
 
 
@@ -107,7 +108,7 @@ def prior_text(path: Path) -> str:
 
 
 def _change(value: float, best: float) -> str:
-    return "–" if best < 1e-3 else f"{100 * (value / best - 1):+.0f} %"
+    return "–" if best < LEAST else f"{100 * (value / best - 1):+.0f} %"
 
 
 def text(path: Path) -> str:
@@ -118,7 +119,7 @@ def text(path: Path) -> str:
         cells = [row["case"]]
         for index in ("SAM", "ERGAS"):
             best, own = row["best"][index][0], row["told"][index]
-            if best >= 1e-3:
+            if best >= LEAST:
                 means[index].append(own / best - 1)
             cells += [f"{best:.2f}", f"{own:.2f}", _change(own, best)]
         rows.append([*cells, f"{row['told']['factor']:.2f}", f"{row['not told']['factor']:.2f}"])

@@ -13,8 +13,9 @@ from ksdiff.runtime import machine_header
 
 _LEVEL = 0.05
 _INDEXES = ("ergas", "sam")
+_MOST_NAMED = 8  # scenes
 _HOW = (
-    "Mean ± standard deviation over seeds {seeds}, each the mean over the scenes {scenes}. "
+    "Mean ± standard deviation over seeds {seeds}, each the mean over {scenes}. "
     "p: two-sided paired t-test of the ERGAS against the reference row's, pairs being equal seeds "
     "(the same samples in the same order); not corrected for the {count} comparisons, of which one "
     "in twenty comes out below 0.05 by chance. Shuffling: what the prior of another scene adds to "
@@ -64,10 +65,15 @@ def markdown(values: dict) -> str:
         parts.append("\n".join([*lines, "", _statement(table)]))
     how = _HOW.format(
         seeds=", ".join(map(str, values["seeds"])),
-        scenes=", ".join(values["scenes"]),
+        scenes=_named(values["scenes"]),
         count=sum(len(table["rows"]) - 1 for table in values["tables"]),
     )
     return "\n\n".join([*parts, how]) + "\n"
+
+
+def _named(scenes: list[str]) -> str:
+    count = len(scenes)
+    return f"{count} scenes" if count > _MOST_NAMED else f"the scenes {', '.join(scenes)}"
 
 
 def write(values: dict, folder: Path) -> list[Path]:

@@ -13,11 +13,14 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ksdiff.config import Config, ModelConfig
 from ksdiff.errors import KSDiffError
+from ksdiff.images.pair import Pair
+from ksdiff.images.sharpness import PanGain
 from ksdiff.inference.sharpen import pan_gain_of, sensor_of
 from ksdiff.io.input_options import InputOptions
 from ksdiff.io.rasters import Raster, open_pair
 from ksdiff.models.ksdiff import KSDiff
 from ksdiff.models.weights import check_fit, load_weights, save_weights, weights_for
+from ksdiff.sensors import Sensor
 from ksdiff.training.band_lessons import BandLessons
 from ksdiff.training.lessons import FixedBandLessons, Lessons, Miss
 
@@ -90,14 +93,28 @@ def adapt(
         model, config = load_weights(name)
         check_fit(name, model.config, pair.bands, pair.ratio)
         known = sensor_of(sensor, pair)
-        model, on = model.to(device), torch.device(device)
-        lessons: Lessons
-        if model.any_bands:
-            told = pan_gain_of(pan_gain, known)
-            lessons = BandLessons(pair, known, told, model, seed, on)
-        else:
-            lessons = FixedBandLessons(pair, known, config, seed, on)
-    clock = _Clock(began, 60 * minutes, step)
+        lessons = lessons_of(
+            pair, known, pan_gain_of(pan_gain, known), model.to(device), config, seed
+        )
+    return learn(model, config, lessons, Clock(began, 60 * minutes, step))
+
+
+def lessons_of(
+    pair: Pair, sensor: Sensor, pan_gain: PanGain | None, model: KSDiff, config: Config, seed: int
+) -> Lessons:
+    """What ``model`` can learn from a pair.
+
+    Raises:
+        KSDiffError: a scene too small to learn from.
+    """
+    device = next(model.parameters()).device
+    if model.any_bands:
+        return BandLessons(pair, sensor, pan_gain, model, seed, device)
+    return FixedBandLessons(pair, sensor, config, seed, device)
+
+
+def learn(model: KSDiff, config: Config, lessons: Lessons, clock: Clock) -> Adapted:
+    """The trial one scale lower, and what follows from it; see `adapt`."""
     best_steps, before, after, steps = _trial(model, lessons, clock)
     kept = after.improves_on(before, _LEAST_GAIN)
     adapted = model
@@ -107,18 +124,28 @@ def adapt(
         adapted, taken = _learn(model, lessons, clock, round(rounds * lessons.pixels), after)
         steps += taken
         config = replace(config, model=_at_full_strength(config.model))
-    return Adapted(adapted, config, before, after, kept, steps, time.monotonic() - began)
+    return Adapted(adapted, config, before, after, kept, steps, clock.spent)
 
 
-class _Clock:
+class Clock:
     """The share of the time that is spent, and its progress callback."""
 
-    def __init__(self, began: float, seconds: float, step: Callable[[float, float], None]) -> None:
+    def __init__(
+        self,
+        began: float,
+        seconds: float,
+        step: Callable[[float, float], None] = lambda share, loss: None,
+    ) -> None:
         self.began, self.seconds, self.step = began, seconds, step
 
     @property
+    def spent(self) -> float:
+        """Seconds."""
+        return time.monotonic() - self.began
+
+    @property
     def share(self) -> float:
-        return (time.monotonic() - self.began) / self.seconds
+        return self.spent / self.seconds
 
     def tell(self, loss: float) -> None:
         self.step(min(self.share, 1.0), loss)
@@ -161,7 +188,7 @@ def _at_full_strength(config: ModelConfig) -> ModelConfig:
     return replace(config, injection=replace(config.injection, residual_strength=1.0))
 
 
-def _trial(model: KSDiff, lessons: Lessons, clock: _Clock) -> tuple[int, Miss, Miss, int]:
+def _trial(model: KSDiff, lessons: Lessons, clock: Clock) -> tuple[int, Miss, Miss, int]:
     """The number of steps one scale lower that is best for the degraded scene, what is missed
     before and after them, and the steps taken to find out."""
     learner = _Learner(model, lessons)
@@ -182,7 +209,7 @@ def _trial(model: KSDiff, lessons: Lessons, clock: _Clock) -> tuple[int, Miss, M
 
 
 def _learn(
-    model: KSDiff, lessons: Lessons, clock: _Clock, steps: int, judged: Miss
+    model: KSDiff, lessons: Lessons, clock: Clock, steps: int, judged: Miss
 ) -> tuple[KSDiff, int]:
     """The model after so many steps, or those that there was time for, and how many they were."""
     learner = _Learner(model, lessons)

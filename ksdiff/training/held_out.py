@@ -33,7 +33,7 @@ HELD_OUT = (
 )
 HELD_OUT_SOUTH = ("wv2_longmont_west", "wv3_longmont_west")  # their southern thirds
 _SOUTH = 1 / 3
-_SIDE = 240  # pixels of a case at most: a multiple of 2, 3, 4, 5, 6 and 8
+SIDE = 240  # pixels of a case at most: a multiple of 2, 3, 4, 5, 6 and 8
 
 # Of images without PAN, by their band count: which bands make a case, and its ratios by how many.
 _SUBSETS = {
@@ -84,27 +84,26 @@ def training_sources(scenes: Path, pairs: Path, ms_only: Path) -> list[Source]:
     ]
 
 
-def cases(scenes: Path, pairs: Path, ms_only: Path) -> Iterator[Case]:
-    """The cases of what is held out of the three folders."""
+def cases(scenes: Path, pairs: Path, ms_only: Path, side: int = SIDE) -> Iterator[Case]:
+    """The cases of what is held out of the three folders, ``side`` pixels a side at most."""
     for source in (*pair_sources(scenes), *pair_sources(pairs)):
         if source.name in HELD_OUT_SOUTH:
-            yield from _native(southern(source, _SOUTH, keep_south=True))
+            yield from _native(_cropped(southern(source, _SOUTH, keep_south=True), side))
         elif held_out(source):
-            yield from _native(source)
+            yield from _native(_cropped(source, side))
     for source in ms_sources(ms_only):
         if not held_out(source):
             continue
         count = len(source.bands)
         if count > 20:
             chosen = tuple(range(4, count, 7))[:10]
-            yield from _summed(_cropped(source), chosen, (2,))
+            yield from _summed(_cropped(source, side), chosen, (2,))
             continue
         for chosen in _SUBSETS[count]:
-            yield from _summed(_cropped(source), chosen, _RATIOS[len(chosen)])
+            yield from _summed(_cropped(source, side), chosen, _RATIOS[len(chosen)])
 
 
 def _native(source: Source) -> Iterator[Case]:
-    source = _cropped(source)
     assert source.pans is not None
     own = 0.15
     variants: dict[PanGain | None, int] = (
@@ -154,10 +153,10 @@ def case_of(
     )
 
 
-def _cropped(source: Source) -> Source:
+def _cropped(source: Source, side: int) -> Source:
     height, width = source.bands.shape[-2:]
-    top, left = (max(side - _SIDE, 0) // 2 for side in (height, width))
-    window = (..., slice(top, top + _SIDE), slice(left, left + _SIDE))
+    top, left = (max(length - side, 0) // 2 for length in (height, width))
+    window = (..., slice(top, top + side), slice(left, left + side))
     crop = lambda image: None if image is None else image[window]  # noqa: E731
     return Source(
         source.name,
