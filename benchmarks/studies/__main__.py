@@ -1,7 +1,7 @@
 """Measures studies again: `python -m benchmarks.studies NAME...`, into benchmarks/results
 
-Scenes are those of the folder KSDIFF_DATA (default ../shared/data). Some studies need
-weights first: `adaptation` those of `ksdiff train benchmarks/studies/left-out.yaml`, `tenth` those of
+Scenes are those of the folder KSDIFF_DATA (default ../shared/data). Some studies need weights
+first: `adaptation` those of `ksdiff train benchmarks/studies/left-out.yaml`, `tenth` those of
 `ksdiff train ksdiff/configs/ksdiff-s-tenth.yaml`.
 """
 
