@@ -46,7 +46,8 @@ class KSDiffAlgorithm(QgsProcessingAlgorithm):
         return self.LABEL
 
     def shortHelpString(self):
-        return self.HELP
+        # QGIS begins a paragraph at every end of a line.
+        return "\n".join(text.replace("\n", " ") for text in self.HELP.split("\n\n"))
 
     def icon(self):
         return QIcon(ICON)

@@ -5,9 +5,7 @@ from typing import ClassVar
 
 from osgeo import gdal
 from qgis.core import (
-    Qgis,
     QgsContrastEnhancement,
-    QgsMessageLog,
     QgsMultiBandColorRenderer,
     QgsProcessingLayerPostProcessorInterface,
     QgsRasterMinMaxOrigin,
@@ -70,10 +68,8 @@ class TrueColours(QgsProcessingLayerPostProcessorInterface):
             QgsContrastEnhancement.StretchToMinimumMaximum, QgsRasterMinMaxOrigin.CumulativeCut
         )
         red, green, blue = colours
-        QgsMessageLog.logMessage(
-            f"{layer.name()}: bands {red}, {green}, {blue} as red, green, blue, by {by}",
-            "KSDiff",
-            Qgis.Info,
+        feedback.pushInfo(
+            f"{layer.name()}: bands {red}, {green}, {blue} shown as red, green, blue, by {by}"
         )
 
 
