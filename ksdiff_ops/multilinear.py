@@ -96,6 +96,15 @@ class Saving(NamedTuple):
     places: tuple[int, ...]
 
 
+class Step(NamedTuple):
+    """A derivative of a form: an operator, what it is called with, and whose gradients it makes."""
+
+    operator: "_Operator"
+    sources: tuple[int, ...]  # its tensors' places in (the result's gradient, *saved, None)
+    rest: tuple
+    targets: tuple[int | None, ...]  # arguments, one for each result; None where it is not wanted
+
+
 class _Operator:
     """A primitive with what follows from its place in its family."""
 
@@ -180,50 +189,6 @@ class _Operator:
             known = Saving(wanted, tuple(reads.index(slot) for slot in self.needed(wanted)))
             self.savings[needs] = known
         return known
-
-    def derivatives(
-        self, values: Slots, wanted: set[str], axes: Axes, settings: Sequence
-    ) -> dict[str, Tensor]:
-        """The derivatives of the form at `values` by the `wanted` slots."""
-        results: dict[str, Tensor] = {}
-        for primitive in self.family.primitives:
-            if wanted.isdisjoint(primitive.makes):
-                continue
-            sizes = (
-                axes[names] if isinstance(names, str) else [axes[name] for name in names]
-                for names in primitive.sizes
-            )
-            tensors = (values[slot] for slot in primitive.reads)
-            made = self.overloads[primitive.name](*tensors, *sizes, *settings)
-            if primitive.lists:
-                slots = [slot for slot in primitive.makes if values[slot] is not None]
-                results.update(zip(slots, made, strict=True))
-            else:
-                results[primitive.makes[0]] = made
-        return {slot: result for slot, result in results.items() if slot in wanted}
-
-    def backward(
-        self,
-        gradients: Sequence[Tensor | None],
-        results: Sequence[str],
-        values: Slots,
-        wanted: set[str],
-        axes: Axes,
-        settings: Sequence,
-    ) -> dict[str, Tensor]:
-        """The sum over results of the form's derivatives with the result's slot replaced by its
-        gradient; the result is linear in all slots but its own.
-        """
-        sums: dict[str, Tensor] = {}
-        for result, gradient in zip(results, gradients, strict=True):
-            if gradient is None:
-                continue
-            parts = self.derivatives(
-                {**values, result: gradient}, wanted - {result}, axes, settings
-            )
-            for slot, part in parts.items():
-                sums[slot] = sums[slot] + part if slot in sums else part
-        return sums
 
     def forward_derivative(
         self, inputs: Sequence, tangents: Sequence[Tensor | None]
@@ -324,12 +289,53 @@ class Call:
         self.settings = rest[len(operator.primitive.sizes) :]
         self.results: list[str] | None = None
         self.axes: Axes = {}
+        self.absent: set[str] = set()
+        self.known_steps: dict[tuple[bool, ...], list[list[Step]]] = {}
 
     def note(self, tensors: Sequence[Tensor | None]) -> None:
         """Keeps what gradients need to know of tensors that the operator has accepted."""
         slots, sizes, settings = self.operator.split((*tensors, *self.rest))
         self.axes = self.operator.axes(slots, sizes, settings)
         self.results = self.operator.made(slots)
+        self.absent = {slot for slot, tensor in slots.items() if tensor is None}
+
+    def steps(self, needs: tuple[bool, ...]) -> list[list[Step]]:
+        """For each result, what makes the gradients of the arguments with these `needs`."""
+        known = self.known_steps.get(needs)
+        if known is None:
+            known = self.known_steps[needs] = [self._steps(r, needs) for r in self.results or ()]
+        return known
+
+    def _steps(self, result: str, needs: tuple[bool, ...]) -> list[Step]:
+        """The form's derivatives with the result's slot replaced by its gradient; the result is
+        linear in all slots but its own.
+        """
+        operator, reads = self.operator, self.operator.primitive.reads
+        saving = operator.saving(needs)
+        wanted = saving.wanted - {result}
+        # Of a slot twice the later place counts; -1 is that of None.
+        places = {reads[place]: n + 1 for n, place in enumerate(saving.places)}
+        places |= dict.fromkeys(self.absent, -1) | {result: 0}
+        steps = []
+        for primitive in operator.family.primitives:
+            if wanted.isdisjoint(primitive.makes):
+                continue
+            rest = (
+                self.axes[names] if isinstance(names, str) else [self.axes[name] for name in names]
+                for names in primitive.sizes
+            )
+            made = primitive.makes
+            if primitive.lists:
+                made = tuple(slot for slot in made if places[slot] != -1)
+            steps.append(
+                Step(
+                    _operators[operator.overloads[primitive.name]],
+                    tuple(places[slot] for slot in primitive.reads),
+                    (*rest, *self.settings),
+                    tuple(reads.index(slot) if slot in wanted else None for slot in made),
+                )
+            )
+        return steps
 
 
 @contextmanager
@@ -364,18 +370,25 @@ class _Gradient(_SingleLevelFunction):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple:
-        call, reads = ctx.call, ctx.call.operator.primitive.reads
-        saving = call.operator.saving(ctx.needs_input_grad)
-        values = dict.fromkeys(reads)
+        call, needs = ctx.call, ctx.needs_input_grad
         # Read before autograd is left: activation checkpointing computes them again here.
-        for place, tensor in zip(saving.places, ctx.saved_tensors, strict=True):
-            values[reads[place]] = tensor
+        saved = ctx.saved_tensors
         recorded = torch.is_grad_enabled() or _forward_or_transformed()
+        sums: list[Tensor | None] = [None] * (len(needs) - 1)
         with nullcontext() if recorded else _below_autograd():
-            sums = call.operator.backward(
-                gradients, call.results, values, saving.wanted, call.axes, call.settings
-            )
-        return (None, *(sums.get(slot) for slot in reads))
+            for gradient, steps in zip(gradients, call.steps(needs), strict=True):
+                if gradient is None:
+                    continue
+                values = (gradient, *saved, None)
+                for operator, sources, rest, targets in steps:
+                    run = operator.call if recorded else operator.entry
+                    made = run(*[values[place] for place in sources], *rest)
+                    parts = made if operator.primitive.lists else (made,)
+                    for target, part in zip(targets, parts, strict=True):
+                        if target is not None:
+                            total = sums[target]
+                            sums[target] = part if total is None else total + part
+        return (None, *sums)
 
     @staticmethod
     def jvp(ctx: Any, _: None, *tangents: Tensor | None) -> Any:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ksdiff_ops.arguments import Window, as_pair
 from ksdiff_ops.multilinear import image_format
-from ksdiff_ops.triton import plan
+from ksdiff_ops.triton import grouped, plan
 from ksdiff_ops.triton.checks import require, require_divided
 from ksdiff_ops.triton.launch import Launch, kernel, sum_dtype
 from ksdiff_ops.triton.multiply import (
@@ -245,9 +245,15 @@ def batched_conv2d(
     sizes = (x.shape[0], None, x.shape[1] // groups)
     require("weight", weight, KERNELS, sizes, ("x", x))
     require_divided("weight", weight.shape[1], groups)
-    out = _new_image(x, (x.shape[0], weight.shape[1], *size))
+    shape = torch.Size((x.shape[0], weight.shape[1], *size))
     window = Window.of(stride, padding, dilation)
-    convolve_launch(_dense(x), _dense_samples(weight), out, groups, window).run()
+    image, kernels = _dense(x), _dense_samples(weight)
+    if _on_gpu(image) and grouped.serves(
+        image.shape, weight.shape, shape, window, groups, _is_shared(kernels)
+    ):
+        return grouped.forward(image, kernels, window, groups, _is_shared(kernels))
+    out = _new_image(x, shape)
+    convolve_launch(image, kernels, out, groups, window).run()
     return out
 
 
@@ -263,9 +269,17 @@ def batched_conv2d_grad_input(
     require("grad", grad, OUTPUT)
     require("weight", weight, KERNELS, grad.shape[:2], ("grad", grad))
     require_divided("grad", grad.shape[1], groups)
-    out = _new_image(grad, (grad.shape[0], weight.shape[2] * groups, *size))
+    shape = torch.Size((grad.shape[0], weight.shape[2] * groups, *size))
     window = Window.of(stride, padding, dilation)
-    convolve_launch(_dense(grad), _dense_samples(weight), out, groups, window, backwards=True).run()
+    from_output, kernels = _dense(grad), _dense_samples(weight)
+    if _on_gpu(from_output) and grouped.serves(
+        shape, weight.shape, grad.shape, window, groups, _is_shared(kernels)
+    ):
+        return grouped.grad_input(
+            from_output, kernels, as_pair(size), window, groups, _is_shared(kernels)
+        )
+    out = _new_image(grad, shape)
+    convolve_launch(from_output, kernels, out, groups, window, backwards=True).run()
     return out
 
 
@@ -283,7 +297,15 @@ def batched_conv2d_grad_weight(
     require_divided("x", x.shape[1], groups)
     require_divided("grad", grad.shape[1], groups)
     window = Window.of(stride, padding, dilation)
-    launch, partial = grad_weight_launch(_dense(grad), _dense(x), groups, as_pair(kernel), window)
+    from_output, image = _dense(grad), _dense(x)
+    size = torch.Size((*grad.shape[:2], x.shape[1] // groups, *kernel))
+    if (
+        _on_gpu(image)
+        and from_output.is_contiguous()
+        and grouped.serves(x.shape, size, grad.shape, window, groups)
+    ):
+        return grouped.grad_weight(from_output, image, as_pair(kernel), window, groups)
+    launch, partial = grad_weight_launch(from_output, image, groups, as_pair(kernel), window)
     launch.run()
     return partial.sum(0).to(grad.dtype)
 
@@ -296,6 +318,16 @@ def _new_image(like: Tensor, shape: tuple[int, ...]) -> Tensor:
     return torch.empty(
         shape, dtype=like.dtype, device=like.device, memory_format=image_format(like)
     )
+
+
+def _on_gpu(image: Tensor) -> bool:
+    """Whether PyTorch's own convolutions may do the work: in the interpreter all is Triton's."""
+    return image.is_cuda and image.is_contiguous()
+
+
+def _is_shared(kernels: Tensor) -> bool:
+    """Whether all samples have one kernel, which only one has memory for."""
+    return kernels.shape[0] > 1 and kernels.stride(0) == 0
 
 
 def _dense_samples(weight: Tensor) -> Tensor:

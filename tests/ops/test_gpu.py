@@ -165,6 +165,7 @@ def test_tucker_kernels(backend, dtype, batch, sizes, ranks):
         (4, 4, (9, 8), (3, 1), {"stride": (1, 3), "dilation": (2, 1), "padding": (3, 0)}),
         pytest.param(64, 64, (64, 64), (3, 3), {}, marks=needs_gpu),
         pytest.param(64, 128, (33, 129), (5, 5), {"groups": 2}, marks=needs_gpu),
+        pytest.param(24, 24, (33, 50), (5, 5), {"groups": 24}, marks=needs_gpu),
     ],
 )
 def test_batched_convolutions(triton, dtype, inputs, outputs, size, kernel, window):
