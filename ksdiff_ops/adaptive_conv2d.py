@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ksdiff_ops import arguments, autocast, backends, calls, reference
+from ksdiff_ops import arguments, autocast, backends, calls, reference, shared_product
 from ksdiff_ops.arguments import Pair, Window
 from ksdiff_ops.bias import add_bias
 
@@ -119,7 +119,8 @@ def _prepare(
 
     form: Callable[..., Tensor] = windowed
     if not own and groups == 1 and window == centred and size == (height, width):
-        form = dense
+        gains = chosen == "cpu" and not compiled and shared_product.serves(x, weight)
+        form = shared_product.convolve if gains else dense
     elif chosen != "reference" and groups == channels == out_channels:
         form, name = decoupled, "dynamic_conv" if compiled else "decoupled_conv2d"
         operator = backends.operator("adaptive_conv2d", x.device.type, chosen, form=name)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from ops_accuracy import assert_as_accurate_as_pytorch, with_gradients
 from torch.nn import functional as F
 
-from ksdiff_ops import adaptive_conv2d
+from ksdiff_ops import adaptive_conv2d, shared_product
 
 pytestmark = pytest.mark.usefixtures("poisoned", "seeded")
 DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
@@ -96,3 +96,35 @@ def test_attention_of_one_gives_an_ordinary_convolution(kernel, backend):
     expected = F.conv2d(x, weight, padding="same")
     got = adaptive_conv2d(x, attention, weight, backend=backend)
     torch.testing.assert_close(got, expected)
+
+
+@pytest.mark.parametrize("kernel_learns", [True, False])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_gradients_that_share_a_product_are_the_references(batch, kernel_learns):
+    x, attention, weight = tensors(batch, (48, 60), (4, 5), (3, 5), torch.float64)
+    assert shared_product.serves(x, weight)
+    leaves = [x.requires_grad_(), attention.requires_grad_()]
+    leaves += [weight.requires_grad_()] if kernel_learns else []
+
+    def derivatives(backend):
+        y = adaptive_conv2d(x, attention, weight, backend=backend)
+        first = torch.autograd.grad(y.sin().sum(), leaves, create_graph=True)
+        return y, *first, *torch.autograd.grad(sum(g.square().sum() for g in first), leaves)
+
+    mine = derivatives(None)
+    torch.testing.assert_close(mine, derivatives("reference"))
+    with torch.no_grad():
+        assert torch.equal(adaptive_conv2d(x, attention, weight), mine[0])
+
+
+def test_transforms_go_around_the_shared_product():
+    x, attention, weight = tensors(1, (48, 60), (4, 5), (3, 5), torch.float64)
+
+    def tangent(backend):
+        def call(x):
+            return adaptive_conv2d(x, attention, weight, backend=backend).sin().sum()
+
+        return torch.func.jvp(torch.func.grad(call), (x,), (x.cos(),))
+
+    attention.requires_grad_()
+    torch.testing.assert_close(tangent(None), tangent("reference"))
