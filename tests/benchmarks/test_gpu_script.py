@@ -120,6 +120,18 @@ def test_a_failing_step_is_told_and_again_the_only_one_to_run_next_time(tmp_path
     assert "gpu_first" not in again and "benchmarks.ops" not in again
 
 
+def test_without_pytest_all_that_is_no_test_runs(tmp_path, machine):
+    script, environment = machine
+    result = tmp_path / "gpu.json"
+    done = run(script, result, **environment | {"FAIL": "import pytest"})
+    assert done.returncode == 0, done.stdout
+    found = statuses(result)
+    assert found.pop("gpu-tests") == "skipped: no pytest"
+    assert found.pop("other-tests") == "skipped: no pytest or no hypothesis"
+    assert found["first-calls"] == found["operators"] == "passed"
+    assert set(found.values()) == {"passed"}
+
+
 def test_when_time_is_up_tests_fail_and_measurements_do_not(tmp_path, machine):
     script, environment = machine
     result = tmp_path / "gpu.json"
