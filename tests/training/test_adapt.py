@@ -42,7 +42,7 @@ def paced(monkeypatch, request):
     """Time that is spent by being asked for: the same work however busy the machine is."""
     asked, most = itertools.count(1), getattr(request, "param", 160)
     share = property(lambda clock: next(asked) / most)
-    monkeypatch.setattr("ksdiff.training.adapt._Clock.share", share)
+    monkeypatch.setattr("ksdiff.training.adapt.Clock.share", share)
 
 
 def test_adapting_mends_what_the_scene_shows_to_be_wrong(files, weights, tmp_path, paced):
