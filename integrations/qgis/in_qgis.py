@@ -2,7 +2,7 @@
 
     python3 - FOLDER COMMAND < in_qgis.py
 
-with QGIS's Python, and the folders of its plugins and of the installed one on PYTHONPATH. If it were
+with QGIS's Python, and the folders of its plugins and of the installed one on PYTHONPATH. Were it
 named, the script's folder would come before them.
 """
 
