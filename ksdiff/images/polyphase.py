@@ -165,6 +165,7 @@ def decimate_axis(
         out = torch.matmul(block.flatten(0, 1), windows[:, 0].transpose(-1, -2))
         out = out.unflatten(2, (len(taps), groups)).transpose(1, 2).flatten(2, 3)
     else:
-        out = torch.matmul(block[:, None], windows.transpose(-1, -2))
-        out = out.flatten(2, 3)  # blocks and their groups
+        # One product for all would copy the windows, which overlap.
+        products = [block @ each.transpose(-1, -2) for each in windows.unbind(2)]
+        out = torch.cat(products, 2)
     return out.narrow(dim, 0, count)

@@ -37,15 +37,16 @@ class ConvNeXtBlock(nn.Module):
     def _pixel_by_pixel(self, x: Tensor, y: Tensor, expand: Tensor, project: Tensor) -> Tensor:
         """What follows the depthwise convolution ``y``, which is overwritten: the same values, some
         pixels at a time, so that what becomes of them stays in the cache."""
-        into, out = expand.flatten(1).t(), project.flatten(1).t()
         assert self.expand.bias is not None and self.project.bias is not None
-        count = max(_HIDDEN // len(expand), 1)
         scale = self.scale.flatten()
+        into, out = expand.flatten(1).t(), project.flatten(1).t() * scale
+        shift = self.project.bias * scale
+        count = max(_HIDDEN // len(expand), 1)
         pixels = (image.permute(0, 2, 3, 1).flatten(0, 2).split(count) for image in (x, y))
         for source, target in zip(*pixels, strict=True):
             hidden = torch.addmm(self.expand.bias, self.norm.of_last(target), into)
             hidden = torch.ops.aten.gelu_(hidden)
-            torch.addcmul(source, scale, torch.addmm(self.project.bias, hidden, out), out=target)
+            torch.add(source, shift, out=target).addmm_(hidden, out)
         return y
 
 
@@ -151,6 +152,6 @@ class PanNeXtU(nn.Module):
             x = stage(x, remaining)
             skips.append(x)
         for level in reversed(range(len(self.decoder))):
-            x = self.up[level](x) + skips[level]
+            x = self.up[level](x).add_(skips.pop(level))
             x = self.decoder[level](x, remaining)
         return self.head(x) if ends is None else self.head(x, ends.head)
