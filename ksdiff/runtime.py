@@ -144,6 +144,17 @@ def _malloc() -> ctypes.CDLL | None:
     return libc if hasattr(libc, "mallopt") and hasattr(libc, "malloc_trim") else None
 
 
+def emulates_bfloat16(device: torch.device) -> bool:
+    """Whether it is a CPU without units for bfloat16; False where PyTorch does not tell."""
+    import torch
+
+    if device.type != "cpu":
+        return False
+    told: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
+    units = [told[name] for name in ("avx512_bf16", "amx_bf16") if name in told]
+    return bool(units) and not any(units)
+
+
 @contextlib.contextmanager
 def alone_if_small(work: Tensor) -> Iterator[None]:
     """Run many small operations on ``work`` [B, channels, ...] on one thread if it is small.

@@ -41,7 +41,7 @@ from ksdiff.io.provenance import provenance
 from ksdiff.io.rasters import Raster, names_of, open_pair
 from ksdiff.models.ksdiff import KSDiff, takes_any_bands
 from ksdiff.models.weights import check_fit, load_weights, weights_for, weights_hash
-from ksdiff.runtime import device_named, release_freed_memory
+from ksdiff.runtime import device_named, emulates_bfloat16, release_freed_memory
 from ksdiff.sensors import SENSORS, Sensor, sensor_for
 
 _Phase = tuple[float, float] | None
@@ -244,6 +244,7 @@ class Sharpener:
                 scene.registration.note,
                 _order_hint(scene, pair),
                 _unrelated(scene, pair.descriptions),
+                self._slow_precision(),
             )
             return Fused(
                 Path(out),
@@ -365,6 +366,16 @@ class Sharpener:
         if self.device.type == "cuda" and _capturable(model):
             return functools.partial(self._graphs, step, tensors)
         return functools.partial(step, tensors)
+
+    def _slow_precision(self) -> str | None:
+        if self._classical or self.options.precision == "float32":
+            return None
+        if not emulates_bfloat16(self.device):
+            return None
+        return (
+            "this CPU has no units for bfloat16, which takes it many times as long; "
+            "--precision float32 is quicker here"
+        )
 
     def _provenance(
         self, pan: object, ms: object, pair: Pair, sensor: str | None

@@ -488,3 +488,11 @@ def test_sharpening_undoes_a_shift(shaken):
         for registration in ("auto", "off")
     }
     assert errors["auto"] < 0.3 * errors["off"]
+
+
+@pytest.mark.parametrize("units", [False, True])
+def test_bfloat16_that_is_emulated_is_told(files, quick, monkeypatch, units):
+    told = {"avx512_bf16": units, "amx_bf16": False}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: told, raising=False)
+    done = Sharpener(quick, precision="bfloat16", device="cpu").sharpen_files(*files)
+    assert any("no units for bfloat16" in note for note in done.notes) != units
