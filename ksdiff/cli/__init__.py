@@ -48,7 +48,7 @@ _PANELS: dict[str, dict[Callable[..., None], str]] = {
         sharpen.sharpen: "sharpen PAN.tif MS.tif FUSED.tif",
         batch.batch: "batch SCENES --out FUSED",
         serve.serve: "serve --root SCENES",
-        sharpen.adapt: "adapt --pan PAN.tif --ms MS.tif --out mine.safetensors",
+        sharpen.adapt: "adapt PAN.tif MS.tif mine.safetensors",
     },
     "Judge": {
         report.report: "report PAN.tif MS.tif FUSED.tif --out report.html",

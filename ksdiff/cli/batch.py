@@ -23,10 +23,11 @@ from ksdiff.runtime import return_large_blocks
 @takes(OutputOptions, into="output")
 def batch(
     source: Annotated[
-        Path,
+        str,
         typer.Argument(
-            help="Folder of products (folders or archives), or of NAME_pan.tif and NAME_ms.tif, or "
-            ".csv file with columns pan, ms and maybe name, sensor."
+            help="Folder of products (folders or archives), or of NAME_pan.tif and NAME_ms.tif; "
+            ".csv file with columns pan and ms, or product, and maybe name, sensor; or STAC "
+            "collection, a .json file or its address."
         ),
     ],
     options: SharpenOptions,

@@ -25,6 +25,25 @@ if TYPE_CHECKING:
     from ksdiff.training.adapt import Adapted
 
 Given = str | list[str] | ProductImage
+Files = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[PRODUCT OUT | PAN MS OUT]",
+        help="A product as delivered (folder, archive, metadata file or address), or the same "
+        "as --pan, --ms and --out.",
+    ),
+]
+Pan = Annotated[
+    list[str] | None,
+    typer.Option(help="Panchromatic raster, any name GDAL opens; repeated, its tiles."),
+]
+Ms = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Multispectral raster of the same place; repeated, its bands in this order, or "
+        "its tiles."
+    ),
+]
 _MINUTES = 5.0  # of --adapt
 _TOLD_BLUR = 0.25  # a measured MTF that is off the sensor's by more is worth a line
 
@@ -36,25 +55,9 @@ def sharpen(
     options: SharpenOptions,
     reading: InputOptions,
     output: OutputOptions,
-    files: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[PRODUCT OUT | PAN MS OUT]",
-            help="A product as delivered (folder, archive, metadata file or address), or the same "
-            "as --pan, --ms and --out.",
-        ),
-    ] = None,
-    pan: Annotated[
-        list[str] | None,
-        typer.Option(help="Panchromatic raster, any name GDAL opens; repeated, its tiles."),
-    ] = None,
-    ms: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Multispectral raster of the same place; repeated, its bands in this order, or "
-            "its tiles."
-        ),
-    ] = None,
+    files: Files = None,
+    pan: Pan = None,
+    ms: Ms = None,
     out: Annotated[
         str | None,
         typer.Option(help="Raster to write; the ending chooses the format (.tif, .jp2, .png...)."),
@@ -151,12 +154,15 @@ def _named(
     )
 
 
-@takes(SharpenOptions, "sensor", "pan_gain", "device", "seed")
+@takes(SharpenOptions, "sensor", "registration", "pan_gain", "device", "seed")
+@takes(InputOptions, into="reading")
 def adapt(
-    pan: Annotated[list[str], typer.Option(help="As for sharpen.")],
-    ms: Annotated[list[str], typer.Option(help="As for sharpen.")],
-    out: Annotated[Path, typer.Option(help="Weights file (.safetensors) to write.")],
     options: SharpenOptions,
+    reading: InputOptions,
+    files: Files = None,
+    pan: Pan = None,
+    ms: Ms = None,
+    out: Annotated[str | None, typer.Option(help="Weights file (.safetensors) to write.")] = None,
     weights: Weights = None,
     minutes: Annotated[float, typer.Option(help="The most to spend.")] = 5.0,
     overwrite: Overwrite = False,
@@ -164,8 +170,9 @@ def adapt(
     progress: Progress = "bar",
 ) -> None:
     """Fine-tune weights on one scene, for a sensor they were not trained on."""
+    given_pan, given_ms, out = _named(files, pan, ms, out)
     check_output(out, overwrite)
-    _adapt(pan, ms, weights, minutes, options, quiet, progress).save(out)
+    _adapt(given_pan, given_ms, weights, minutes, options, quiet, progress, reading).save(out)
 
 
 def _adapt(
@@ -176,7 +183,7 @@ def _adapt(
     options: SharpenOptions,
     quiet: bool,
     progress: str,
-    reading: InputOptions | None = None,
+    reading: InputOptions,
 ) -> Adapted:
     from ksdiff.runtime import device_named
     from ksdiff.training.adapt import adapt as adapt_weights
@@ -200,6 +207,7 @@ def _adapt(
             reading=reading,
             weights=weights,
             sensor=options.sensor,
+            registration=options.registration,
             pan_gain=options.pan_gain,
             minutes=minutes,
             device=device_named(options.device).type,

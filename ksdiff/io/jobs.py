@@ -1,4 +1,4 @@
-"""Lists of scenes to sharpen: folders and CSV files."""
+"""Lists of scenes to sharpen: folders, CSV files and STAC collections."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ksdiff.errors import KSDiffError
-from ksdiff.io.products import is_product, name_of
+from ksdiff.io.products import is_product, list_items, name_of
 from ksdiff.io.scenes import list_scenes
 
 _NEEDED = ("pan", "ms")
 _PAIR = re.compile(r".+_pan\.tiff?", re.IGNORECASE)
-_TAKEN = (*_NEEDED, "name", "sensor")
+_TAKEN = (*_NEEDED, "product", "name", "sensor")
 
 
 @dataclass(frozen=True)
@@ -29,28 +29,34 @@ class Job:
 
 
 def list_jobs(source: str | Path) -> list[Job]:
-    """The scenes of a folder, or of a CSV file.
+    """The scenes of a folder, of a CSV file, or of a STAC collection.
 
     In a folder these are the products in it (folders and archives, see `ksdiff.io.products`), by
     their own names, and the pairs of files that `list_scenes` finds.
 
-    The file's first line names its columns: ``pan`` and ``ms``, and optionally ``name`` and
-    ``sensor``. Several MS files are separated by ``;``. Paths are relative to the file; whatever
-    GDAL opens by name is taken, too. A scene without a name takes that of its PAN file.
+    The file's first line names its columns: ``pan`` and ``ms``, or ``product``, or all three, of
+    which a line fills the one or the other; and optionally ``name`` and ``sensor``. Several MS
+    files are separated by ``;``. Paths are relative to the file; whatever GDAL opens by name is
+    taken, too. A scene without a name takes that of its PAN file or its product.
+
+    A STAC collection or catalog, a .json file or its address, is the items that it links to, and
+    those below it. Where their files have one name, as item.json, they take their folders'.
 
     Raises:
         KSDiffError: no such folder or file, no scene in it, an unknown or missing column, a line
             without one of its files, two scenes of one name.
     """
     path = Path(source)
-    if path.is_dir():
+    if "://" in str(source) or path.suffix.lower() == ".json":
+        jobs = _items(str(source))
+    elif path.is_dir():
         jobs = list(_products(path))
         if not jobs or any(_PAIR.fullmatch(each.name) for each in path.iterdir()):
             jobs += [Job(s.name, str(s.pan), str(s.ms), s.sensor) for s in list_scenes(path)]
     elif path.suffix.lower() == ".csv":
         jobs = list(_rows(path))
     else:
-        raise KSDiffError(f"{source}: expected a folder or a .csv file")
+        raise KSDiffError(f"{source}: expected a folder, a .csv file or a STAC collection")
     if not jobs:
         raise KSDiffError(f"{source}: expected a scene or more, found none")
     names: set[str] = set()
@@ -71,18 +77,25 @@ def _products(folder: Path) -> Iterator[Job]:
             yield Job(name_of(path), product=str(path))
 
 
+def _items(source: str) -> list[Job]:
+    places = list_items(source)
+    names = [name_of(place) for place in places]
+    if len({name.lower() for name in names}) < len(names):
+        names = [name_of(place.rpartition("/")[0]) for place in places]
+    return [Job(name, product=place) for name, place in zip(names, places, strict=True)]
+
+
 def _rows(path: Path) -> Iterator[Job]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             rows = csv.DictReader(file, skipinitialspace=True)
             columns = [name.strip().lower() for name in rows.fieldnames or ()]
             rows.fieldnames = columns
-            for wanted in _NEEDED:
-                if wanted not in columns:
-                    raise KSDiffError(
-                        f"{path}: expected columns pan and ms in the first line, "
-                        f"got {', '.join(columns) or 'none'}"
-                    )
+            if "product" not in columns and not set(_NEEDED) <= set(columns):
+                raise KSDiffError(
+                    f"{path}: expected columns pan and ms, or product, in the first line, "
+                    f"got {', '.join(columns) or 'none'}"
+                )
             for name in columns:
                 if name not in _TAKEN:
                     raise KSDiffError(
@@ -96,15 +109,25 @@ def _rows(path: Path) -> Iterator[Job]:
 
 def _job(path: Path, line: int, row: dict) -> Job:
     values = {key: (value or "").strip() for key, value in row.items() if key is not None}
-    for wanted in _NEEDED:
-        if not values[wanted]:
-            raise KSDiffError(f"{path}, line {line}: {wanted} is missing")
     if None in row:
         raise KSDiffError(f"{path}, line {line}: more values than columns")
+    sensor = values.get("sensor") or None
+    pair = [wanted for wanted in _NEEDED if values.get(wanted)]
+    if values.get("product"):
+        if pair or sensor:
+            raise KSDiffError(
+                f"{path}, line {line}: a product tells {pair[0] if pair else 'the sensor'} itself; "
+                "give one or the other"
+            )
+        product = _place(path, values["product"])
+        return Job(values.get("name") or name_of(product), product=product)
+    for wanted in _NEEDED:
+        if wanted not in pair:
+            raise KSDiffError(f"{path}, line {line}: {wanted} is missing")
     pan = _place(path, values["pan"])
     ms = [_place(path, part.strip()) for part in values["ms"].split(";") if part.strip()]
     name = values.get("name") or Path(pan).stem
-    return Job(name, pan, ms[0] if len(ms) == 1 else ms, values.get("sensor") or None)
+    return Job(name, pan, ms[0] if len(ms) == 1 else ms, sensor)
 
 
 def _place(path: Path, name: str) -> str:

@@ -56,6 +56,7 @@ def adapt(
     reading: InputOptions | None = None,
     weights: str | Path | None = None,
     sensor: str | None = None,
+    registration: str = "auto",
     pan_gain: str = "auto",
     minutes: float = 5.0,
     device: str = "cpu",
@@ -75,6 +76,8 @@ def adapt(
 
     Args:
         pan, ms, reading, sensor, device: as for `Sharpener.sharpen_files`.
+        registration: what is undone of shifts before, see
+            `ksdiff.inference.options.SharpenOptions`.
         weights: to begin with; chosen by band count and ratio if left out.
         pan_gain: how sharp PAN is, see `ksdiff.inference.options.SharpenOptions`; for weights for
             any bands.
@@ -93,14 +96,19 @@ def adapt(
         model, config = load_weights(name)
         check_fit(name, model.config, pair.bands, pair.ratio)
         known = sensor_of(sensor, pair)
-        lessons = lessons_of(
-            pair, known, pan_gain_of(pan_gain, known), model.to(device), config, seed
-        )
+        told = pan_gain_of(pan_gain, known)
+        lessons = lessons_of(pair, known, told, model.to(device), config, seed, registration)
     return learn(model, config, lessons, Clock(began, 60 * minutes, step))
 
 
 def lessons_of(
-    pair: Pair, sensor: Sensor, pan_gain: PanGain | None, model: KSDiff, config: Config, seed: int
+    pair: Pair,
+    sensor: Sensor,
+    pan_gain: PanGain | None,
+    model: KSDiff,
+    config: Config,
+    seed: int,
+    registration: str = "auto",
 ) -> Lessons:
     """What ``model`` can learn from a pair.
 
@@ -109,8 +117,8 @@ def lessons_of(
     """
     device = next(model.parameters()).device
     if model.any_bands:
-        return BandLessons(pair, sensor, pan_gain, model, seed, device)
-    return FixedBandLessons(pair, sensor, config, seed, device)
+        return BandLessons(pair, sensor, registration, pan_gain, model, seed, device)
+    return FixedBandLessons(pair, sensor, registration, config, seed, device)
 
 
 def learn(model: KSDiff, config: Config, lessons: Lessons, clock: Clock) -> Adapted:

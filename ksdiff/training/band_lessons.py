@@ -42,6 +42,7 @@ class BandLessons:
         self,
         pair: Pair,
         sensor: Sensor,
+        registration: str,
         pan_gain: PanGain | None,
         model: KSDiff,
         seed: int,
@@ -59,7 +60,7 @@ class BandLessons:
                 "the weights as they are"
             )
         self.rng, self.device, self.scenario = np.random.default_rng(seed), device, scenario
-        whole, half = _windows(pair, sensor, pan_gain, truth * pair.ratio)
+        whole, half = _windows(pair, sensor, registration, pan_gain, truth * pair.ratio)
         self.judging = [_Judged.of(source, pair.ratio, device) for source in whole]
         self.whole = [
             _as_strong(source, judged, model)
@@ -93,10 +94,10 @@ class BandLessons:
 
 
 def _windows(
-    pair: Pair, sensor: Sensor, pan_gain: PanGain | None, side: int
+    pair: Pair, sensor: Sensor, registration: str, pan_gain: PanGain | None, side: int
 ) -> tuple[list[Source], list[Source]]:
     """Windows far apart, the MS as truth, and the same at half the resolution."""
-    scene = PreparedScene.of(pair, sensor, side=side)
+    scene = PreparedScene.of(pair, sensor, registration=registration, side=side)
     kinds: tuple[PanGain, ...] = ("bicubic", GENERIC) if pan_gain is None else (pan_gain,)
     dy, dx = (at - (pair.ratio - 1) / 2 for at in pair.phase)
     whole: list[Source] = []

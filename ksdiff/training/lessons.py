@@ -92,11 +92,12 @@ class FixedBandLessons:
         self,
         pair: Pair,
         sensor: Sensor,
+        registration: str,
         config: Config,
         seed: int,
         device: torch.device,
     ) -> None:
-        windows, gains = _windows(pair, sensor)
+        windows, gains = _windows(pair, sensor, registration)
         self.rng = np.random.default_rng(seed)
         self.config, self.gains, self.ratio, self.device = config, gains, pair.ratio, device
         self.bands, self.phase = pair.bands, pair.phase
@@ -196,7 +197,9 @@ def fused_by(model: KSDiff, inputs: FusionInputs, generator: torch.Generator) ->
     return model(inputs, prior)
 
 
-def _windows(pair: Pair, sensor: Sensor) -> tuple[list[tuple[Tensor, Tensor]], tuple[float, ...]]:
+def _windows(
+    pair: Pair, sensor: Sensor, registration: str
+) -> tuple[list[tuple[Tensor, Tensor]], tuple[float, ...]]:
     """PAN [1, 1, H, W] and MS [1, C, h, w] of a few windows far apart, registered, without holes;
     and the MTF gains that they show."""
     if min(pair.shape) < _LEAST_SIDE:
@@ -205,7 +208,7 @@ def _windows(pair: Pair, sensor: Sensor) -> tuple[list[tuple[Tensor, Tensor]], t
             f"pan and ms: {height} x {width} PAN pixels in common are too few to adapt to, "
             f"expected {_LEAST_SIDE} a side or more; sharpen with the weights as they are"
         )
-    scene = PreparedScene.of(pair, sensor, tile=_SIDE, side=_SIDE)
+    scene = PreparedScene.of(pair, sensor, registration=registration, tile=_SIDE, side=_SIDE)
     return scene.samples, scene.gains
 
 

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import rasterio
 
+from ksdiff.errors import KSDiffError
 from ksdiff.io.geotiff import write_scene
+from ksdiff.io.products import read_product
 from tests.support.cli import failed
 from tests.support.products import landsat, maxar, pleiades_neo, stac_item
 
@@ -46,6 +48,25 @@ def test_a_folder_of_products_is_a_batch(ksdiff, tmp_path):
     assert failed(result, "1 of 2 scenes failed", "two: ", "band 4 (red) is missing")
     with rasterio.open(out / "one.tif") as fused:
         assert fused.descriptions[:2] == ("coastal", "blue")
+
+
+def test_adapt_takes_what_sharpen_takes(ksdiff, tmp_path, monkeypatch):
+    heard = []
+
+    def adapt(pan, ms, **options):
+        heard.append((pan, ms, options))
+        raise KSDiffError("heard")
+
+    monkeypatch.setattr("ksdiff.training.adapt.adapt", adapt)
+    folder, out = maxar(tmp_path / "in"), tmp_path / "w.safetensors"
+    told = ("--registration", "off", "--bands", "3,2,1")
+    assert failed(ksdiff("adapt", folder, out, *told), "heard")
+    assert failed(ksdiff("adapt", "p.tif", "m.tif", out), "heard")
+    assert failed(ksdiff("adapt", "--pan", "p.tif", "--ms", "m.tif"), "expected PRODUCT OUT")
+    (pan, ms, options), (*pair, _) = heard
+    assert (pan, ms) == ((product := read_product(folder)).pan, product.ms)
+    assert (options["registration"], options["reading"].band_numbers) == ("off", (3, 2, 1))
+    assert pair == ["p.tif", "m.tif"]
 
 
 def test_bands_that_look_exchanged_are_told_and_left_as_they_are(ksdiff, tmp_path, scene):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import urllib.parse
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from ksdiff.errors import KSDiffError
 from ksdiff.io.products import stac
@@ -13,8 +14,9 @@ from ksdiff.io.products.gaofen import GaoFen
 from ksdiff.io.products.landsat import Landsat
 from ksdiff.io.products.maxar import Maxar
 from ksdiff.io.products.product import Product, ProductImage, Reader
+from ksdiff.io.products.stac import list_items
 
-__all__ = ["Product", "ProductImage", "is_product", "name_of", "read_product"]
+__all__ = ["Product", "ProductImage", "is_product", "list_items", "name_of", "read_product"]
 
 READERS: tuple[Reader, ...] = (Landsat(), Dimap(), Maxar(), GaoFen())
 
@@ -65,9 +67,16 @@ def is_product(path: str | Path) -> bool:
     return any(reader.metadata(files) for reader in READERS)
 
 
-def name_of(path: Path) -> str:
-    """Of the folder or archive, without what ends an archive's."""
-    return without_ending(path.name) if path.is_file() else path.name
+def name_of(path: str | Path) -> str:
+    """Of the folder, archive or metadata file, or the last part of an address, without what ends
+    the names of files."""
+    if "://" in str(path):
+        last = PurePosixPath(urllib.parse.urlsplit(str(path)).path).name
+        return without_ending(last).removesuffix(".json")
+    path = Path(path)
+    if path.is_dir():
+        return path.name
+    return without_ending(path.name) if is_archive(path) else path.stem
 
 
 def _readers(place: Path) -> Iterator[tuple[Reader, Files, list[str]]]:

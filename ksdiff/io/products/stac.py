@@ -1,4 +1,5 @@
-"""STAC items, in a file or on a server: assets named by their bands' common names."""
+"""STAC items, in a file or on a server: assets named by their bands' common names; and where they
+are listed."""
 
 from __future__ import annotations
 
@@ -7,9 +8,10 @@ import json
 import re
 import urllib.error
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from ksdiff.errors import KSDiffError
@@ -105,18 +107,78 @@ def read_item(address: str | Path) -> Product:
     return described(KIND, item.id, pan, ms, (where,))
 
 
-def _item(where: str) -> pystac.Item:
+def list_items(address: str | Path) -> list[str]:
+    """Where the items of a collection or catalog are, in the order of its links, of those below it,
+    too. An item is a list of itself. No item is read.
+
+    Raises:
+        KSDiffError: pystac is not installed; an address that answers nothing or with an error, no
+            collection, catalog or item.
+    """
+    where = str(address)
+    _pystac(where)
+    return list(dict.fromkeys(_items(where, set())))
+
+
+def _items(where: str, seen: set[str]) -> Iterator[str]:
+    from pystac.utils import make_absolute_href
+
+    if where in seen:  # collections may lead back to each other
+        return
+    seen.add(where)
+    found = _object(where, "collection")
+    kind = found.get("type")
+    if kind == "Feature":
+        yield where
+        return
+    if kind not in ("Collection", "Catalog", "FeatureCollection"):
+        raise KSDiffError(
+            f"{where}: is no STAC collection: expected an object of type Collection, Catalog, "
+            f"FeatureCollection or Feature, got {'type ' + str(kind) if kind else 'something else'}"
+        )
+    whole = where if _remote(where) else str(Path(where).resolve())
+    links = list(_links(found))
+    for feature in found.get("features") or ():
+        links += [("item", href) for rel, href in _links(feature) if rel == "self"]
+    named = {rel for rel, _ in links}
+    for rel, href in links:
+        place = make_absolute_href(href, whole)
+        if rel == "item":
+            yield place
+        elif rel in ("child", "next") or (rel == "items" and not named & {"item", "child"}):
+            yield from _items(place, seen)
+
+
+def _links(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Relation and address of each."""
+    links = found.get("links") if isinstance(found, dict) else None
+    for link in links if isinstance(links, list) else ():
+        if isinstance(link, dict) and link.get("method", "GET") == "GET":
+            yield str(link.get("rel")), str(link.get("href"))
+
+
+def _pystac(where: str) -> ModuleType:
     try:
         import pystac
     except ImportError:
         raise KSDiffError(
             f"{where}: reading STAC items needs pystac: pip install 'ksdiff[stac]'"
         ) from None
+    return pystac
+
+
+def _object(where: str, kind: str) -> dict[str, Any]:
     try:
         found = json.loads(_text(where))
     except ValueError:
-        raise KSDiffError(f"{where}: is no STAC item: its text is no JSON") from None
-    kind = found.get("type") if isinstance(found, dict) else None
+        raise KSDiffError(f"{where}: is no STAC {kind}: its text is no JSON") from None
+    return found if isinstance(found, dict) else {}
+
+
+def _item(where: str) -> pystac.Item:
+    pystac = _pystac(where)
+    found = _object(where, "item")
+    kind = found.get("type")
     if kind != "Feature" or "stac_version" not in found:
         raise KSDiffError(
             f"{where}: is no STAC item: expected an object of type Feature with stac_version, got "
