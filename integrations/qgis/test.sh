@@ -36,8 +36,13 @@ passed=0
 say() { printf '\n== %s\n' "$1"; }
 pass() { passed=$((passed + 1)); echo "ok: $1"; }
 fail() { echo "FAILED: $1" >&2; cat "$work/log" >&2; exit 1; }
-# qgis_process with what it writes in $work/log; as bad as QGIS's own environment can be.
-qgis() { PYTHONPATH=$work/foreign PROJ_LIB=$work/foreign GDAL_DATA=$work/foreign "$QGIS_PROCESS" "$@" >"$work/log" 2>&1; }
+# The first python3 on PATH tells the Python in QGIS where its modules are.
+export PATH=$(dirname "$QGIS_PYTHON"):$PATH
+unset VIRTUAL_ENV PYTHONHOME PYTHONPATH
+# What QGIS has on its path must not reach the command, which would end here.
+mkdir "$work/foreign" && echo 'raise SystemExit("a module of QGIS")' >"$work/foreign/torch.py"
+# qgis_process with what it writes in $work/log.
+qgis() { PYTHONPATH=$work/foreign "$QGIS_PROCESS" "$@" >"$work/log" 2>&1; }
 succeeds() { local name=$1; shift; qgis run "$@" || fail "$name"; echo; sed -n '/ksdiff.* --progress json$/,$p' "$work/log"; pass "$name"; }
 fails() {
   local name=$1 words=$2; shift 2
@@ -120,7 +125,7 @@ fails "neither folder nor file" "give either FOLDER or FILE; neither" ksdiff:sha
 [ ! -e "$work/none.tif" ] || fail "a failed call has left an output"
 
 say "in a QGIS with a project: layers, true colours, threads, cancelling"
-(cd "$work" && PYTHONPATH=$QGIS_PLUGINS:$plugins "$QGIS_PYTHON" - "$work" "$KSDIFF" <"$here/in_qgis.py" >log 2>&1) ||
+(cd "$work" && PYTHONPATH=$QGIS_PLUGINS:$plugins:$work/foreign "$QGIS_PYTHON" - "$work" "$KSDIFF" <"$here/in_qgis.py" >log 2>&1) ||
   fail "in_qgis.py"
 grep '^ok: ' "$work/log"
 passed=$((passed + $(grep -c '^ok: ' "$work/log")))

@@ -131,6 +131,8 @@ class KSDiffAlgorithm(QgsProcessingAlgorithm):
             )
         except (CommandMissing, CommandFailed) as error:
             raise QgsProcessingException(str(error)) from None
-        if not ended:
+        if ended:
+            feedback.setProgress(100)
+        else:
             feedback.pushInfo("Cancelled; no output was written")
         return ended

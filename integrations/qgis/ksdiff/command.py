@@ -69,7 +69,7 @@ def find_command(told: str, environ: Mapping[str, str], home: Path) -> Path:
 def clean_environment(environ: Mapping[str, str]) -> dict[str, str]:
     """Of QGIS, without what is meant for QGIS's own libraries."""
     clean = {name: value for name, value in environ.items() if name not in _FOREIGN}
-    return {**clean, "PYTHONUTF8": "1", "PYTHONNOUSERSITE": "1", "NO_COLOR": "1"}
+    return {**clean, "PYTHONUTF8": "1", "NO_COLOR": "1"}
 
 
 def _usual(environ: Mapping[str, str], home: Path) -> Iterator[Path]:

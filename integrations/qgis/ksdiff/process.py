@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import json
 import os
@@ -74,7 +75,7 @@ def run(
         progress: takes stage, steps done and their count.
         log: takes every other line.
         outputs: files, and folders of files, that the command writes. What it hides beside them
-            while it works is removed if it has to be killed.
+            while it works is removed when it is cancelled and its workers have not done so.
 
     Returns:
         Whether it came to its end; False: it was cancelled, and has left no output.
@@ -153,17 +154,16 @@ def _apart() -> dict:
 
 
 def _stop(process: subprocess.Popen, began: float, outputs: Sequence[str]) -> None:
-    """By SIGTERM, after which it removes its files itself; killed where that is not enough."""
-    if not WINDOWS:
-        process.terminate()
-        try:
-            process.wait(_GRACE)
-            return
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-    else:
+    """By SIGTERM, after which it removes its files itself; then what is left is killed."""
+    if WINDOWS:
         tree = ["taskkill", "/T", "/F", "/PID", str(process.pid)]
         subprocess.run(tree, capture_output=True, check=False, **_apart())
+    else:
+        process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_GRACE)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     _remove_parts(outputs, began)
 
