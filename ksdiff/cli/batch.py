@@ -42,6 +42,13 @@ def batch(
         str | None,
         typer.Option(help="Address of a dask scheduler, tcp://HOST:8786, whose workers do it."),
     ] = None,
+    split: Annotated[
+        float,
+        typer.Option(
+            help="Megapixels of PAN above which workers share a scene, row of windows by row.",
+            min=0,
+        ),
+    ] = 64,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
     progress: Progress = "bar",
@@ -67,8 +74,9 @@ def batch(
         task = bar.add_task("starting", total=len(jobs))
         from ksdiff.inference.batch import SharpenScene, sharpen_batch
         from ksdiff.inference.cluster import cluster, sharpen_on
+        from ksdiff.inference.processes import Recipe
 
-        sharpen = SharpenScene(weights, options, output, overwrite)
+        sharpen = SharpenScene(Recipe.of(weights, options), output, overwrite)
         how: dict[str, Any] = {
             "suffix": suffix,
             "overwrite": overwrite,
@@ -82,7 +90,12 @@ def batch(
                 if scheduler is not None and not quiet:
                     bar.console.print(f"dashboard: {client.dashboard_link}")
                 bar.update(task, description="sharpening")
-                result = sharpen_on(client, jobs, out, sharpen, **how)
+
+                def told(name: str, done: int, count: int) -> None:
+                    row = f"{escape(name)}: row {done} of {count}"
+                    bar.update(task, description=row if done < count else "sharpening")
+
+                result = sharpen_on(client, jobs, out, sharpen, split=split, told=told, **how)
     if not quiet:
         print(
             f"{out}: {len(result.done)} scenes sharpened, {len(result.skipped)} were there, "

@@ -67,7 +67,12 @@ def described(
     contrast = detail_slope(slope[None], spread)
     bands = band_descriptors(wavelengths, gains, contrast, spread, correlation[None])
     scene = scene_descriptors(ratio, pan_gain, gains, misregistration, windows.pan)
-    everywhere = lambda part: part.expand(len(windows.pan), *part.shape[1:])  # noqa: E731
+
+    def everywhere(part: Tensor) -> Tensor:
+        # Contiguous: a product with an expanded tensor is batched, and the last bit of MKL's batched
+        # products depends on where the weights lie.
+        return part.expand(len(windows.pan), *part.shape[1:]).contiguous()
+
     return windows._replace(
         contrast=everywhere(contrast), descriptors=everywhere(bands), scene=everywhere(scene)
     )
@@ -108,7 +113,7 @@ def scene_descriptors(
             0.0 if misregistration is None else min(misregistration, 1.0),
         ]
     )
-    return torch.cat((told.to(pan), _octaves(pan)))[None]
+    return torch.cat((told.to(pan), _octaves(pan).to(pan)))[None]
 
 
 def _octaves(pan: Tensor) -> Tensor:
@@ -116,7 +121,9 @@ def _octaves(pan: Tensor) -> Tensor:
     energies = []
     for _ in range(3):
         mean = F.avg_pool2d(pan, 3, stride=1)
-        energies.append((pan[..., 1:-1, 1:-1] - mean).square().mean() + 1e-6)
+        square = (pan[..., 1:-1, 1:-1] - mean).square()
+        # In float32 the sum would depend on the number of threads.
+        energies.append(square.mean(dtype=torch.float64) + 1e-6)
         pan = F.avg_pool2d(pan, 2)
     finest, middle, coarse = energies
     return torch.stack((finest / middle, middle / coarse)).log() / 2

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 
 from ksdiff.errors import KSDiffError
-from ksdiff.inference.options import SharpenOptions
-from ksdiff.inference.sharpen import Sharpener
+from ksdiff.inference.processes import Recipe, sharpener_of
 from ksdiff.io.jobs import Job
 from ksdiff.io.output_options import OutputOptions
 
@@ -34,46 +32,39 @@ class BatchResult:
 class SharpenScene:
     """Sharpens a job to a file; a process loads weights once, however many scenes it does."""
 
-    weights: str | Path | None
-    options: SharpenOptions
+    recipe: Recipe
     output: OutputOptions
     overwrite: bool = False
 
     def __call__(self, job: Job, target: Path) -> None:
-        sharpener = _sharpener(self.weights, self.options)
-        if job.product is not None:
-            sharpener.sharpen_product(
-                job.product, target, output=self.output, overwrite=self.overwrite
-            )
-        else:
-            sharpener.sharpen_files(
-                *(job.pan, job.ms, target),
-                sensor=job.sensor,
-                output=self.output,
-                overwrite=self.overwrite,
-            )
-
-
-@lru_cache(maxsize=1)
-def _sharpener(weights: str | Path | None, options: SharpenOptions) -> Sharpener:
-    return Sharpener(weights, options)
+        sharpener_of(self.recipe).sharpen_files(
+            *(*job.rasters, target),
+            sensor=job.sensor,
+            output=self.output,
+            overwrite=self.overwrite,
+        )
 
 
 def outcome(sharpen: Callable[[Job, Path], object], job: Job, target: Path) -> str | None:
     """Why a scene failed; None where it did not."""
     try:
         sharpen(job, target)
-    except KSDiffError as error:
-        return str(error)
     except Exception as error:  # one scene's defect must not end the others
-        return f"unexpected {type(error).__name__}: {error}"
+        return reason(error)
     return None
+
+
+def reason(error: BaseException) -> str:
+    """Why a scene failed, for the user."""
+    if isinstance(error, KSDiffError):
+        return str(error)
+    return f"unexpected {type(error).__name__}: {error}"
 
 
 def planned(
     jobs: Sequence[Job], out: Path, suffix: str, overwrite: bool, result: BatchResult
 ) -> list[tuple[Job, Path]]:
-    """The jobs to do with their targets; the others are skipped.
+    """The jobs to do with their targets, both by absolute names; the others are skipped.
 
     Raises:
         KSDiffError: the folder cannot be made.
@@ -84,11 +75,11 @@ def planned(
         raise KSDiffError(f"out {out}: cannot be a folder: {error.strerror}") from None
     todo = []
     for job in jobs:
-        target = out / f"{job.name}{suffix}"
+        target = out.absolute() / f"{job.name}{suffix}"
         if target.exists() and not overwrite:
             result.skipped.append(job.name)
         else:
-            todo.append((job, target))
+            todo.append((job.absolute(), target))
     return todo
 
 

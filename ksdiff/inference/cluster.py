@@ -1,25 +1,29 @@
-"""Scenes of a batch on a dask cluster: one scene a task, wherever a worker is free."""
+"""Scenes of a batch on a dask cluster, wherever a worker is free: a scene a task, or of a large one
+a row of windows."""
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import ksdiff
 from ksdiff.errors import KSDiffError
-from ksdiff.inference.batch import BatchResult, SharpenScene, outcome, planned
+from ksdiff.inference.batch import BatchResult, SharpenScene, planned, reason
+from ksdiff.inference.rows import Rows
 from ksdiff.io.jobs import Job
 
 if TYPE_CHECKING:
-    from distributed import Client
+    from distributed import Client, Future
 
 _WAIT = 15  # seconds for a scheduler to answer
-_RETRIES = 2  # of a scene whose worker failed otherwise than by a KSDiffError
+SPLIT = 64  # megapixels of PAN: minutes on a core
 
 
 @contextmanager
@@ -43,6 +47,7 @@ def cluster(scheduler: str | None, workers: int | None) -> Iterator[Client]:
             threads_per_worker=1,
             memory_limit=0,  # a scene's memory is bounded by its tiles; dask would end workers
             dashboard_address=None,
+            silence_logs=logging.CRITICAL,  # what fails is told in the end
             env={"OMP_NUM_THREADS": str(share), "OMP_WAIT_POLICY": "PASSIVE"},
         )
         with local, Client(local) as client:
@@ -88,15 +93,40 @@ def _version() -> str | None:
     return ksdiff.__version__
 
 
-def _absolute(job: Job) -> Job:
-    """With paths that do not depend on where a worker was started; other names stay."""
+@dataclass
+class _Scene:
+    """A scene on its way."""
 
-    def absolute(name: str) -> str:
-        return str(Path(name).absolute()) if name and Path(name).exists() else name
+    name: str
+    steps: Iterator[list[Future]]
+    count: int = 0  # of the tasks of the step that is done at present
+    waiting: set[Future] = field(default_factory=set)
 
-    ms = absolute(job.ms) if isinstance(job.ms, str) else [absolute(name) for name in job.ms]
-    product = job.product and absolute(job.product)
-    return replace(job, pan=absolute(job.pan), ms=ms, product=product)
+
+def _begun(sharpen: SharpenScene, job: Job, target: Path, least: float) -> Rows | None:
+    """Sharpen a scene, or say how it is done row by row."""
+    rows = Rows.of(sharpen, job, target, least)
+    if rows is None:
+        sharpen(job, target)
+    return rows
+
+
+def _steps(
+    submit: Callable[..., Future], sharpen: SharpenScene, job: Job, target: Path, least: float
+) -> Iterator[list[Future]]:
+    """The tasks of a scene, step by step: those of the next one are known when all have ended."""
+    first = submit(_begun, sharpen, job, target, least)
+    yield [first]
+    rows = first.result()
+    if rows is None:
+        return
+    submit = partial(submit, priority=1)  # finish what has begun
+    if missing := rows.missing():
+        surveys = [submit(rows.survey, row) for row in range(rows.surveys)]
+        prepared = submit(rows.prepare, surveys)
+        yield [submit(rows.fuse, row, prepared) for row in missing]
+    yield [submit(rows.write)]
+    rows.remove()
 
 
 def sharpen_on(
@@ -107,12 +137,20 @@ def sharpen_on(
     *,
     suffix: str = ".tif",
     overwrite: bool = False,
+    split: float = SPLIT,
     end: Callable[[str], None] = lambda name: None,
+    told: Callable[[str, int, int], None] = lambda name, done, count: None,
 ) -> BatchResult:
     """As `ksdiff.inference.batch.sharpen_batch`, scenes side by side on a cluster.
 
-    Inputs and ``out`` must have the same paths on every worker. A worker that is lost gives its
-    scene back, and another one begins it again; results appear whole or not at all.
+    Inputs and ``out`` must have the same paths on every worker and here. A worker that is lost
+    gives its scene or row back, and another one begins it again; results appear whole or not at
+    all.
+
+    Args:
+        split: megapixels of PAN above which the rows of windows of a scene are tasks of their own.
+        told: called with the name of such a scene, how many of its rows are done, and how many
+            there are.
 
     Raises:
         KSDiffError: the folder cannot be made. What goes wrong with a scene is in the result.
@@ -120,17 +158,54 @@ def sharpen_on(
     from distributed import as_completed
 
     result = BatchResult()
-    todo = planned(jobs, Path(out).absolute(), suffix, overwrite, result)
+    todo = planned(jobs, Path(out), suffix, overwrite, result)
     for name in result.skipped:
         end(name)
-    submit = partial(client.submit, outcome, sharpen, pure=False, retries=_RETRIES)
-    futures = {submit(_absolute(job), target): job.name for job, target in todo}
+    # What is there by now was written by a worker that was lost before it could say so.
+    sharpen = replace(sharpen, overwrite=True)
+    submit = partial(client.submit, pure=False)
+    ended, owners = as_completed(), {}
+
+    def advance(scene: _Scene) -> None:
+        futures = next(scene.steps, [])
+        scene.count, scene.waiting = len(futures), set(futures)
+        owners.update(dict.fromkeys(futures, scene))
+        ended.update(futures)
+        if not futures:
+            over(scene, None)
+
+    def over(scene: _Scene, why: str | None) -> None:
+        for future in scene.waiting:
+            owners.pop(future, None)
+        client.cancel(list(scene.waiting))
+        result.add(scene.name, why)
+        end(scene.name)
+
     try:
-        for future in as_completed(futures):
-            name = futures[future]
-            lost = future.status == "error"
-            result.add(name, str(future.exception()) if lost else future.result())
-            end(name)
+        for job, target in todo:
+            advance(_Scene(job.name, _steps(submit, sharpen, job, target, split * 1e6)))
+        for future in ended:
+            scene = owners.pop(future, None)
+            if scene is None:  # of a scene that has failed
+                continue
+            if future.status != "finished":
+                over(scene, _why(future))
+                continue
+            scene.waiting.discard(future)
+            if scene.count > 1:
+                told(scene.name, scene.count - len(scene.waiting), scene.count)
+            if not scene.waiting:
+                advance(scene)
     finally:
-        client.cancel(list(futures))
+        client.cancel(list(owners))
     return result
+
+
+def _why(future: Future) -> str:
+    """Why a task failed."""
+    from distributed import KilledWorker
+
+    error = future.exception()
+    if isinstance(error, KilledWorker):
+        return "several workers were lost while they did it; do they have too little memory?"
+    return reason(error or CancelledError("the task was cancelled"))

@@ -6,7 +6,7 @@ import copy
 import functools
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, cast, overload
@@ -216,10 +216,9 @@ class Sharpener:
             check_report(report)
         targets = {"out": out, "rgb": rgb, "preview": preview, "report": report}
         sources = *names_of(pan), *names_of(ms)
-        _check_targets({k: v for k, v in targets.items() if v is not None}, sources, overwrite)
+        check_targets({k: v for k, v in targets.items() if v is not None}, sources, overwrite)
         with rasterio.Env(**gdal_options()), open_pair(pan, ms, reading or InputOptions()) as pair:
-            made_by = self._provenance(pan, ms, pair, sensor)
-            target = Target.of(out, pair, output, made_by)
+            target = Target.of(out, pair, output, self.provenance(pan, ms, pair, sensor))
             picture = None
             with progress_bars(progress) as stage:
                 scene = self.prepare(pair, sensor, stage)
@@ -377,9 +376,10 @@ class Sharpener:
             "--precision float32 is quicker here"
         )
 
-    def _provenance(
-        self, pan: object, ms: object, pair: Pair, sensor: str | None
+    def provenance(
+        self, pan: object, ms: object, pair: Pair, sensor: str | None = None
     ) -> dict[str, str]:
+        """Tags that say what makes the fused image of a scene; arguments as for `sharpen_files`."""
         name, weights = self._weights_name(pair), None
         if not self._classical:
             on_disk = not isinstance(self._weights, nn.Module)
@@ -474,7 +474,14 @@ def _capturable(model: FusionModel) -> bool:
     return type(model) is KSDiff
 
 
-def _check_targets(targets: dict[str, str | Path], sources: Sequence[str], overwrite: bool) -> None:
+def check_targets(
+    targets: Mapping[str, str | Path], sources: Sequence[str], overwrite: bool
+) -> None:
+    """See that all files of a call can be written, and that each has a name of its own.
+
+    Raises:
+        KSDiffError: naming the option.
+    """
     taken = {Path(source).resolve() for source in sources}
     for option, path in targets.items():
         check_output(path, overwrite, option)

@@ -93,14 +93,31 @@ class Blender:
         Returns:
             [C, h, w], finished, with its corner at the starts of the two spans.
         """
+        return self.above(self.beside(values, row, column), row, column)
+
+    def beside(self, values: Tensor, row: int, column: int) -> Tensor:
+        """Blend a window with the one to its left, which came before.
+
+        Returns:
+            [C, height, w]: its columns are finished, its rows want `above`.
+        """
         rows, columns = self._rows[row], self._columns[column]
         values = values * rows.weights()[:, None] * columns.weights()
         if column and self._right is not None:
             values[..., : columns.ramp_up] += self._right
-        width, height = columns.finished - columns.start, rows.finished - rows.start
+        width = columns.finished - columns.start
         self._right = values[..., width:].clone()
-        done = values[..., :width]
+        return values[..., :width]
+
+    def above(self, values: Tensor, row: int, column: int) -> Tensor:
+        """Blend what `beside` gave with what lies above; every row comes after the one before.
+
+        Returns:
+            [C, h, w], finished.
+        """
+        rows = self._rows[row]
+        height = rows.finished - rows.start
         if row:
-            done[:, : rows.ramp_up] += self._below.pop(column)
-        self._below[column] = done[:, height:].clone()
-        return done[:, :height]
+            values[:, : rows.ramp_up] += self._below.pop(column)
+        self._below[column] = values[:, height:].clone()
+        return values[:, :height]

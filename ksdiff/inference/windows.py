@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -26,14 +27,28 @@ _MARGIN = 32  # PAN pixels around a window that its filters need and its result 
 Fuse = Callable[[Tensor, Tensor], Tensor]
 
 
-class Part(NamedTuple):
+@dataclass(frozen=True)
+class Finished:
     """A finished part of the fused image."""
 
     fused: Tensor  # [C, h, w] DN
     valid: Tensor  # [C, h, w] bool, its pixels that have data
     top: int  # of its corner, PAN pixels
     left: int
+
+
+@dataclass(frozen=True)
+class Part(Finished):
+    """A finished part of the fused image, and what it was made of."""
+
     source: Patch  # what lies there of PAN and MS
+
+
+class Beside(NamedTuple):
+    """A window that is blended with those to its left and right, not yet with those above."""
+
+    fused: Tensor  # [C, height, w] DN, weighted; of its span's height, with what it adds below
+    valid: Tensor  # [C, h, w] bool, of what it finishes; [1, 1, 1] for all of it
 
 
 class Begun(NamedTuple):
@@ -58,20 +73,11 @@ def fused_windows(
         stage: progress callback.
         threads: that compute windows side by side, where there are enough windows for them.
     """
-    rows, columns = (window_spans(length, tile, scene.pair.ratio) for length in scene.pair.shape)
+    rows, columns = window_grid(scene.pair, tile)
     blender = Blender(rows, columns)
-    count = len(rows) * len(columns)
-    step = stage("Sharpening", count)
-    places = itertools.product(range(len(rows)), range(len(columns)))
-    read = ahead((i, j, read_window(scene.pair, rows[i], columns[j])) for i, j in places)
-
-    def begin(place: tuple[int, int, Patch]) -> tuple[int, int, Begun]:
-        i, j, patch = place
-        return i, j, begin_window(scene, fuse, patch, rows[i], columns[j])
-
-    threads = min(threads, count // _ROUNDS)
-    begun = side_by_side(begin, read, threads) if threads > 1 else map(begin, read)
-    for i, j, window in held_back(begun, in_flight):
+    chosen = range(len(rows))
+    step = stage("Sharpening", len(rows) * len(columns))
+    for i, j, window in _begun(scene, fuse, rows, columns, chosen, in_flight, threads):
         fused = blender.add(window.fused(), i, j)
         height, width = fused.shape[1:]
         yield Part(
@@ -82,6 +88,55 @@ def fused_windows(
             window.source.cropped(slice(0, height), slice(0, width)),
         )
         step()
+
+
+def fused_row(
+    scene: PreparedScene, fuse: Fuse, tile: int, row: int, in_flight: int = 0
+) -> Iterator[Beside]:
+    """One row of the windows of `fused_windows`, from left to right, for `stacked`."""
+    rows, columns = window_grid(scene.pair, tile)
+    blender, height = Blender(rows, columns), rows[row].finished - rows[row].start
+    for i, j, window in _begun(scene, fuse, rows, columns, [row], in_flight):
+        fused = blender.beside(window.fused(), i, j)
+        yield Beside(fused, window.valid[:, :height, : fused.shape[2]])
+
+
+def stacked(pair: Pair, tile: int, fused: Iterable[Iterable[Beside]]) -> Iterator[Finished]:
+    """What `fused_windows` yields, from all rows of `fused_row`, the topmost first."""
+    rows, columns = window_grid(pair, tile)
+    blender = Blender(rows, columns)
+    for i, row in enumerate(fused):
+        for j, window in enumerate(row):
+            done = blender.above(window.fused, i, j)
+            yield Finished(done, window.valid.expand(done.shape), rows[i].start, columns[j].start)
+
+
+def window_grid(pair: Pair, tile: int) -> tuple[list[Span], list[Span]]:
+    """The windows of a scene along both axes."""
+    height, width = pair.shape
+    return window_spans(height, tile, pair.ratio), window_spans(width, tile, pair.ratio)
+
+
+def _begun(
+    scene: PreparedScene,
+    fuse: Fuse,
+    rows: list[Span],
+    columns: list[Span],
+    chosen: Sequence[int],
+    in_flight: int,
+    threads: int = 1,
+) -> Iterator[tuple[int, int, Begun]]:
+    """The windows of these rows in reading order, read ahead of what is computed."""
+    places = itertools.product(chosen, range(len(columns)))
+    read = ahead((i, j, read_window(scene.pair, rows[i], columns[j])) for i, j in places)
+
+    def begin(place: tuple[int, int, Patch]) -> tuple[int, int, Begun]:
+        i, j, patch = place
+        return i, j, begin_window(scene, fuse, patch, rows[i], columns[j])
+
+    threads = min(threads, len(chosen) * len(columns) // _ROUNDS)
+    begun = side_by_side(begin, read, threads) if threads > 1 else map(begin, read)
+    return held_back(begun, in_flight)
 
 
 def read_window(pair: Pair, row: Span, column: Span) -> Patch:

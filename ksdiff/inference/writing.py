@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from ksdiff.inference.windows import Part
+from ksdiff.inference.windows import Finished
 from ksdiff.io.delivery import delivered
 from ksdiff.io.description import Description
 from ksdiff.io.formats import Format
@@ -67,7 +67,7 @@ class Target:
         )
 
     @contextlib.contextmanager
-    def opened(self) -> Iterator[Callable[[Part], None]]:
+    def opened(self) -> Iterator[Callable[[Finished], None]]:
         """What writes a part, each once; the file gets its name when the block ends."""
         pair = self.pair
         with delivered(
@@ -86,7 +86,7 @@ class Target:
             rpcs=pair.rpcs,
         ) as file:
 
-            def write(part: Part) -> None:
+            def write(part: Finished) -> None:
                 values = quantise(
                     part.fused.numpy(), part.valid.numpy(), self.dtype, self.nodata, self.bits
                 )
@@ -99,13 +99,13 @@ class Target:
 
 
 @contextlib.contextmanager
-def _behind(work: Callable[[Part], None]) -> Iterator[Callable[[Part], None]]:
+def _behind(work: Callable[[Finished], None]) -> Iterator[Callable[[Finished], None]]:
     """``work`` on a thread of its own, in order. What it raises comes with a later call, or at the
     end."""
     with ThreadPoolExecutor(1) as thread:
         waiting: deque[Future] = deque()
 
-        def call(part: Part) -> None:
+        def call(part: Finished) -> None:
             if len(waiting) > _WAITING:
                 waiting.popleft().result()
             waiting.append(thread.submit(work, part))

@@ -5,11 +5,11 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ksdiff.errors import KSDiffError
-from ksdiff.io.products import is_product, list_items, name_of
+from ksdiff.io.products import ProductImage, is_product, list_items, name_of, read_product
 from ksdiff.io.scenes import list_scenes
 
 _NEEDED = ("pan", "ms")
@@ -26,6 +26,28 @@ class Job:
     ms: str | list[str] = ""
     sensor: str | None = None
     product: str | None = None  # read when its turn comes, so that a broken one stops no other
+
+    @property
+    def rasters(self) -> tuple[str | ProductImage, str | list[str] | ProductImage]:
+        """PAN and MS.
+
+        Raises:
+            KSDiffError: no product that is known, a file of it that is missing.
+        """
+        if self.product is None:
+            return self.pan, self.ms
+        product = read_product(self.product)
+        return product.pan, product.ms
+
+    def absolute(self) -> Job:
+        """With paths that do not depend on where a process was started; other names stay."""
+
+        def found(name: str) -> str:
+            return str(Path(name).absolute()) if name and Path(name).exists() else name
+
+        ms = found(self.ms) if isinstance(self.ms, str) else [found(name) for name in self.ms]
+        product = self.product and found(self.product)
+        return replace(self, pan=found(self.pan), ms=ms, product=product)
 
 
 def list_jobs(source: str | Path) -> list[Job]:

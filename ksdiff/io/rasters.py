@@ -68,6 +68,15 @@ class ScenePair:
         return f"{self._pan.name} and {self._ms.name}"
 
     @property
+    def files(self) -> list[str]:
+        """All files that the two rasters consist of, by GDAL's names."""
+        return [
+            name
+            for image in (self._pan, self._ms.source or self._ms)
+            for name in image.dataset.files
+        ]
+
+    @property
     def crs(self) -> CRS | None:
         return self._pan.dataset.crs
 

@@ -10,10 +10,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import NamedTuple
 
 import dask.array as da
@@ -25,47 +22,13 @@ from dask.graph_manipulation import bind
 from dask.highlevelgraph import HighLevelGraph
 from dask.typing import Key
 
-from ksdiff.images.pair import Pair
-from ksdiff.images.placement import MARGIN, RegisteredPair
-from ksdiff.inference.options import SharpenOptions
-from ksdiff.inference.scene import PreparedScene
-from ksdiff.inference.sharpen import Sharpener
+from ksdiff.images.placement import MARGIN
+from ksdiff.inference.processes import FUSING, Prepared, Recipe, fuser_of, sharpener_of
 from ksdiff.inference.survey import SurveyPart, survey_spans, surveyed
 from ksdiff.inference.tiles import Span
-from ksdiff.inference.windows import Fuse, begin_window, read_window, window_spans
+from ksdiff.inference.windows import begin_window, read_window, window_spans
 from ksdiff.io.geotiff import quantise
 from ksdiff.xarray.images import ArrayPair
-
-# A process loads weights once and fuses one window at a time, with all threads of PyTorch.
-_FUSING = threading.Lock()
-_SCENES = 4  # whose fusing functions a process remembers
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """What makes a `Sharpener` in whichever process."""
-
-    weights: str | Path | None
-    digest: str | None  # of the weights, where they are named: a file can change
-    options: SharpenOptions
-
-
-@functools.lru_cache(maxsize=2)
-def _sharpener(recipe: Recipe) -> Sharpener:
-    return Sharpener(recipe.weights, recipe.options)
-
-
-class Prepared:
-    """A scene without its values, and its kernels. Equal if made by the same graph."""
-
-    def __init__(self, scene: PreparedScene, kernels: object, token: str):
-        self.scene, self.kernels, self.token = scene, kernels, token
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Prepared) and other.token == self.token
-
-    def __hash__(self) -> int:
-        return hash(self.token)
 
 
 class Window(NamedTuple):
@@ -90,7 +53,7 @@ def fused_array(pair: ArrayPair, pan: da.Array, ms: da.Array, recipe: Recipe) ->
         pair: the scene, its values those of ``pan`` and ``ms``.
         pan, ms: [1, H, W] and [C, h, w] of numpy or dask, not yet cut to the shared extent.
     """
-    _sharpener(recipe).check(pair)
+    sharpener_of(recipe).check(pair)
     tile, bare = recipe.options.tile, pair.holding(None, None)
     rows, columns = (window_spans(length, tile, pair.ratio) for length in pair.shape)
     pan, ms = (
@@ -183,17 +146,7 @@ def _survey(
 
 def _prepare(recipe: Recipe, pair: ArrayPair, token: str, parts: list[SurveyPart]) -> Prepared:
     """Reads a few windows of the scene, which the survey chooses: computes them on its own."""
-    with _FUSING:
-        sharpener = _sharpener(recipe)
-    scene = sharpener.prepare(pair, surveyed=surveyed(pair.shape, pair.ratio, parts))
-    with _FUSING, torch.inference_mode():
-        kernels = sharpener.kernels(scene)
-    return Prepared(replace(scene, pair=pair.holding(None, None)), kernels, token)
-
-
-@functools.lru_cache(maxsize=_SCENES)
-def _fuser(recipe: Recipe, prepared: Prepared) -> Fuse:
-    return _sharpener(recipe).fuser(prepared.scene, prepared.kernels)
+    return Prepared.of(recipe, pair, None, surveyed(pair.shape, pair.ratio, parts), token)
 
 
 def _fuse(
@@ -206,15 +159,11 @@ def _fuse(
     pan: np.ndarray,
     ms: np.ndarray,
 ) -> Window:
-    pair: Pair = bare.holding(pan, ms, *corner)
-    off = prepared.scene.registration.move
-    if off is not None:
-        pair = RegisteredPair(pair, off)
-    scene = replace(prepared.scene, pair=pair)
+    scene = prepared.on(bare.holding(pan, ms, *corner))
     with torch.inference_mode():
-        patch = read_window(pair, row, column)
-        with _FUSING:
-            fuse = _fuser(recipe, prepared)
+        patch = read_window(scene.pair, row, column)
+        with FUSING:
+            fuse = fuser_of(recipe, prepared)
             begun = begin_window(scene, fuse, patch, row, column)
             fused = begun.fused()
         fused = fused * row.weights()[:, None] * column.weights()

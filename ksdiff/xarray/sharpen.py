@@ -12,10 +12,10 @@ import xarray
 
 from ksdiff.errors import KSDiffError
 from ksdiff.inference.options import SharpenOptions
+from ksdiff.inference.processes import Recipe
 from ksdiff.inference.sharpen import Sharpener
 from ksdiff.io.geotiff import quantise
-from ksdiff.models.weights import weights_hash
-from ksdiff.xarray.graph import Recipe, fused_array
+from ksdiff.xarray.graph import fused_array
 from ksdiff.xarray.images import ArrayPair, bands_first
 
 _KEPT = ("_FillValue", "scale_factor", "add_offset", "dtype", "rasterio_dtype")  # of the encoding
@@ -57,8 +57,7 @@ def sharpen(
     lazy = any(isinstance(image.data, da.Array) for image in (pan, ms))
     pair = ArrayPair(pan, ms)
     if lazy:
-        digest = None if weights is None else weights_hash(weights)
-        fused = fused_array(pair, pan.data, ms.data, Recipe(weights, digest, chosen))
+        fused = fused_array(pair, pan.data, ms.data, Recipe.of(weights, chosen))
         return _described(fused, pair, pan, ms)
     return _described(_fused(Sharpener(weights, chosen), pair), pair, pan, ms)
 

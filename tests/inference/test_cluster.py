@@ -12,13 +12,15 @@ from ksdiff.errors import KSDiffError
 from ksdiff.inference.batch import BatchResult, SharpenScene, sharpen_batch
 from ksdiff.inference.cluster import cluster, sharpen_on
 from ksdiff.inference.options import SharpenOptions
+from ksdiff.inference.processes import Recipe
 from ksdiff.io.geotiff import write_scene
 from ksdiff.io.jobs import list_jobs
 from ksdiff.io.output_options import OutputOptions
 from ksdiff.synthetic.scene import procedural_scene
 
 pytest.importorskip("distributed")
-SCENES = 4
+SCENES = 3  # small ones, and a large one
+ROWS, LARGE = 5, 128**2
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +29,8 @@ def scenes(tmp_path_factory):
     for seed in range(SCENES):
         pan, ms, _ = procedural_scene(seed, 128, 3, 2)
         write_scene(folder, f"s{seed}", pan, ms)
+    pan, ms, _ = procedural_scene(9, 256 * ROWS, 3, 2)
+    write_scene(folder, "large", pan[..., :256], ms[..., :128])
     return folder
 
 
@@ -68,35 +72,37 @@ def processes(tmp_path_factory):
             process.wait()
 
 
-def test_a_lost_worker_loses_no_scene_and_changes_no_pixel(scenes, processes, tmp_path):
+def test_a_lost_worker_loses_nothing_and_changes_no_pixel(scenes, processes, tmp_path):
     address, workers = processes
     jobs = list_jobs(scenes)
-    sharpen = SharpenScene(None, SharpenOptions(), OutputOptions(), overwrite=False)
-    ended = []
+    sharpen = SharpenScene(Recipe.of(None, SharpenOptions(tile=256)), OutputOptions())
+    ended, rows = [], []
 
-    def end(name):
-        ended.append(name)
-        if len(ended) == 1:
+    def told(name, done, count):
+        rows.append((name, done, count))
+        if len(rows) == 1:
             os.kill(workers[0].pid, signal.SIGKILL)
 
     with cluster(address, None) as client:
-        result = sharpen_on(client, jobs, tmp_path / "cluster", sharpen, end=end)
+        out = tmp_path / "cluster"
+        how = {"split": LARGE / 1e6, "end": ended.append, "told": told}
+        result = sharpen_on(client, jobs, out, sharpen, **how)
+        assert not result.failed
         assert sorted(result.done) == sorted(ended) == sorted(job.name for job in jobs)
-        again = sharpen_on(client, jobs, tmp_path / "cluster", sharpen)
+        again = sharpen_on(client, jobs, out, sharpen)
     assert again == BatchResult([], [job.name for job in jobs], {})
-    alone = sharpen_batch(jobs[:2], tmp_path / "alone", sharpen)
-    for name in alone.done:
-        files = [
-            (tmp_path / folder / f"{name}.tif").read_bytes() for folder in ("cluster", "alone")
-        ]
-        assert files[0] == files[1]
-    made = [name for name in os.listdir(tmp_path / "cluster") if not name.startswith(".")]
-    assert sorted(made) == [f"s{number}.tif" for number in range(SCENES)]
+    assert rows == [("large", done, ROWS) for done in range(1, ROWS + 1)]
+    sharpen_batch(jobs, tmp_path / "alone", sharpen)
+    for job in jobs:
+        files = [(tmp_path / folder / f"{job.name}.tif") for folder in ("cluster", "alone")]
+        assert files[0].read_bytes() == files[1].read_bytes()
+    made = [name for name in os.listdir(out) if not name.endswith(".part.tif")]
+    assert sorted(made) == sorted(f"{job.name}.tif" for job in jobs)
 
 
 def test_a_scene_that_fails_is_told_and_ends_no_other(scenes, processes, tmp_path):
-    jobs = [*list_jobs(scenes)[:1], *list_jobs(_broken(tmp_path))]
-    sharpen = SharpenScene(None, SharpenOptions(method="exp"), OutputOptions())
+    jobs = [*list_jobs(scenes)[1:2], *list_jobs(_broken(tmp_path))]
+    sharpen = SharpenScene(Recipe.of(None, SharpenOptions(method="exp")), OutputOptions())
     with cluster(processes[0], None) as client:
         result = sharpen_on(client, jobs, tmp_path / "out", sharpen)
     assert result.done == ["s0"] and "missing.tif" in result.failed["b"]
