@@ -69,8 +69,8 @@ def described(
     scene = scene_descriptors(ratio, pan_gain, gains, misregistration, windows.pan)
 
     def everywhere(part: Tensor) -> Tensor:
-        # Contiguous: a product with an expanded tensor is batched, and the last bit of MKL's batched
-        # products depends on where the weights lie.
+        # A product with an expanded tensor is batched, and the last bit of MKL's batched products
+        # depends on where the weights lie.
         return part.expand(len(windows.pan), *part.shape[1:]).contiguous()
 
     return windows._replace(
