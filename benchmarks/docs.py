@@ -19,7 +19,15 @@ from benchmarks.ops import overhead
 from benchmarks.ops import plots as op_plots
 from benchmarks.ops import tables as ops
 from benchmarks.results import RESULTS, ROOT, read
-from benchmarks.studies import adaptation, contrast, held_out, registration, strength
+from benchmarks.studies import (
+    adaptation,
+    contrast,
+    full_resolution,
+    held_out,
+    registration,
+    strength,
+    tenth,
+)
 from ksdiff.errors import KSDiffError
 from ksdiff.evaluation.ablation_report import markdown
 
@@ -55,8 +63,10 @@ BLOCKS: dict[str, tuple[Callable[[Path], str], str]] = {
     "adaptation": (adaptation.text, "adaptation.json"),
     "contrast": (contrast.scores_table, "contrast.json"),
     "contrast-spread": (contrast.spread_table, "contrast.json"),
+    "full-resolution": (full_resolution.text, "full-resolution.json"),
     "held-out": (held_out.text, "held-out.json"),
     "held-out-prior": (held_out.prior_text, "held-out-prior.json"),
+    "held-out-tenth": (tenth.text, "."),
     "prior": (prior, "."),
     "registration": (registration.text, "registration.json"),
     "serve": (serve.text, "serve.json"),
