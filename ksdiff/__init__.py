@@ -13,7 +13,7 @@ __all__ = ["Cancelled", "KSDiffError", "Sharpener", "__version__", "modulate", "
 
 
 def __getattr__(name: str) -> object:
-    # Loaded when asked for: the lower floors must not pull in all that inference needs.
+    # Loaded on first use, so that importing a lower layer does not import all of inference.
     if name == "Sharpener":
         from ksdiff.inference.sharpen import Sharpener
 

@@ -1,4 +1,4 @@
-"""One dataclass tree holds every choice; it is read from YAML and saved beside every checkpoint."""
+"""The configuration: one dataclass tree, read from YAML and saved beside every checkpoint."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Where training pairs come from and how they are varied."""
+    """Sources of training pairs, and how samples are varied."""
 
     scenes: str = "${KSDIFF_DATA}/train"  # a folder of NAME_pan.tif, NAME_ms.tif[, NAME_gt.tif]
     validation: str = "${KSDIFF_DATA}/val"
@@ -171,9 +171,9 @@ def bundled_configs() -> list[str]:
 
 
 def load_config(name_or_path: str | Path) -> Config:
-    """Read a YAML file, or a bundled config by its name; a file of that name goes first.
+    """Read a YAML file, or a bundled config by its name; a file of that name takes precedence.
 
-    Where the file has a ``base``, the name of a bundled config, it changes that one's fields.
+    A file with the key ``base``, the name of a bundled config, overrides fields of that one.
     """
     path, values = _read(name_or_path)
     if "base" in values:
@@ -203,7 +203,7 @@ def _read(name_or_path: str | Path) -> tuple[Path, dict]:
         values = yaml.safe_load(path.read_text())
     except FileNotFoundError:
         raise KSDiffError(
-            f"config {path}: there is no such file, and bundled are only "
+            f"config {path}: there is no such file; the bundled configs are "
             f"{', '.join(bundled_configs())}"
         ) from None
     except IsADirectoryError:

@@ -1,4 +1,4 @@
-"""The exceptions that users of the package meet."""
+"""The exceptions of the package."""
 
 
 class KSDiffError(Exception):
@@ -6,4 +6,4 @@ class KSDiffError(Exception):
 
 
 class Cancelled(Exception):
-    """A program has asked for an end, see `ksdiff.inference.progress.watched`."""
+    """The calling program cancelled the work, see `ksdiff.inference.progress.watched`."""

@@ -26,8 +26,8 @@ _KEPT = 512 * 2**20  # bytes: more than the largest tensor of a window of 1024 x
 _LARGE, _KEPT_OF_SMALL = 4 * 2**20, 64 * 2**20  # bytes; measured
 
 # Pixels, or tokens. Measured on two cores with threads that sleep while they wait: up to four
-# windows of 256 x 256, what makes a prior is done sooner on one thread than the other wakes, some
-# two hundred times, for a share of it.
+# windows of 256 x 256, one thread computes a prior sooner than it takes to wake the other one some
+# two hundred times.
 _WORTH_SHARING = 4 * 256**2
 
 
@@ -106,7 +106,7 @@ def keep_freed_memory() -> None:
 
     A network allocates and frees the same tens of mebibytes repeatedly. By default glibc returns
     such blocks to the system, and clearing the new pages takes an eighth of the time of sharpening
-    on a CPU. Without glibc nothing happens. A program that embeds KSDiff may call this or not.
+    on a CPU. Without glibc nothing happens. Programs that embed KSDiff may call it as well.
     """
     libc = _malloc()
     if libc is not None:

@@ -18,7 +18,7 @@ Wavelengths = tuple[float, float]  # from, to, in nm
 
 @dataclass(frozen=True)
 class Sensor:
-    """What the protocol needs to know of a sensor."""
+    """The facts of a sensor that the protocol needs."""
 
     name: str
     bands: int
@@ -228,7 +228,7 @@ SENSORS: dict[str, Sensor] = {
     )
 }
 
-# Which bands a file of so many holds where nothing else says so.
+# The bands of a file with that many, where nothing else says so.
 _USUAL_SUBSETS = {
     ("landsat8", 6): tuple(_LANDSAT7),
     ("landsat9", 6): tuple(_LANDSAT7),

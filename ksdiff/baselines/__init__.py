@@ -1,4 +1,4 @@
-"""Classical pansharpening, the methods that a network has to beat."""
+"""Classical pansharpening methods, the baselines of every evaluation."""
 
 from ksdiff.baselines.classical import METHODS
 from ksdiff.baselines.pair import ClassicalPair

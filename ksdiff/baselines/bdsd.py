@@ -21,7 +21,7 @@ def bdsd_pc(pair: ClassicalPair) -> Tensor:
 
 
 def _coefficients(pair: ClassicalPair) -> Tensor:
-    """Of PAN and the bands in every band [C, 1 + C]."""
+    """Coefficients of PAN and the bands for every band [C, 1 + C]."""
     step = slice(pair.ratio // 2, None, pair.ratio)
     # Where PAN is sampled: the MS image itself if it was decimated there, else its interpolation.
     ms = pair.lms[..., step, step].double()

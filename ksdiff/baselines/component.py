@@ -1,4 +1,4 @@
-"""Component substitution: the MS image takes the detail that its intensity lacks against PAN."""
+"""Component substitution: bands get the difference between PAN and the MS intensity."""
 
 import math
 from collections.abc import Callable

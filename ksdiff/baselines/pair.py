@@ -1,4 +1,4 @@
-"""What a classical method is given, and the statistics that they share."""
+"""The input of classical methods, and the statistics that they share."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from ksdiff.images.expansion import Phase, expand
 from ksdiff.images.wald import pan_lowpass
 from ksdiff.sensors import GENERIC_PAN_GAIN
 
-# Of the mean: where modulation would divide by less, dark pixels would become bright outliers.
+# Fraction of the mean: modulation that divides by less turns dark pixels into bright outliers.
 _LEAST_DIVISOR = 0.1
 _FLAT = 1e-6  # of the mean: above float32 rounding, below a single digital number
 
@@ -58,8 +58,7 @@ class ClassicalPair:
         return cls(pan, ms, lms, gains, ratio, boundary, pan_gain, known)
 
     def of_scene(self, name: str, measure: Callable[[], Tensor]) -> Tensor:
-        """What ``measure`` gives, or has given for another window under that name, which says what
-        it is whichever method asks."""
+        """The result of ``measure``, or of an earlier call of that name by whichever method."""
         if name not in self.measured:
             self.measured[name] = measure()
         return self.measured[name]
@@ -97,7 +96,7 @@ def covariance(x: Tensor, y: Tensor) -> Tensor:
 
 
 def divide(numerator: Tensor, denominator: Tensor) -> Tensor:
-    """Quotient that is 0 where the denominator is 0."""
+    """Quotient, 0 where the denominator is 0."""
     zero = denominator == 0
     return torch.where(zero, 0.0, numerator / torch.where(zero, 1.0, denominator))
 
@@ -105,9 +104,9 @@ def divide(numerator: Tensor, denominator: Tensor) -> Tensor:
 def high_pass_modulation(
     pair: ClassicalPair, name: str, lms: Tensor, pan: Tensor, low: Tensor
 ) -> Tensor:
-    """lms * pan / low, with the divisor held above a tenth of the scene's mean of it.
+    """lms * pan / low, with ``low`` clamped to a tenth of its scene mean at least.
 
-    Written as lms plus detail, so that where the divisor is held the result stays near lms.
+    Computed as lms plus detail, so that the result stays near lms where ``low`` is clamped.
     """
     average = pair.of_scene(f"{name} divisor", lambda: mean(low))
     floor = _LEAST_DIVISOR * average.clamp_min(torch.finfo(low.dtype).tiny)

@@ -1,4 +1,4 @@
-"""The command ``ksdiff``. Options in, one call, a few lines out; the work is elsewhere."""
+"""The command ``ksdiff``: each command parses options, makes one call and prints a few lines."""
 
 from __future__ import annotations
 
@@ -72,8 +72,8 @@ app.add_typer(train.data, name="data", rich_help_panel="Train")
 def main() -> None:
     """Run the command; errors become one message and exit status 1."""
     signal.signal(signal.SIGTERM, _terminate)
-    # Read when PyTorch is imported. Threads that spin while they wait take the core from the one
-    # they wait for, where another program has the other core.
+    # PyTorch reads this on import. On a busy machine, waiting threads that spin take the core that
+    # the computing thread needs.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # silent where HOME is read-only
     keep_freed_memory()

@@ -19,28 +19,35 @@ from ksdiff.io.output_options import OutputOptions
 from ksdiff.runtime import return_large_blocks
 
 
-@takes(SharpenOptions)
-@takes(OutputOptions, into="output")
+@takes(SharpenOptions, panel="Fusion options")
+@takes(OutputOptions, into="output", panel="Output options")
 def batch(
     source: Annotated[
         str,
         typer.Argument(
-            help="Folder of products (folders or archives), or of NAME_pan.tif and NAME_ms.tif; "
-            ".csv file with columns pan and ms, or product, and maybe name, sensor; or STAC "
-            "collection, a .json file or its address."
+            help="Folder of products (folders or archives) or of NAME_pan.tif and NAME_ms.tif; a "
+            ".csv file with columns pan and ms, or product, and, optionally, name and sensor; or a "
+            "STAC collection, a .json file or its address."
         ),
     ],
     options: SharpenOptions,
     output: OutputOptions,
-    out: Annotated[Path, typer.Option(help="Folder for NAME.tif; made if it is not there.")],
-    suffix: Annotated[str, typer.Option(help="Of the names; chooses the format.")] = ".tif",
+    out: Annotated[
+        Path, typer.Option(help="Folder for the results, NAME.tif; created if missing.")
+    ],
+    suffix: Annotated[
+        str, typer.Option(help="Ending of the results' names, which chooses the format.")
+    ] = ".tif",
     weights: Weights = None,
     workers: Annotated[
-        int | None, typer.Option(help="Processes on this machine, each with its scene.", min=1)
+        int | None,
+        typer.Option(help="Processes on this machine; each fuses one scene at a time.", min=1),
     ] = None,
     scheduler: Annotated[
         str | None,
-        typer.Option(help="Address of a dask scheduler, tcp://HOST:8786, whose workers do it."),
+        typer.Option(
+            help="Address of a dask scheduler (tcp://HOST:8786) whose workers fuse the scenes."
+        ),
     ] = None,
     split: Annotated[
         float,
@@ -53,11 +60,14 @@ def batch(
     quiet: Quiet = False,
     progress: Progress = "bar",
 ) -> None:
-    """Fuse many scenes; what is there already is skipped, what fails is listed at the end."""
+    """Fuse many scenes. Existing results are skipped; failures are listed at the end."""
     from ksdiff.io.jobs import list_jobs
 
     if scheduler is not None and workers is not None:
-        raise KSDiffError("scheduler and workers: give one of them; a scheduler has its workers")
+        raise KSDiffError(
+            "scheduler and workers: expected one of them, got both; a scheduler has "
+            "workers of its own"
+        )
     jobs = list_jobs(source)  # before PyTorch is loaded
     return_large_blocks()
     lines = progress == "json"

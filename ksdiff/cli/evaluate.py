@@ -21,13 +21,13 @@ def evaluate(
     data: Annotated[
         Path,
         typer.Option(
-            help="Folder of NAME_pan.tif, NAME_ms.tif and maybe NAME_gt.tif, or PanCollection's "
-            ".h5 file."
+            help="Folder of NAME_pan.tif, NAME_ms.tif and, optionally, NAME_gt.tif; or a "
+            "PanCollection .h5 file."
         ),
     ],
     options: SharpenOptions,
     methods: Annotated[
-        str | None, typer.Option(help="Comma-separated names; by default all.")
+        str | None, typer.Option(help="Comma-separated names of methods; all by default.")
     ] = None,
     out: Annotated[
         list[Path] | None,
@@ -36,23 +36,25 @@ def evaluate(
         ),
     ] = None,
     pictures: Annotated[
-        Path | None, typer.Option(help="Folder for a PNG per scene: results, parts, errors.")
+        Path | None,
+        typer.Option(help="Folder for one PNG per scene: results, an enlarged part, errors."),
     ] = None,
     weights: Annotated[
         list[str] | None,
         typer.Option(
-            help="Bundled name or .safetensors file; by default the scene's bands decide. "
-            "Repeated, each becomes a method of its own."
+            help="Bundled name or .safetensors file; by default chosen by the scene's bands. Can "
+            "be repeated; each becomes a method."
         ),
     ] = None,
     border: Annotated[
-        int, typer.Option(help="Pixels cut from the sides before indexes with ground truth.")
+        int,
+        typer.Option(help="Pixels cut from every side before computing indexes with ground truth."),
     ] = 21,
     measured: Annotated[
         bool,
         typer.Option(
             "--measured",
-            help="Give classical methods the registered images and the measured MTF as well.",
+            help="Give the registered images and the measured MTF to classical methods as well.",
         ),
     ] = False,
     overwrite: Overwrite = False,
@@ -94,13 +96,14 @@ def simulate(
     out: Annotated[Path, typer.Option(help="Folder for NAME_pan.tif, NAME_ms.tif, NAME_gt.tif.")],
     options: SharpenOptions,
     pan: Annotated[
-        Path | None, typer.Option(help="Degrade this pair instead of drawing a scene.")
+        Path | None,
+        typer.Option(help="PAN raster of a pair to degrade, instead of drawing a scene."),
     ] = None,
     ms: Annotated[
-        Path | None, typer.Option(help="MS raster of that pair; it becomes the ground truth.")
+        Path | None, typer.Option(help="MS raster of that pair, which becomes the ground truth.")
     ] = None,
     name: Annotated[
-        str, typer.Option(help="NAME of the files; numbered if there are several scenes.")
+        str, typer.Option(help="NAME of the files; several scenes are numbered.")
     ] = "scene",
     count: Annotated[int, typer.Option(help="How many scenes to draw.", min=1)] = 1,
     size: Annotated[int, typer.Option(help="Side of a drawn scene in PAN pixels.")] = 1024,
@@ -130,7 +133,7 @@ def profile(
     bands: Annotated[int, typer.Option(help="Number of bands, if no weights are given.")] = 8,
     weights: Weights = None,
 ) -> None:
-    """Time each step of sharpening, next to the least time this machine needs for it."""
+    """Time each step of sharpening beside the least time this machine needs for it."""
     from ksdiff.inference.profile import profile as measure
 
     parts, machine = measure(
@@ -152,12 +155,13 @@ def profile(
 
 
 def info() -> None:
-    """Show version, build, backends, devices and bundled weights."""
+    """Show version, build, backends, devices, bundled weights and sensors."""
     import torch
 
     import ksdiff
     import ksdiff_ops
     from ksdiff.models.weights import bundled, load_weights
+    from ksdiff.sensors import SENSORS
 
     print(
         f"ksdiff {ksdiff.__version__}, PyTorch {torch.__version__}, Python {sys.version.split()[0]}"
@@ -178,3 +182,6 @@ def info() -> None:
         print(f"  {name}: {model.bands} bands, ratio {model.ratio}")
     if not bundled():
         print("  none")
+    print("\nSensors")
+    for sensor in SENSORS.values():
+        print(f"  {sensor.name}: {', '.join(sensor.band_names)}; ratio {sensor.ratio}")

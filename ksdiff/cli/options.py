@@ -1,4 +1,4 @@
-"""What the commands share: options, and how a dataclass becomes options."""
+"""Options that commands share, and how a dataclass becomes options."""
 
 from __future__ import annotations
 
@@ -15,13 +15,15 @@ from ksdiff.inference.progress import Stage, tell_line, watched
 
 Weights = Annotated[
     str | None,
-    typer.Option(help="Bundled name or .safetensors file; by default the scene's bands decide."),
+    typer.Option(help="Bundled name or .safetensors file; by default chosen by the scene's bands."),
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing output files.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bar, no summary.")]
 Progress = Annotated[
     Literal["bar", "json"],
-    typer.Option(help="bar on the terminal; json: lines on standard error, for programs."),
+    typer.Option(
+        help="How progress is shown. bar: on the terminal; json: lines on standard error."
+    ),
 ]
 
 
@@ -30,7 +32,9 @@ def shown(progress: str, quiet: bool) -> bool | Stage:
     return watched(tell_line) if progress == "json" and not quiet else not quiet
 
 
-def takes(options: type, *names: str, into: str = "options") -> Callable[[Callable], Callable]:
+def takes(
+    options: type, *names: str, into: str = "options", panel: str | None = None
+) -> Callable[[Callable], Callable]:
     """Give a command the fields of an options dataclass, each as an option of its own.
 
     The command itself takes them as one argument.
@@ -39,6 +43,7 @@ def takes(options: type, *names: str, into: str = "options") -> Callable[[Callab
         options: dataclass whose fields are ``Annotated[type, help]`` and have defaults.
         names: of the fields; by default all.
         into: the argument's name.
+        panel: heading of the options in the help; by default they join the command's own.
     """
     hints = get_type_hints(options, include_extras=True)
     chosen = [each for each in fields(options) if not names or each.name in names]
@@ -52,9 +57,9 @@ def takes(options: type, *names: str, into: str = "options") -> Callable[[Callab
         own = inspect.signature(command, eval_str=True).parameters
         parameters = [
             *(each for name, each in own.items() if name != into),
-            *(_parameter(each.name, each.default, hints[each.name]) for each in chosen),
+            *(_parameter(each.name, each.default, hints[each.name], panel) for each in chosen),
         ]
-        # Where Typer looks for them.
+        # Typer reads the options from here.
         vars(run)["__signature__"] = inspect.Signature(parameters)
         run.__annotations__ = {each.name: each.annotation for each in parameters}
         return run
@@ -62,14 +67,14 @@ def takes(options: type, *names: str, into: str = "options") -> Callable[[Callab
     return decorate
 
 
-def _parameter(name: str, default: object, hint: Any) -> inspect.Parameter:
+def _parameter(name: str, default: object, hint: Any, panel: str | None) -> inspect.Parameter:
     kind, (help,) = hint.__origin__, hint.__metadata__
     # A switch that is off by default needs no second name to turn it off.
     flags = (f"--{name}",) if default is False else ()
     if get_origin(kind) is tuple:
         kind = GenericAlias(list, get_args(kind)[:1])
     annotated: Any = Annotated
-    annotation = annotated[kind, typer.Option(*flags, help=help)]
+    annotation = annotated[kind, typer.Option(*flags, help=help, rich_help_panel=panel)]
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation
     )

@@ -1,4 +1,4 @@
-"""A page on a fused scene."""
+"""The command that writes a report."""
 
 from __future__ import annotations
 
@@ -26,15 +26,16 @@ def report(
         list[str],
         typer.Argument(
             metavar="PRODUCT FUSED | PAN MS FUSED",
-            help="A product or two rasters, as for sharpen, and the raster that was made of them.",
+            help="A product, or a PAN and an MS raster, as for sharpen, and the raster fused from "
+            "them.",
         ),
     ],
-    out: Annotated[Path, typer.Option(help="HTML page to write; it needs no other file.")],
+    out: Annotated[Path, typer.Option(help="HTML page to write, complete in one file.")],
     overwrite: Overwrite = False,
     quiet: Quiet = False,
     progress: Progress = "bar",
 ) -> None:
-    """Show a fused scene beside what it was made of: pictures, spectra, indexes, decisions."""
+    """Compare a fused scene with its inputs: pictures, spectra, indexes, decisions."""
     pan, ms, fused = _named(files)
     check_output(out, overwrite)  # before PyTorch is loaded
     with progress_bars(shown(progress, quiet)) as stage:

@@ -15,7 +15,9 @@ from ksdiff.serve.options import ServeOptions
 def serve(serving: ServeOptions, options: SharpenOptions) -> None:
     """Take jobs over HTTP: POST /sharpen with names of files under --root."""
     if find_spec("fastapi") is None or find_spec("uvicorn") is None:
-        raise KSDiffError("serve needs further packages: pip install 'ksdiff[serve]'")
+        raise KSDiffError(
+            "serve: needs packages that are not installed: pip install 'ksdiff[serve]'"
+        )
     from ksdiff.serve.run import serve as run
 
     run(serving, options, lambda address: print(f"ksdiff serves at {address}", flush=True))

@@ -29,28 +29,28 @@ Files = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="[PRODUCT OUT | PAN MS OUT]",
-        help="A product as delivered (folder, archive, metadata file or address), or the same "
-        "as --pan, --ms and --out.",
+        help="A scene as its provider delivers it (folder, archive, metadata file or address) "
+        "and the result; or the three files of --pan, --ms and --out.",
     ),
 ]
 Pan = Annotated[
     list[str] | None,
-    typer.Option(help="Panchromatic raster, any name GDAL opens; repeated, its tiles."),
+    typer.Option(help="Panchromatic raster, any name GDAL opens. Can be repeated for tiles."),
 ]
 Ms = Annotated[
     list[str] | None,
     typer.Option(
-        help="Multispectral raster of the same place; repeated, its bands in this order, or "
-        "its tiles."
+        help="Multispectral raster of the same area. Can be repeated for bands, in this order, "
+        "or for tiles."
     ),
 ]
 _MINUTES = 5.0  # of --adapt
 _TOLD_BLUR = 0.25  # a measured MTF that is off the sensor's by more is worth a line
 
 
-@takes(SharpenOptions)
-@takes(InputOptions, into="reading")
-@takes(OutputOptions, into="output")
+@takes(SharpenOptions, panel="Fusion options")
+@takes(OutputOptions, into="output", panel="Output options")
+@takes(InputOptions, into="reading", panel="Input options")
 def sharpen(
     options: SharpenOptions,
     reading: InputOptions,
@@ -63,18 +63,23 @@ def sharpen(
         typer.Option(help="Raster to write; the ending chooses the format (.tif, .jp2, .png...)."),
     ] = None,
     rgb: Annotated[
-        Path | None, typer.Option(help="8-bit picture in true colours to write, .tif or .png.")
+        Path | None,
+        typer.Option(help="True-colour picture in 8 bits to write as well, .tif or .png."),
     ] = None,
     preview: Annotated[
-        Path | None, typer.Option(help="PNG to write: MS, PAN and fused, and how PAN was moved.")
+        Path | None,
+        typer.Option(help="PNG to write as well: MS, PAN, the result and how PAN was moved."),
     ] = None,
     report: Annotated[
         Path | None,
-        typer.Option(help="HTML page to write: pictures, spectra, indexes, what was decided."),
+        typer.Option(help="HTML page to write as well: pictures, spectra, indexes, decisions."),
     ] = None,
     weights: Weights = None,
     adapt: Annotated[
-        bool, typer.Option("--adapt", help="Fine-tune the weights on the scene first, 5 minutes.")
+        bool,
+        typer.Option(
+            "--adapt", help="Fine-tune the weights on the scene first, for at most 5 minutes."
+        ),
     ] = False,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
@@ -83,7 +88,10 @@ def sharpen(
     """Fuse a product, or a PAN and an MS raster, into a sharp MS raster, by default a GeoTIFF."""
     given_pan, given_ms, out = _named(files, pan, ms, out)
     if adapt and options.method != "ksdiff":
-        raise KSDiffError(f"adapt: fine-tunes weights, and {options.method} has none")
+        raise KSDiffError(
+            f"adapt: fine-tunes weights, and the method {options.method} has none; "
+            "leave --adapt out"
+        )
     check_output(out, overwrite)  # before PyTorch is loaded, and before minutes go by
     return_large_blocks()
     model: str | KSDiff | None = weights
@@ -121,13 +129,16 @@ def sharpen(
         print(
             f"bands lay up to {done.apart:.2f} PAN pixels apart: "
             + (
-                "shifted onto each other"
+                "registered and left so"
                 if options.together
-                else "each has PAN's detail in its own place"
+                else "each got PAN's detail in its own position"
             )
         )
     if abs(done.blur - 1) > _TOLD_BLUR:
-        print(f"MTF of the MS at Nyquist: {done.blur:.2f} times the sensor's, taken as measured")
+        print(
+            f"MTF of the MS at Nyquist: {done.blur:.2f} times the sensor's; the measured one "
+            "was used"
+        )
     for picture in (rgb, preview):
         if picture is not None:
             print(f"{picture}: picture")
@@ -138,7 +149,7 @@ def sharpen(
 def _named(
     files: list[str] | None, pan: list[str] | None, ms: list[str] | None, out: str | None
 ) -> tuple[Given, Given, str]:
-    """PAN, MS and OUT, given one after the other or as options; the first two by a product."""
+    """PAN, MS and OUT, from arguments or options; a product stands for the first two."""
     files = files or []
     given = [name for name, value in (("--pan", pan), ("--ms", ms), ("--out", out)) if value]
     if not files and pan and ms and out:
@@ -164,12 +175,12 @@ def adapt(
     ms: Ms = None,
     out: Annotated[str | None, typer.Option(help="Weights file (.safetensors) to write.")] = None,
     weights: Weights = None,
-    minutes: Annotated[float, typer.Option(help="The most to spend.")] = 5.0,
+    minutes: Annotated[float, typer.Option(help="Time limit in minutes.")] = 5.0,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
     progress: Progress = "bar",
 ) -> None:
-    """Fine-tune weights on one scene, for a sensor they were not trained on."""
+    """Fine-tune weights on one scene, for a sensor that they were not trained on."""
     given_pan, given_ms, out = _named(files, pan, ms, out)
     check_output(out, overwrite)
     _adapt(given_pan, given_ms, weights, minutes, options, quiet, progress, reading).save(out)

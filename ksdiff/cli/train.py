@@ -38,7 +38,10 @@ def train(
 
 def ablate(
     config: Annotated[
-        Path, typer.Argument(help="YAML with folder, seeds, base and tables; docs/ablations.md.")
+        Path,
+        typer.Argument(
+            help="YAML file with folder, seeds, base and tables; see docs/ablations.md."
+        ),
     ],
 ) -> None:
     """Train the variants that an ablation file lists; finished runs are not repeated."""
@@ -72,10 +75,10 @@ def prior(
         write_json(found, weights, json)
 
 
-@data.command()
+@data.command(epilog="Example: ksdiff data check train_qb.h5 --sensor qb")
 def check(
     file: Annotated[Path, typer.Argument(help="PanCollection's .h5 file.")],
-    sensor: Annotated[str, typer.Option(help="wv2, wv3, gf2 or qb.")],
+    sensor: Annotated[str, typer.Option(help="Sensor of the file: wv2, wv3, gf2 or qb.")],
 ) -> None:
     """Check that a file has the layout that training and evaluation expect."""
     from ksdiff.io.pancollection import PanCollection
@@ -83,7 +86,7 @@ def check(
     print(PanCollection(file, sensor, truth=False).describe())
 
 
-@data.command()
+@data.command(epilog="Example: ksdiff data repair train_qb.h5 --out repaired.h5")
 def repair(
     file: Annotated[Path, typer.Argument(help="PanCollection's .h5 file.")],
     out: Annotated[Path, typer.Option(help="Repaired copy to write.")],

@@ -35,7 +35,7 @@ class Ablation:
     tables: tuple[Table, ...]
 
     def runs(self) -> dict[str, Config]:
-        """Every training once, by the name of its folder; rows that are equal share it."""
+        """Every training once, by the name of its folder; equal rows share one."""
         found = {}
         for table in self.tables:
             for config in table.rows.values():
@@ -141,7 +141,7 @@ def _table(values: object, base: dict, where: str) -> Table:
         raise KSDiffError(f"{where}: expected title, reference and rows, got {values!r}")
     title, reference, rows = values["title"], values["reference"], values["rows"]
     if not isinstance(rows, dict) or reference not in rows:
-        raise KSDiffError(f"{where}: {title}: the reference {reference!r} is none of its rows")
+        raise KSDiffError(f"{where}: {title}: the reference {reference!r} is not one of its rows")
     configs = {
         str(name): config_from_dict(merged(base, changes or {}), f"{where}: {title}: {name}")
         for name, changes in rows.items()

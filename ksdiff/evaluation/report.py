@@ -1,4 +1,4 @@
-"""What an evaluation found, as Markdown, CSV, LaTeX rows and JSON."""
+"""Results of an evaluation as Markdown, CSV, LaTeX rows and JSON."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ class Evaluation:
         return json.dumps(content, indent=1) + "\n"
 
     def save(self, path: str | Path) -> None:
-        """Write as the suffix says: .json, .csv, .tex or .md."""
+        """Write the format that the suffix names: .json, .csv, .tex or .md."""
         kind = output_kind(path)
         text = self.markdown(every_scene=True) if kind == "markdown" else getattr(self, kind)()
         with atomic(path) as temporary:
@@ -157,7 +157,7 @@ class Evaluation:
 
 
 def output_kind(path: str | Path) -> str:
-    """What `Evaluation.save` writes there; KSDiffError for another suffix."""
+    """The format that `Evaluation.save` writes to a path; KSDiffError for an unknown suffix."""
     kinds = {".json": "json", ".csv": "csv", ".tex": "latex", ".md": "markdown"}
     kind = kinds.get(Path(path).suffix.lower())
     if kind is None:

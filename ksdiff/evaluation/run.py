@@ -1,4 +1,4 @@
-"""Every method on every scene, timed and judged."""
+"""Runs every method on every scene, with times and scores."""
 
 from __future__ import annotations
 
@@ -51,14 +51,13 @@ def evaluate(
             file.
         methods: names from `ksdiff.baselines.METHODS`, and ``ksdiff``.
         weights: of ``ksdiff``, see `Sharpener`. Several give a method each, named by the file.
-        options: of ``ksdiff``, see `Sharpener`. ``device`` is where classical methods and indexes
-            are computed, too; ``sensor`` is that of all scenes, instead of what scenes.json says,
-            and an .h5 file needs it.
+        options: of ``ksdiff``, see `Sharpener`. ``device`` also computes classical methods and
+            indexes; ``sensor`` overrides scenes.json for all scenes, and an .h5 file needs it.
         border: pixels cut before reduced-resolution indexes, the toolbox's ``d``.
-        measured: give classical methods what KSDiff takes for itself: bands brought together, PAN
-            moved onto them and the MTF gains that the images show, instead of PAN and bands as they
-            lie and the sensor's gains. Without truth, all are judged beside these images.
-        pictures: folder for a PNG per scene; made if it is not there.
+        measured: give classical methods KSDiff's own inputs, registered bands, registered PAN and
+            measured MTF gains, instead of the delivered images and the sensor's gains. Without
+            truth, all methods are compared with these images.
+        pictures: folder for a PNG per scene; created if missing.
         step: called before each scene with its name, how many are done and how many there are.
         changes: fields of ``options`` that differ from it.
 
@@ -68,7 +67,10 @@ def evaluate(
     """
     methods, options = _known(methods), replace(options or SharpenOptions(), **changes)
     if measured and options.registration == "off":
-        raise KSDiffError("measured: gives all methods what registering KSDiff finds; leave it on")
+        raise KSDiffError(
+            "measured: gives KSDiff's registration to all methods, but registration "
+            "is off; leave one of them out"
+        )
     if options.pan_gain == "auto" and Path(source).suffix.lower() in SUFFIXES:
         options = replace(options, pan_gain="bicubic")  # as PanCollection decimates PAN
     networks = _networks(weights, options) if KSDIFF in methods else {}

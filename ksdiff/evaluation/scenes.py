@@ -1,4 +1,4 @@
-"""What methods are scored on: scenes of a folder, or patches of a PanCollection file."""
+"""The inputs of an evaluation: scenes of a folder, or patches of a PanCollection file."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from ksdiff.sensors import Sensor, sensor_for
 
 @dataclass(frozen=True)
 class Subject:
-    """A pair of images, with or without truth, and how its results are judged."""
+    """A pair of images, with or without truth, and how its results are scored."""
 
     info: SceneInfo
     sensor: Sensor
@@ -57,8 +57,8 @@ class Subject:
         )
 
     def measured(self) -> Subject:
-        """As KSDiff takes it: bands brought together, PAN moved onto them, and the MTF gains that
-        the images show. Where there is truth, the result's bands go `apart` again."""
+        """The same with KSDiff's own inputs: registered bands, registered PAN and measured MTF
+        gains. Where there is truth, the result's bands are moved `apart` again."""
         scene = PreparedScene.of(
             ArrayPair(self.pan[0], self.ms[0], self.phase), self.sensor, self.pan.device
         )

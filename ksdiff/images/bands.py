@@ -31,7 +31,7 @@ class Moves(NamedTuple):
     def by(
         cls, shifts: Sequence[tuple[float, float]], scale: float, device: torch.device | str
     ) -> Moves:
-        """By ``scale`` times (dy, dx) of each band, under 4 pixels."""
+        """Shifts by ``scale`` times (dy, dx) of each band, each under 4 pixels."""
         return cls(
             *(
                 torch.stack([_taps(scale * distance) for distance in axis]).to(device)
@@ -43,7 +43,7 @@ class Moves(NamedTuple):
         return Moves(*(taps.flip(-1) for taps in self))
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Move the content of x [B, C, H, W], float32; it goes on mirrored beyond its borders."""
+        """Move the content of x [B, C, H, W], float32, which is mirrored beyond its borders."""
         for dim, taps in ((-2, self.down), (-1, self.right)):
             x = decimate_axis(x, dim, taps, _START, 1, "reflect")
         return x
@@ -58,7 +58,7 @@ class Alignment(NamedTuple):
 
     @classmethod
     def measured(cls, windows: Sequence[Tensor], sensor: Sensor, ratio: int) -> Alignment | None:
-        """Of a scene from windows of it, MS [1, C, h, w] without holes.
+        """Measure a scene on windows of it, MS [1, C, h, w] without holes.
 
         None where the sensor's bands lie together, or nearly so.
         """

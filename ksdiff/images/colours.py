@@ -27,7 +27,7 @@ def colour_bands(bands: int, *names: tuple[str | None, ...]) -> list[int]:
 
 
 class Stretch(NamedTuple):
-    """From values to a picture: the same for all images that share it."""
+    """Maps values to a picture; images that are shown together share one."""
 
     black: np.ndarray  # per band
     white: np.ndarray

@@ -1,4 +1,4 @@
-"""What is known of a scene's bands and of the scene: numbers for a network that takes any bands."""
+"""Descriptions of a scene and its bands as numbers, for networks that take any bands."""
 
 import math
 from collections.abc import Sequence
@@ -117,7 +117,7 @@ def scene_descriptors(
 
 
 def _octaves(pan: Tensor) -> Tensor:
-    """Logarithms [2] of how much PAN varies in an octave beside the next coarser one."""
+    """Logarithms [2] of PAN's variation in an octave relative to the next coarser one."""
     energies = []
     for _ in range(3):
         mean = F.avg_pool2d(pan, 3, stride=1)

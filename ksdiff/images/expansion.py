@@ -33,8 +33,8 @@ Phase = tuple[float, float]
 def _interpolator(ratio: int) -> np.ndarray:
     """Response of the interpolator to one MS sample, on the PAN grid.
 
-    The toolbox's, the half-band filter once for every halving, where the ratio is a power of two;
-    elsewhere, where the toolbox has none, a Kaiser-windowed sinc that reaches about as far.
+    For powers of two that of the toolbox, the half-band filter once per doubling. The toolbox has
+    no other ratios; for these it is a Kaiser-windowed sinc of about the same reach.
     """
     if ratio & (ratio - 1):
         reach = _SINC_REACH * ratio

@@ -1,4 +1,4 @@
-"""Smooth fields of shifts over a scene, fitted to what windows of it show."""
+"""Smooth fields of shifts over a scene, fitted to shifts measured in windows."""
 
 from __future__ import annotations
 
@@ -77,16 +77,16 @@ def fit_field(
     """The simplest field that windows support.
 
     Polynomials up to the second degree and thin plates are fitted by robust least squares, windows
-    weighted by their errors. Each is judged by what it misses windows by that are left out of the
-    fit. Of those that come near the least the simplest is taken.
+    weighted by their errors. Each is judged by its error at windows that are left out of the fit.
+    Of those near the least error, the simplest is chosen.
 
     Args:
         places: [N, 2] (y, x) in PAN pixels, N at least 1.
         shifts: [N, 2] (dy, dx) in PAN pixels.
         errors: [N] standard errors of the shifts.
         shape: of the scene in PAN pixels.
-        side: of a window in PAN pixels; the field is believed so far beyond their centres.
-        largest: absolute shift in PAN pixels; no field goes further.
+        side: of a window in PAN pixels; the field is trusted that far beyond their centres.
+        largest: bound of absolute shifts in PAN pixels.
     """
     scale = float(max(shape))
     unit = places / scale
@@ -126,8 +126,8 @@ def _robust(
 ) -> tuple[_Predict, float, np.ndarray]:
     """The fit, its mean error at windows left out, and the windows that lie on it.
 
-    Weights fall with what a window is missed by (Cauchy), and in the end windows beyond four
-    deviations have none.
+    Weights decrease with a window's error (Cauchy); finally, windows beyond four deviations have
+    none.
     """
     robust = np.ones(len(places))
     for turn in range(_ROUNDS):
@@ -148,7 +148,7 @@ def _robust(
 
 
 def _smoother(kind: str, smoothing: float, places: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """[N, N]: what the fit is at every window, from the shifts at all."""
+    """[N, N]: from the shifts at all windows to the fit at each."""
     if kind == "thin-plate":
         return _predictor(kind, smoothing, places, np.eye(len(places)), weights)(places)
     terms = _terms(kind, places)

@@ -8,8 +8,8 @@ from torch import Tensor
 def fill_invalid(values: Tensor, valid: Tensor, fallback: Tensor, reach: int) -> Tensor:
     """Grow the valid pixels outwards, ring by ring, by the mean of their known neighbours.
 
-    Each ring depends only on pixels nearby, so that a scene filled window by window is the scene
-    filled at once, ``reach`` pixels from the windows' rims.
+    Each ring depends only on nearby pixels: filled window by window, a scene gets the same values
+    as filled at once, except within ``reach`` pixels of the windows' borders.
 
     Args:
         values: [B, C, H, W].
@@ -17,7 +17,7 @@ def fill_invalid(values: Tensor, valid: Tensor, fallback: Tensor, reach: int) ->
         fallback: broadcastable to it; what lies farther than ``reach`` from any valid pixel.
         reach: rings.
     """
-    # A GPU's answer would have to be waited for; rings too many change nothing.
+    # No early stop: asking a GPU would mean waiting for it, and surplus rings change nothing.
     asks = values.device.type == "cpu"
     if asks and valid.all():
         return values

@@ -1,4 +1,4 @@
-"""From digital numbers to normalised network inputs, free of sensor and gain, and back."""
+"""Digital numbers to normalised network inputs, independent of sensor and gain, and back."""
 
 import functools
 from collections.abc import Callable, Iterable
@@ -82,7 +82,7 @@ class SceneStatistics(NamedTuple):
 
 
 class SceneMoments:
-    """Gathers a scene's statistics window by window, in float64."""
+    """Accumulates a scene's statistics window by window, in float64."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -100,7 +100,7 @@ class SceneMoments:
         self.squares = self.squares + values.square().sum(1)
 
     def add(self, other: "SceneMoments") -> None:
-        """Add what was gathered of other windows."""
+        """Add the sums over other windows."""
         self.count += other.count
         self.total = self.total + other.total
         self.squares = self.squares + other.squares
@@ -144,7 +144,7 @@ def fusion_inputs(
 
 
 def standardised(pan: Tensor, statistics: SceneStatistics) -> Tensor:
-    """PAN [B, 1, H, W] from DN to its scene's standard deviations off the scene's mean."""
+    """PAN [B, 1, H, W], DN, standardised by its scene's mean and standard deviation."""
     return (pan - statistics.pan_mean[..., None, None]) / statistics.pan_std[..., None, None]
 
 
@@ -167,9 +167,10 @@ def detail_contrast(inputs: FusionInputs, ratio: int) -> Tensor:
     """The contrast [1, C] that a scene's own detail shows, from windows of it (the batch).
 
     The slope of each band on the low-passed PAN, both less their means over 5 x 5 MS pixels. Over
-    whole scenes bands and PAN vary for different reasons (fields, water, shadow), and the ratio of
-    standard deviations tells little of how much of PAN's detail a band shows; between neighbours it
-    shows as a slope. Held to 0.2 to 3 times that ratio, which stands where PAN has no detail.
+    whole scenes, bands and PAN vary for different reasons (fields, water, shadow), so the ratio of
+    standard deviations says little about a band's share of PAN's detail; the slope between
+    neighbours does. It is clamped to 0.2 to 3 times that ratio, which replaces it where PAN has no
+    detail.
     """
     slope, _ = detail_on_pan(inputs, ratio)
     return detail_slope(slope, inputs.contrast[0])[None]
@@ -190,15 +191,15 @@ def detail_on_pan(inputs: FusionInputs, ratio: int) -> tuple[Tensor, Tensor]:
 
 
 def detail_slope(slope: Tensor, spread: Tensor) -> Tensor:
-    """A measured slope held to 0.2 to 3 times the ratio of standard deviations, where a regression
-    is trusted; that ratio where there is none (NaN)."""
+    """A measured slope clamped to 0.2 to 3 times the ratio of standard deviations; the ratio itself
+    where there is no slope (NaN)."""
     least, most = (factor * spread for factor in _CONTRAST_RANGE)
     return torch.where(slope.isnan(), spread, slope.clamp(least, most))
 
 
 def local_detail(image: Tensor) -> Tensor:
-    """What varies from pixel to pixel in an image [B, C, h, w] on the MS grid, far from the rim:
-    the image less its means over 5 x 5 pixels, [B, C, h - 4, w - 4] in float64."""
+    """Local detail of an image [B, C, h, w] on the MS grid: the image less its 5 x 5 means, without
+    the border, [B, C, h - 4, w - 4] in float64."""
     sums = coarse = image.double()
     for dim in (-2, -1):  # pooling takes twice as long
         count = sums.shape[dim] - _DETAIL_WINDOW + 1

@@ -68,9 +68,8 @@ def mtf_weight(
 class MTFFilters(NamedTuple):
     """The bands' low-pass filters, each as the product of a column and a row that are the same.
 
-    Of `mtf_kernel` this leaves out some 1e-5: the window that makes it no such product is nearly
-    flat where the kernel is not nearly zero. An eighth of the work; for what is computed for every
-    pixel of every scene, not for what defines a protocol. Bands of equal gain share a profile.
+    They differ from `mtf_kernel` by about 1e-5 and take an eighth of the work: inference uses them,
+    protocols the exact kernel. Bands of equal gain share a profile.
     """
 
     profiles: Tensor  # [D, 41]
@@ -99,7 +98,7 @@ def mtf_filters(
 ) -> MTFFilters:
     """The filters for images of that dtype on that device; ``gains`` [C] as in `mtf_kernel`.
 
-    Functions that take them in the place of gains have nothing to ask or to fetch from the CPU.
+    Functions that take them instead of gains need nothing from the CPU.
     """
     distinct = tuple(dict.fromkeys(gains))
     profiles = np.stack([_mtf_profile(gain, ratio) for gain in distinct])

@@ -37,7 +37,7 @@ def measured_gains(
         moved: (dy, dx) by which PAN's content lies off the MS's, in PAN pixels.
 
     Returns:
-        One gain a band; ``gains`` where PAN and bands are too different to tell.
+        One gain a band; ``gains`` where PAN and bands are too different to measure.
     """
     measured = measured_gain(windows, phase, moved)
     if measured is None:
@@ -54,15 +54,14 @@ def measured_gain(
 ) -> float | None:
     """The MTF gain at Nyquist that fits all bands best, from 0.06 to 0.6.
 
-    With it PAN, seen as an MS band would see it, correlates best with the bands in what varies
-    between neighbouring MS pixels. That is the blur of the MS image relative to PAN's, which is
-    what detail injection needs. None where PAN and bands are too different to tell. Arguments as
-    for :func:`measured_gains`.
+    With this gain, PAN degraded to the MS grid correlates best with the bands' local detail. It is
+    the blur of the MS image relative to PAN, which detail injection needs. None where PAN and bands
+    are too different to measure. Arguments as for :func:`measured_gains`.
     """
     products = energy = power = torch.zeros((), dtype=torch.float64)
     for pan, ms in windows:
         ratio = pan.shape[-1] // ms.shape[-1]
-        # Where MS pixels lie, there PAN is sampled: aliasing is then the same in both.
+        # PAN is sampled at the MS pixels, so that both images are aliased alike.
         seen = tuple(at + off for at, off in zip(phase, moved, strict=True))
         low = degrade_pan_as_ms(pan, _COMPUTED, ratio, phase=(seen[0], seen[1]))
         low, bands = (local_detail(image)[0].flatten(1) for image in (low, ms))

@@ -1,4 +1,4 @@
-"""Whether bands look like what they are taken for: a hint where their order seems exchanged."""
+"""Checks the order of bands: a hint where some look exchanged."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _NEAR = ("nir", "nir1")
 
 
 def order_hint(samples: Sequence[Tensor], names: Sequence[str]) -> str | None:
-    """A sentence for the user where bands look exchanged; None where nothing speaks for it.
+    """A sentence for the user where bands look exchanged; else None.
 
     Visible bands vary alike and near infrared does not where plants grow. Haze brightens what is
-    dark in blue, less in green and least in red. Both must be clear; nothing follows from a scene
-    that shows neither.
+    dark in blue, less in green and least in red. A hint needs a clear sign; a scene without plants
+    and haze gives none.
 
     Args:
         samples: windows of the MS image [1, C, h, w], DN.
@@ -37,9 +37,9 @@ def order_hint(samples: Sequence[Tensor], names: Sequence[str]) -> str | None:
             return _haze(values, places)
         at = places[odd]
         return (
-            f"band {at + 1} is taken as {names[at]} and band {near + 1} as near infrared, yet band "
-            f"{at + 1} varies unlike the others, which vary alike, as near infrared does over "
-            "plants; if the order is another, put the bands in theirs with --bands"
+            f"band {at + 1} is taken as {names[at]} and band {near + 1} as near infrared, but "
+            f"band {at + 1} varies differently from all others, as near infrared does over "
+            "plants; if the order differs, give it with --bands"
         )
     return _haze(values, places)
 
@@ -64,7 +64,7 @@ def _haze(values: Tensor, places: Sequence[int]) -> str | None:
         return None
     numbers = [place + 1 for place in places]
     return (
-        f"bands {numbers[0]}, {numbers[1]}, {numbers[2]} are taken as blue, green, red, yet what "
-        f"is dark is brighter in band {numbers[2]} than in band {numbers[0]}, as haze makes it in "
-        "blue; if they are red, green, blue, put them in order with --bands"
+        f"bands {numbers[0]}, {numbers[1]}, {numbers[2]} are taken as blue, green, red, but dark "
+        f"pixels are brighter in band {numbers[2]} than in band {numbers[0]}, as haze makes them "
+        "in blue; if the order is red, green, blue, give it with --bands"
     )

@@ -26,7 +26,7 @@ class Patch(NamedTuple):
 
     @classmethod
     def of(cls, pan: tuple[Tensor, Tensor], ms: tuple[Tensor, Tensor]) -> Patch:
-        """From each image's values and what of them is valid."""
+        """From each image's values and their validity."""
         known_pan, known_ms = (
             torch.where(valid, values, torch.zeros((), dtype=values.dtype))
             for values, valid in (pan, ms)
@@ -48,7 +48,7 @@ class Patch(NamedTuple):
 
 
 class Pair(Protocol):
-    """What inference asks of a scene, whether it lies on disk or in memory."""
+    """The interface through which inference reads a scene, on disk or in memory."""
 
     shape: tuple[int, int]  # PAN pixels of the common extent, multiples of the ratio
     bands: int
@@ -166,7 +166,7 @@ def window_slices(
 
 
 def _tensor(name: str, values: ArrayLike) -> Tensor:
-    """Real numbers on the CPU, whatever they came in."""
+    """Real numbers on the CPU, from a tensor or an array."""
     if isinstance(values, np.ma.MaskedArray) and values.dtype.kind in "iuf":
         values = np.ma.filled(values.astype(np.float32), np.nan)
     if not isinstance(values, Tensor):
@@ -188,7 +188,7 @@ def _fits(pan: Sequence[int], ms: Sequence[int]) -> bool:
 
 
 def _bands_last(name: str, values: Tensor) -> KSDiffError:
-    """The order of Pillow, OpenCV and scikit-image, in its own words."""
+    """The error for the order of Pillow, OpenCV and scikit-image."""
     return KSDiffError(
         f"{name}: {_shape(values)} is [H, W, C], expected bands first, [C, H, W]; "
         f"pass {name}.transpose(2, 0, 1) of an array, {name}.permute(2, 0, 1) of a tensor"

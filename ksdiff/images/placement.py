@@ -1,4 +1,4 @@
-"""Registration of PAN to MS: deliveries are off by a fraction of a pixel, sometimes by many."""
+"""Moves PAN onto its MS: delivered pairs are off by a fraction of a pixel, sometimes by many."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Move = tuple[float, float] | Field  # (dy, dx) in PAN pixels, by which PAN lies 
 
 
 class Window(NamedTuple):
-    """What was read of a window and, for filters, around it."""
+    """A window as read, with surroundings for filters."""
 
     wide: Patch
     rows: slice  # of the window, in PAN pixels of ``wide``
@@ -31,7 +31,7 @@ class Window(NamedTuple):
 
     @classmethod
     def read(cls, pair: Pair, top: int, left: int, height: int, width: int) -> Window:
-        """The window at (top, left) with what lies around it, as far as the scene reaches."""
+        """The window at (top, left) with its surroundings, as far as the scene extends."""
         margin = math.ceil(MARGIN / pair.ratio) * pair.ratio
         spans, inner = [], []
         for start, size, length in ((top, height, pair.shape[0]), (left, width, pair.shape[1])):
@@ -46,7 +46,7 @@ class Window(NamedTuple):
         return self.wide.cropped(self.rows, self.columns)
 
     def moved_back(self, off: Move) -> Patch:
-        """The window with PAN moved back by ``off``, its pixels without data along with it."""
+        """The window with PAN moved back by ``off``, and its pixels without data too."""
         pan, valid = self.wide.pan, self.wide.pan_valid
         if not valid.all():
             mean = pan.sum() / valid.sum().clamp_min(1)

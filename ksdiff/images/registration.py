@@ -1,4 +1,4 @@
-"""Measures by how much PAN lies off the MS: one shift for a scene, or a field over it."""
+"""Measures the offset of PAN from the MS: one shift for a scene, or a field over it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _LEAST_GAIN = 0.1  # PAN pixels between the two errors
 
 
 class Located(NamedTuple):
-    """What a window shows, in PAN pixels of the scene."""
+    """The offset measured in a window, in PAN pixels of the scene."""
 
     y: float  # where its detail lies
     x: float
@@ -43,7 +43,7 @@ class Located(NamedTuple):
 
 @dataclass(frozen=True)
 class Registration:
-    """By how much PAN lies off the MS of a scene, as far as that is believed."""
+    """The offset of PAN from the MS of a scene, where it could be measured."""
 
     shift: tuple[float, float] = (0.0, 0.0)  # (dy, dx) in PAN pixels; the field's middle
     field: Field | None = None  # where it varies
@@ -52,14 +52,14 @@ class Registration:
 
     @property
     def move(self) -> Move | None:
-        """What moves PAN; None where it stays."""
+        """The shift or field that is applied to PAN; None where there is none."""
         if self.field is not None:
             return self.field
         return self.shift if any(self.shift) else None
 
     @property
     def remaining(self) -> float | None:
-        """PAN pixels by which PAN may still be off; None where nothing tells."""
+        """Error that may remain, in PAN pixels; None where it is not known."""
         if self.note is not None:
             return None
         if self.field is not None:
@@ -69,21 +69,21 @@ class Registration:
 
     @property
     def told(self) -> str | None:
-        """What was done, in a sentence."""
+        """A sentence that says what was done."""
         if self.field is None:
             if not any(self.shift):
                 return None
             dy, dx = self.shift
             text = f"PAN was off the MS by {dy:.2f} rows, {dx:.2f} columns: corrected"
             if max(abs(dy), abs(dx)) > _TOLD_RIM:
-                text += "; as far from the border, where PAN is missing, it is mirrored"
+                text += "; that far from the border, PAN is missing and is mirrored"
             return text
         (top, bottom), (left, right) = self.field.spread
         return (
             f"PAN was off the MS by {top:.2f} to {bottom:.2f} rows, {left:.2f} to {right:.2f} "
-            f"columns over the scene: corrected by a field ({self.field.kind}) of "
-            f"{int(self.field.believed.sum())} of {len(self.windows)} windows, which meets those "
-            f"left out of it to {self.field.left_out:.2f} pixels"
+            f"columns over the scene: corrected by a field ({self.field.kind}) fitted to "
+            f"{int(self.field.believed.sum())} of {len(self.windows)} windows, with an error of "
+            f"{self.field.left_out:.2f} pixels at windows left out"
         )
 
 
@@ -99,7 +99,7 @@ class View(NamedTuple):
 
 @dataclass(frozen=True)
 class Scenery:
-    """How a scene is looked at while it is registered."""
+    """The view of a scene that registration uses."""
 
     views: Sequence[View]  # a few that stand for the scene, of one size
     more: Callable[[], Sequence[View]]  # many, for a field
@@ -108,7 +108,7 @@ class Scenery:
     shape: tuple[int, int]  # PAN pixels
 
     def located(self, view: View, off: tuple[float, float] = (0.0, 0.0)) -> Located:
-        """Where PAN lies in a window, by a fit that begins at ``off``."""
+        """The offset in a window, by a fit that starts at ``off``."""
         pan = view.moved_back(off) if any(off) else view.pan
         fit = fit_shift(pan, view.ms, self.gains, self.phase)
         if fit is None:
@@ -119,7 +119,7 @@ class Scenery:
         return Located(y, x, off[0] + fit.dy, off[1] + fit.dx, fit.error, fit.share, trusted)
 
     def searched(self, views: Sequence[View]) -> tuple[float, float] | None:
-        """Where PAN lies in windows taken together, to an MS pixel; None where none stands out."""
+        """The offset in all windows together, to an MS pixel; None where no peak stands out."""
         peak = search_shift([(view.pan, view.ms) for view in views], self.gains, self.phase)
         if peak is None or peak.share < max(_LEAST_PEAK, _DISTINCT * peak.rival):
             return None
@@ -142,8 +142,8 @@ def register(scene: Scenery, mode: str) -> Registration:
     if min(pan.shape[-2:]) < _LEAST_SIDE:
         side = min(scene.shape)
         return Registration(
-            note=f"PAN's place beside the MS was not measured: {side} PAN pixels across show too "
-            f"little, {_LEAST_SIDE} are the least"
+            note=f"the offset of PAN from the MS was not measured: the scene is {side} PAN pixels "
+            f"across, at least {_LEAST_SIDE} are needed"
         )
     with alone_if_small(pan):
         one, agree = _one_shift(scene)
@@ -153,7 +153,7 @@ def register(scene: Scenery, mode: str) -> Registration:
 
 
 def _one_shift(scene: Scenery) -> tuple[Registration, bool]:
-    """The median of windows, and whether it does for all of them."""
+    """The median of windows, and whether it fits all of them."""
     found = [scene.located(view) for view in scene.views]
     if 2 * sum(each.trusted for each in found) < len(found):
         off = scene.searched(scene.views)
@@ -168,15 +168,15 @@ def _one_shift(scene: Scenery) -> tuple[Registration, bool]:
     if spread > _MOST_DISAGREEMENT:
         return Registration(
             windows=tuple(found),
-            note=f"PAN lies off the MS by {min(downs):.2f} to {max(downs):.2f} rows, "
-            f"{min(rights):.2f} to {max(rights):.2f} columns in {len(believed)} windows: no one "
-            "shift is right, it stays where it is",
+            note=f"PAN is off the MS by {min(downs):.2f} to {max(downs):.2f} rows, "
+            f"{min(rights):.2f} to {max(rights):.2f} columns in {len(believed)} windows: no "
+            "single shift fits, PAN is not moved",
         ), False
     if max(abs(dy), abs(dx)) > REACH:
         return Registration(
             windows=tuple(found),
-            note=f"PAN lies off the MS by {dy:.1f} rows, {dx:.1f} columns, more than {REACH:.0f} "
-            "PAN pixels: it stays where it is; are these images of one place?",
+            note=f"PAN is off the MS by {dy:.1f} rows, {dx:.1f} columns, more than {REACH:.0f} "
+            "PAN pixels: PAN is not moved; do both images show the same place?",
         ), True
     if max(abs(dy), abs(dx)) < _LEAST_SHIFT:
         return Registration(windows=tuple(found)), True
@@ -187,9 +187,9 @@ def _unseen(found: Sequence[Located], scene: Scenery) -> str:
     seen = sum(each.trusted for each in found)
     share = statistics.median(each.share for each in found)
     return (
-        f"PAN's place beside the MS was not found within {REACH:.0f} PAN pixels: {seen} of "
+        f"the offset of PAN from the MS was not found within {REACH:.0f} PAN pixels: {seen} of "
         f"{len(found)} windows show it, the bands explain {share:.0%} of PAN's detail in the "
-        f"middle one ({_LEAST_SHARE:.0%} are the least); it stays where it is"
+        f"median window, of at least {_LEAST_SHARE:.0%} needed; PAN is not moved"
     )
 
 
@@ -202,7 +202,7 @@ def _local(scene: Scenery, one: Registration, mode: str) -> Registration:
     found = [_searching(scene, view, begin) for view in views]
     fitted = _fitted(scene, found, side)
     if fitted is not None:
-        # Once more from where the field says: windows that had followed something else come back.
+        # Again from the field's values: windows whose fits went astray can recover.
         at = fitted[0].at(np.array([[view.top + side / 2, view.left + side / 2] for view in views]))
         found = [scene.located(view, _whole(*step)) for view, step in zip(views, at, strict=True)]
         fitted = _fitted(scene, found, side)
@@ -242,13 +242,13 @@ def _fitted(scene: Scenery, found: Sequence[Located], side: float) -> tuple[Fiel
 
 
 def _whole(dy: float, dx: float) -> tuple[float, float]:
-    """Whole pixels: a move by them takes no filter."""
+    """Whole pixels, whose moves need no filter."""
     return float(round(dy)), float(round(dx))
 
 
 def _too_few(found: Sequence[Located]) -> str:
     seen = sum(each.trusted for each in found)
     return (
-        f"no field of shifts was found: {seen} of {len(found)} windows show where PAN lies, "
-        f"{_LEAST_LOCAL} are the least; one shift was tried for all"
+        f"no field of shifts was found: {seen} of {len(found)} windows show the offset of "
+        f"PAN, at least {_LEAST_LOCAL} are needed; one shift was tried for all"
     )

@@ -1,9 +1,9 @@
-"""How sharp PAN is relative to the target image, and filters that make it as sharp.
+"""PAN's sharpness relative to the target image, and filters that equalise it.
 
-A fused image is to look as the MS sensor would see it from PAN's grid: through the bands' MTF at
+A fused image should look as if the MS sensor had PAN's grid: through the bands' MTF at
 PAN's Nyquist frequency. A real PAN is softer there (gains of 0.11 to 0.17 against 0.22 to 0.37),
 one that MATLAB's bicubic has decimated is sharper. The quotient of the two responses is a short
-filter; what it leaves open (noise, sampling, clipped gain) is the network's part.
+filter; the network handles the rest (noise, sampling, clipped gain).
 """
 
 import math

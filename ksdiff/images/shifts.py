@@ -38,7 +38,7 @@ _LEAST_CORRELATION = 0.8  # of two bands' detail: below, they show different thi
 
 
 class Fit(NamedTuple):
-    """Where PAN lies in a window, in PAN pixels."""
+    """The offset of PAN in a window, in PAN pixels."""
 
     dy: float  # by which PAN's content lies further down than the MS's
     dx: float  # further right
@@ -58,10 +58,10 @@ def estimate_shift(
 def fit_shift(
     pan: Tensor, ms: Tensor, gains: Sequence[float], phase: tuple[float, float]
 ) -> Fit | None:
-    """By how much PAN's content lies further down and right than the MS's, up to 6 PAN pixels.
+    """Offset (down, right) of PAN's content from the MS's, up to 6 PAN pixels.
 
-    PAN is seen as an MS band would see it, sampled where the MS pixels lie, so that both images are
-    aliased alike; the bands are combined to what explains it best (least squares, as in GSA).
+    PAN is degraded like an MS band and sampled at the MS pixels, so that both images are aliased
+    alike; the bands are combined to explain it best (least squares, as in GSA).
 
     Args:
         pan: [1, 1, H, W], any units.
@@ -114,9 +114,9 @@ def estimate_band_shifts(
 ) -> list[tuple[float, float]]:
     """(dy, dx) in MS pixels by which each band lies further down and right than it should.
 
-    Two bands of neighbouring wavelengths show nearly the same; how far one lies off the other can
-    be told to a few hundredths of a pixel. Each is then taken to be off by half of it: arrays that
-    lie before and behind PAN's in the focal plane see the ground before and after it.
+    Two bands of neighbouring wavelengths look nearly the same, so their offset can be measured to a
+    few hundredths of a pixel. Each band is then assumed to be off by half of it: arrays that lie
+    before and behind PAN's in the focal plane see the ground before and after it.
 
     Args:
         windows: of one scene, MS [1, C, h, w] in any units.

@@ -129,7 +129,7 @@ def back_project(
     ratio: int,
     phase: Phase | None = None,
 ) -> Tensor:
-    """Add to a fused image what its degraded self lacks of the MS image.
+    """Add what the degraded fused image lacks of the MS image.
 
     One step of iterative back-projection (Irani and Peleg 1991): Wald's consistency property says
     that the fused image, degraded to the MS grid, is the MS image.

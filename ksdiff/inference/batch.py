@@ -1,4 +1,4 @@
-"""Many scenes with one start: what fails is kept for the end, what is done is not done again."""
+"""Batches of scenes: failures are collected for the end, finished scenes are not repeated."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from ksdiff.io.output_options import OutputOptions
 
 @dataclass
 class BatchResult:
-    """Names of scenes by how they ended."""
+    """Names of scenes by outcome."""
 
     done: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)  # their outputs were there
     failed: dict[str, str] = field(default_factory=dict)  # with the reason
 
     def add(self, name: str, failed: str | None) -> None:
-        """A scene that has ended, and why it failed; None where it did not."""
+        """A finished scene, and why it failed; None if it did not."""
         if failed is None:
             self.done.append(name)
         else:
@@ -46,7 +46,7 @@ class SharpenScene:
 
 
 def outcome(sharpen: Callable[[Job, Path], object], job: Job, target: Path) -> str | None:
-    """Why a scene failed; None where it did not."""
+    """Why a scene failed; None if it did not."""
     try:
         sharpen(job, target)
     except Exception as error:  # one scene's defect must not end the others
@@ -64,7 +64,7 @@ def reason(error: BaseException) -> str:
 def planned(
     jobs: Sequence[Job], out: Path, suffix: str, overwrite: bool, result: BatchResult
 ) -> list[tuple[Job, Path]]:
-    """The jobs to do with their targets, both by absolute names; the others are skipped.
+    """The jobs to run, with their targets, both by absolute names; the others are skipped.
 
     Raises:
         KSDiffError: the folder cannot be made.
@@ -72,7 +72,7 @@ def planned(
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise KSDiffError(f"out {out}: cannot be a folder: {error.strerror}") from None
+        raise KSDiffError(f"out {out}: cannot be created: {error.strerror}") from None
     todo = []
     for job in jobs:
         target = out.absolute() / f"{job.name}{suffix}"
@@ -96,14 +96,14 @@ def sharpen_batch(
     """Sharpen one scene after the other into a folder, as NAME.tif.
 
     Args:
-        out: folder; made if it is not there.
+        out: folder; created if missing.
         sharpen: does one scene, given its output.
         suffix: of the outputs, by which their format is chosen.
-        overwrite: do again what is there.
+        overwrite: replace existing results.
         begin, end: called with each scene's name before and after it.
 
     Raises:
-        KSDiffError: the folder cannot be made. What goes wrong with a scene is in the result.
+        KSDiffError: the folder cannot be created. Failures of single scenes are in the result.
     """
     result = BatchResult()
     todo = planned(jobs, Path(out), suffix, overwrite, result)

@@ -11,14 +11,14 @@ from ksdiff.inference.windows import Fuse
 
 
 def classical(scene: PreparedScene, name: str, together: bool) -> Fuse:
-    """What fuses windows of a scene by a classical method.
+    """A function that fuses windows of a scene by a classical method.
 
-    What the method takes from a whole image it measures on the scene's samples, which are all of a
-    small scene, so windows meet without seams. PAN lies in place, and the MTF is the scene's own.
+    Statistics of a whole image are measured on the scene's samples, which cover all of a small
+    scene, so windows meet without seams. PAN is registered, and the MTF is the measured one.
 
     Args:
         name: of `ksdiff.baselines.METHODS`.
-        together: leave bands that were shifted onto each other there.
+        together: leave bands that were registered to each other in that position.
     """
     method, alignment = METHODS[name], scene.alignment
     measured: dict[str, Tensor] = {}

@@ -1,5 +1,4 @@
-"""Scenes of a batch on a dask cluster, wherever a worker is free: a scene a task, or of a large one
-a row of windows."""
+"""Scenes of a batch on a dask cluster: one task per scene or, of a large one, per row of windows."""
 
 from __future__ import annotations
 
@@ -28,7 +27,7 @@ SPLIT = 64  # megapixels of PAN: minutes on a core
 
 @contextmanager
 def cluster(scheduler: str | None, workers: int | None) -> Iterator[Client]:
-    """A client of a running scheduler, or of so many processes on this machine.
+    """A client of a running scheduler, or of ``workers`` processes on this machine.
 
     Raises:
         KSDiffError: no scheduler answers, workers with another version of KSDiff or of dask, dask
@@ -143,9 +142,8 @@ def sharpen_on(
 ) -> BatchResult:
     """As `ksdiff.inference.batch.sharpen_batch`, scenes side by side on a cluster.
 
-    Inputs and ``out`` must have the same paths on every worker and here. A worker that is lost
-    gives its scene or row back, and another one begins it again; results appear whole or not at
-    all.
+    Inputs and ``out`` must have the same paths on every worker and here. If a worker is
+    lost, another one starts its scene or row again; results appear whole or not at all.
 
     Args:
         split: megapixels of PAN above which the rows of windows of a scene are tasks of their own.
@@ -153,7 +151,7 @@ def sharpen_on(
             there are.
 
     Raises:
-        KSDiffError: the folder cannot be made. What goes wrong with a scene is in the result.
+        KSDiffError: the folder cannot be created. Failures of single scenes are in the result.
     """
     from distributed import as_completed
 

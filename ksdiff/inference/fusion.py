@@ -24,7 +24,7 @@ from ksdiff.models.ksdiff import Kernels, KSDiff
 
 
 class FusionModel(Protocol):
-    """What sharpening needs of a network, `KSDiff` or another."""
+    """The interface of a network for sharpening, `KSDiff` or another."""
 
     config: ModelConfig
 

@@ -138,9 +138,8 @@ class _Graph:
 
 
 class Reads(TorchFunctionMode):
-    """Holds the tensors that code reads and has not computed itself: weights, cached filters.
-
-    A graph knows them by address only, and caches forget.
+    """Keeps tensors that captured code reads but has not computed: weights, cached filters. A graph
+    knows them only by address, and a cache may drop them.
     """
 
     def __init__(self) -> None:

@@ -39,32 +39,35 @@ class SharpenOptions:
     method: Annotated[Method, "ksdiff, or a classical method, which takes no weights."] = "ksdiff"
     sensor: Annotated[
         str | None,
-        "wv3, geoeye1, landsat8, pleiades, gf2, …, see `ksdiff info`; generic MTF gains without.",
+        "Sensor, such as wv3, geoeye1, pleiades, landsat8 or gf2; ksdiff info lists all. Without "
+        "one, MTF gains are generic.",
     ] = None
-    device: Annotated[Device, "Where to compute."] = "auto"
+    device: Annotated[Device, "Device to compute on."] = "auto"
     seed: Annotated[int, "Random seed; the same seed gives the same bytes."] = 0
     tile: Annotated[int, "Window side in PAN pixels; a multiple of 256."] = 512
     registration: Annotated[
         Registration,
-        "What is undone of how PAN lies off the MS, and bands off each other: one shift for the "
-        "scene; local, a shift that varies over it; auto, a varying one where windows of the scene "
-        "disagree on one and show a smooth field; off, nothing.",
+        "How PAN is registered to the MS, and bands to each other. shift: one shift for the "
+        "scene; local: a shift that varies over it; auto: a varying one where windows of the "
+        "scene clearly show it, else one; off: not at all.",
     ] = "auto"
     together: Annotated[
-        bool, "Leave bands that were shifted onto each other there, not where the MS has them."
+        bool,
+        "Leave bands that were registered to each other so, instead of moving them back to "
+        "where the MS has them.",
     ] = False
     contrast: Annotated[
         Contrast,
-        "How PAN's detail is scaled to a band: by the slope between neighbouring pixels, or by the "
+        "How PAN's detail is scaled to a band. slope: between neighbouring pixels; deviations: "
         "ratio of standard deviations, which full-resolution indexes prefer.",
     ] = "slope"
     pan_gain: Annotated[
         str,
-        "How sharp PAN is: its MTF gain at its Nyquist frequency, bicubic for one that the "
-        "DLPan-Toolbox's protocol has decimated, or auto: the sensor's, or a usual one.",
+        "Sharpness of PAN: its MTF gain at its Nyquist frequency, 0.02 to 0.98. bicubic: PAN was "
+        "decimated by the DLPan-Toolbox's protocol; auto: the sensor's gain, or a typical one.",
     ] = "auto"
     precision: Annotated[
-        Precision, "Of the network; bfloat16 is faster on hardware that supports it."
+        Precision, "Precision of the network; bfloat16 is faster on hardware that supports it."
     ] = "float32"
 
     def __post_init__(self) -> None:

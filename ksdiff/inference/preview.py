@@ -63,7 +63,7 @@ class Preview:
         self._arrows = Arrows.of(scene.registration, size[0] / height)
 
     def add(self, part: Part) -> None:
-        """Take in a finished part; each pixel of the scene comes once."""
+        """Add a finished part; each pixel of the scene comes once."""
         ratio = part.source.pan.shape[-1] // part.source.ms.shape[-1]
         squares = _on_pan_grid(part.source.ms, part.source.ms_valid, self._colours, ratio)
         images = {

@@ -1,4 +1,4 @@
-"""Where the time goes: every part of one tile's way, beside what this machine needs at least."""
+"""Times the steps of sharpening one tile, beside the least time that this machine needs."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Part:
     least_bytes: int  # its inputs, its parameters and its result, each moved once
 
     def floor(self, machine: Machine) -> float:
-        """Seconds that the machine needs at least: to compute, or to move what must be moved."""
+        """Least seconds on this machine: of arithmetic or of memory traffic, the larger one."""
         return max(
             self.flops / machine.flops_per_second, self.least_bytes / machine.bytes_per_second
         )
@@ -49,7 +49,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Machine:
-    """What was reached here: in one large float32 product, and in a copy (read plus written)."""
+    """Rates measured here: of one large float32 product, and of a copy (read plus written)."""
 
     flops_per_second: float
     bytes_per_second: float

@@ -18,9 +18,9 @@ Stage = Callable[[str, int], Callable[[], None]]
 
 @contextlib.contextmanager
 def progress_bars(show: bool | Stage) -> Iterator[Stage]:
-    """What begins bars on standard error, or, unless ``show``, what shows nothing.
+    """A stage callback that shows bars on standard error; unless ``show``, one that shows nothing.
 
-    A stage that is there already goes on.
+    A callback given as ``show`` is passed on.
     """
     if callable(show):
         yield show

@@ -36,8 +36,8 @@ def report_files(
 ) -> bool:
     """Write a report on a raster that `Sharpener.sharpen_files`, or any other means, has made.
 
-    The scene is measured anew. Where the raster says with which options it was made, they count;
-    ``options`` where it does not, and its sensor and device always, if named.
+    The scene is measured anew. Options that the raster records take precedence over ``options``,
+    except for sensor and device where given.
 
     Args:
         pan, ms, reading: as for `Sharpener.sharpen_files` when it was made.

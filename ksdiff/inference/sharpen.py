@@ -182,7 +182,7 @@ class Sharpener:
 
         The output lies on PAN's grid, cut to the shared extent, with the data type, nodata value
         and all that is said of its bands in ``ms``. Pixels where either input has no data have
-        none. Tags tell how it was made. It gets its name when it is complete, not before.
+        none. Tags say how it was made. It appears under its name only when it is complete.
 
         Args:
             pan, ms: any raster GDAL opens by that name, or several, or the two parts of a product;
@@ -425,14 +425,14 @@ class Sharpener:
 
 
 def _unrelated(scene: PreparedScene, descriptions: Sequence[str | None]) -> str | None:
-    """What is worth knowing of bands in which PAN's detail is not to be found."""
+    """A sentence on bands whose detail has nothing in common with PAN's."""
     bands = scene.unrelated
     if not bands:
         return None
     names = ", ".join(descriptions[band] or str(band + 1) for band in bands)
     return (
         f"the detail of band {names} has nothing in common with PAN's, so PAN adds next to nothing "
-        "there; if that is unexpected, look at what the band shows and where it lies"
+        "there; if that is unexpected, check what the band shows and where it lies"
     )
 
 
@@ -463,7 +463,7 @@ def _order_hint(scene: PreparedScene, pair: Pair) -> str | None:
 
 
 def pan_gain_of(option: str, sensor: Sensor) -> PanGain | None:
-    """What is known of PAN's sharpness: what is told, or the sensor's gain."""
+    """PAN's sharpness as given, or else the sensor's gain."""
     if option == "auto":
         return None if sensor.name == "unknown" else sensor.pan_gain
     return "bicubic" if option == "bicubic" else float(option)

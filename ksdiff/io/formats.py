@@ -72,7 +72,7 @@ class Format:
         if options.compress is not None:
             if "COMPRESS" not in settings:
                 raise KSDiffError(
-                    f"compress: is for GeoTIFFs; tell {driver} by --co what it understands"
+                    f"compress: only for GeoTIFFs; pass options of {driver} with --co"
                 )
             settings["COMPRESS"] = options.compress.upper()
         given = dict(option.split("=", 1) for option in options.co)

@@ -21,8 +21,8 @@ class InputOptions:
 
     nodata: Annotated[
         str,
-        "Value of pixels without data, instead of what the files declare. auto: as declared, and "
-        "a collar of one value around both images; none: only as declared.",
+        "Value of pixels without data, instead of the files' own. auto: the declared value, and a "
+        "collar of one value around both images; none: only the declared value.",
     ] = "auto"
     bands: Annotated[
         str | None, "Bands to fuse, in this order, counted from 1: 4,3,2. All by default."
@@ -32,7 +32,9 @@ class InputOptions:
     ] = "auto"
 
     extent: Annotated[
-        str, "Ground of the output: intersection of PAN and MS, or union, without data beyond both."
+        str,
+        "Extent of the output: the intersection of PAN and MS, or their union, where pixels "
+        "of only one have no data.",
     ] = "intersection"
 
     def __post_init__(self) -> None:
@@ -68,5 +70,5 @@ class InputOptions:
         value = float(self.nodata)
         integer = np.issubdtype(dtype, np.integer)
         if integer and not (math.isnan(value) or value.is_integer()):
-            raise KSDiffError(f"nodata: {value:g} is no value of {dtype}")
+            raise KSDiffError(f"nodata: {value:g} is not a value of {dtype}")
         return value

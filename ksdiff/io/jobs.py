@@ -80,7 +80,7 @@ def list_jobs(source: str | Path) -> list[Job]:
     else:
         raise KSDiffError(f"{source}: expected a folder, a .csv file or a STAC collection")
     if not jobs:
-        raise KSDiffError(f"{source}: expected a scene or more, found none")
+        raise KSDiffError(f"{source}: expected one scene or more, found none")
     names: set[str] = set()
     for job in jobs:
         if job.name.lower() in names:

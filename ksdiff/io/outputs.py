@@ -1,4 +1,4 @@
-"""Writing without half files: checks before the work, a temporary name during it."""
+"""Atomic output: checks before the work, a temporary name during it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every index requires of its images."""
+"""Checks of the images that indexes take."""
 
 from torch import Tensor
 

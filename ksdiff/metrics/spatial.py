@@ -1,4 +1,4 @@
-"""SCC, PSNR and SSIM: how far the detail of an image is from the reference's."""
+"""SCC, PSNR and SSIM: the distance of an image's detail from the reference's."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""SAM and ERGAS: how far the spectra of an image are from the reference's."""
+"""SAM and ERGAS: the distance of an image's spectra from the reference's."""
 
 import torch
 from torch import Tensor

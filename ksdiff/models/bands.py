@@ -1,6 +1,6 @@
 """Bands as tokens: one set of weights for any number of bands in any order.
 
-Bands are met in two places only: where they enter (stems) and where they leave (head). There a
+Bands matter in two places only: where they enter (stems) and where they leave (head). There a
 kernel has one slice per band, and each slice is a mix of a few learnt ones. In the terms of the
 paper's Tucker product: the slices' rows of the band mode's factor come from structure-aware
 attention whose query is the band's own token in the place of a learnt one, the core comes from the

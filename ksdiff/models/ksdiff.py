@@ -40,7 +40,7 @@ _PATCHES = (1, 2, 4, 8)  # what divides the multiple of 8 that the images' sides
 
 
 class Kernels(NamedTuple):
-    """All that the prior decides for a scene (or a batch of crops)."""
+    """The kernels of a scene (or a batch of crops), which the prior decides."""
 
     layers: list[Tensor]  # W1 [B, C_out, C_in / groups, k, k] of every modulated layer
     basis: Tensor | None  # [B, C, R, k, k] of the injection head
@@ -156,7 +156,7 @@ class KSDiff(nn.Module):
         return self._condition(inputs, self._seen(inputs))
 
     def denoise(self, z: Tensor, t: Tensor, condition: Tensor) -> Tensor:
-        """The clean prior that the denoiser believes z_t [B, N, C_z] to come from; t [B]."""
+        """The denoiser's estimate of the clean prior of z_t [B, N, C_z]; t [B]."""
         predicted = self.denoiser(z, t, condition)
         if self.config.diffusion.predict == "noise":
             predicted = self.schedule.remove_noise(z, predicted, t)

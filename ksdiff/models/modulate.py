@@ -59,7 +59,7 @@ class Modulated(nn.Module):
     Attributes:
         module: the network.
         names: of the modulated layers, in the order of their kernels.
-        shapes: modes and Tucker ranks of every layer, what a kernel generator has to know.
+        shapes: modes and Tucker ranks of every layer, for a kernel generator.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""What the ablations put in the place of the paper's parts."""
+"""Replacements of the paper's parts for the ablations."""
 
 import math
 
@@ -15,7 +15,7 @@ _BLOCKS_PER_LEVEL = 4  # as many parameters as a level of PLFE has
 
 
 class ConcatEncoder(nn.Module):
-    """In the place of PLFE: source and guide concatenated, then convolutions.
+    """Replaces PLFE: source and guide concatenated, then convolutions.
 
     Inputs and output are those of :class:`~ksdiff.models.encoder.PLFE`, ``channels`` those of both
     together; there is no attention and no gate.
@@ -51,7 +51,7 @@ class ConcatEncoder(nn.Module):
 
 
 class MLPKernelGenerator(nn.Module):
-    """In the place of the Tucker product: every element of W from one MLP, W1 = W0 * W.
+    """Replaces the Tucker product: every element of W from one MLP, W1 = W0 * W.
 
     It sees what the Tucker generator sees, the prior and the local features, as their means.
     """
@@ -87,7 +87,7 @@ class MLPKernelGenerator(nn.Module):
 
 
 class PlainKernels(nn.Module):
-    """In the place of the kernel generator: the base kernels themselves, for every sample."""
+    """Replaces the kernel generator: the base kernels themselves, for every sample."""
 
     def __init__(
         self,
@@ -107,10 +107,10 @@ class PlainKernels(nn.Module):
 
 
 class FeatureModulation(PlainKernels):
-    """In the place of the kernel generator: features modulated by the prior, as in DiffIR.
+    """Replaces the kernel generator: features modulated by the prior, as in DiffIR.
 
     Every channel of every layer's output gets a scale and a shift, linear in z (Xia et al. 2023),
-    [B, 2, C_out] in the place of a kernel; the kernels stay W0, and no local feature has a say.
+    [B, 2, C_out] in the place of a kernel; the kernels stay W0, and local features are not used.
     """
 
     def __init__(

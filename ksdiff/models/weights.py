@@ -73,7 +73,7 @@ def weights_hash(name_or_path: str | Path) -> str:
 
 
 def bundled() -> list[str]:
-    """Names of the weights that come with the package."""
+    """Names of the bundled weights."""
     return sorted(
         entry.name.removesuffix(".safetensors")
         for entry in resources.files("ksdiff").joinpath("weights").iterdir()

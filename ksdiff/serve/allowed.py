@@ -1,4 +1,4 @@
-"""Which rasters jobs may name."""
+"""The rasters that jobs may read."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Allowed:
             same = (scheme, host) == (allowed_scheme, allowed_host)
             if same and (path == folder or path.startswith(folder.rstrip("/") + "/")):
                 return name
-        raise KSDiffError(f"{role} {name}: is none of the addresses that are allowed")
+        raise KSDiffError(f"{role} {name}: is not among the allowed addresses")
 
     def hidden(self, text: str) -> str:
         """A message without the places of the roots."""
@@ -78,7 +78,7 @@ def _split(url: str) -> tuple[str, str, str]:
         parts = urlsplit(url)
         port = parts.port
     except ValueError:
-        raise KSDiffError(f"{url!r}: is no address") from None
+        raise KSDiffError(f"{url!r}: is not an address") from None
     if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
         raise KSDiffError(f"{url}: expected https://HOST/PATH or http://HOST/PATH")
     host = parts.hostname if port is None else f"{parts.hostname}:{port}"

@@ -196,7 +196,7 @@ def _of(part: str, kind: type, values: dict[str, Any]) -> None:
     known = {each.name: each.default for each in fields(kind) if each.name not in _OWN}
     for name, value in values.items():
         if name not in known:
-            raise KSDiffError(f"{part}: {name!r} is none of {', '.join(known)}")
+            raise KSDiffError(f"{part}: unknown {name!r}; expected one of {', '.join(known)}")
         default = known[name]
         kinds = (str, type(None)) if default is None else (type(default),)
         if type(value) not in kinds:

@@ -18,27 +18,25 @@ class ServeOptions:
         KSDiffError: naming an option with a value that it does not take.
     """
 
-    root: Annotated[
-        tuple[str, ...], "Folder whose rasters may be named in jobs. Can be repeated."
-    ] = ()
+    root: Annotated[tuple[str, ...], "Folder whose rasters jobs may read. Can be repeated."] = ()
     urls: Annotated[
         tuple[str, ...],
-        "Beginning of addresses that jobs may name, https://HOST/FOLDER/. Can be repeated.",
+        "Start of addresses that jobs may read, https://HOST/FOLDER/. Can be repeated.",
     ] = ()
-    host: Annotated[str, "Address to listen at; other machines reach it unless loopback."] = (
-        "127.0.0.1"
-    )
-    port: Annotated[int, "Port to listen at; 0 takes a free one."] = 8000
+    host: Annotated[
+        str, "Address to listen on; other machines can reach it unless it is loopback."
+    ] = "127.0.0.1"
+    port: Annotated[int, "Port to listen on; 0 chooses a free one."] = 8000
     token: Annotated[
         str | None,
-        "What clients must send as Authorization: Bearer TOKEN. Better in the environment, as "
-        "KSDIFF_TOKEN. Needed unless the address is loopback.",
+        "Token that clients send as Authorization: Bearer TOKEN. Better set in the environment, "
+        "as KSDIFF_TOKEN. Required unless the address is loopback.",
     ] = None
-    state: Annotated[str, "Folder for jobs and results; made if it is not there."] = "ksdiff-jobs"
-    workers: Annotated[int, "Scenes at a time."] = 1
+    state: Annotated[str, "Folder for jobs and results; created if missing."] = "ksdiff-jobs"
+    workers: Annotated[int, "Scenes that are fused at a time."] = 1
     queue: Annotated[int, "Jobs that may wait or run; more are refused."] = 100
-    megapixels: Annotated[float, "PAN pixels of a scene, in millions, at most."] = 1000.0
-    minutes: Annotated[float, "Time for a job, at most."] = 60.0
+    megapixels: Annotated[float, "Largest scene, in millions of PAN pixels."] = 1000.0
+    minutes: Annotated[float, "Time limit of a job, in minutes."] = 60.0
     keep: Annotated[float, "Hours after which finished jobs and their results are removed."] = 24.0
 
     def __post_init__(self) -> None:

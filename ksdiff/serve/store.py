@@ -40,7 +40,7 @@ class Job:
 
 
 class Full(KSDiffError):
-    """As many jobs wait or run as may."""
+    """The queue is full."""
 
 
 class Store:
@@ -88,7 +88,9 @@ class Store:
                 "select count(*) from jobs where status in (?, ?)", (WAITING, RUNNING)
             ).fetchone()
             if busy >= most:
-                raise Full(f"{busy} jobs wait or run, and no more may; try again later")
+                raise Full(
+                    f"{busy} jobs are waiting or running, which is the limit; try again later"
+                )
             job = uuid.uuid4().hex
             row = self._base.execute(
                 "insert into jobs (id, status, request, created) values (?, ?, ?, ?) "

@@ -30,7 +30,7 @@ _AGAIN = 5.0  # seconds after which a state folder that cannot be written is tri
 
 
 class Workers:
-    """Do waiting jobs until they are stopped; those that run then wait for the next process."""
+    """Run waiting jobs until stopped; jobs that are running then wait for the next process."""
 
     def __init__(
         self, store: Store, allowed: Allowed, options: ServeOptions, sharpen: SharpenOptions
@@ -73,7 +73,7 @@ class Workers:
                 self._stop.wait(_AGAIN)
 
     def _next(self) -> Job | None:
-        """A job, or None after a while without any."""
+        """The next job, or None after a while without one."""
         with self._store.changed:  # so that none comes between the look and the wait
             job = self._store.take()
             if job is None and not self._stop.is_set():

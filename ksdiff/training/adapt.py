@@ -78,10 +78,10 @@ def adapt(
         pan, ms, reading, sensor, device: as for `Sharpener.sharpen_files`.
         registration: what is undone of shifts before, see
             `ksdiff.inference.options.SharpenOptions`.
-        weights: to begin with; chosen by band count and ratio if left out.
+        weights: to start from; chosen by band count and ratio if left out.
         pan_gain: how sharp PAN is, see `ksdiff.inference.options.SharpenOptions`; for weights for
             any bands.
-        minutes: the most to spend; it ends earlier when the trial gains no more.
+        minutes: time limit; adapting ends earlier when the trial gains no more.
         step: called with the share of the time spent and the error, at every check; after the
             trial with what it was at its best.
 

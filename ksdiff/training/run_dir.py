@@ -41,7 +41,7 @@ def claim(folder: Path, config: Config, stages: tuple[int, ...], resume: bool) -
 
 
 def note_environment(folder: Path, **more: object) -> None:
-    """Add what this start runs with to environment.json, a list with one entry per start."""
+    """Add the environment of this start to environment.json, a list with one entry per start."""
     path = folder / "environment.json"
     try:
         earlier = json.loads(path.read_text())

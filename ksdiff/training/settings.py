@@ -1,4 +1,4 @@
-"""What a config must satisfy before training starts: values that fit each other."""
+"""Checks of a config before training starts: values that fit each other."""
 
 from ksdiff.config import Config
 from ksdiff.errors import KSDiffError
@@ -16,7 +16,7 @@ _NOT_NEGATIVE = (
 
 
 def check_settings(config: Config) -> None:
-    """Raise KSDiffError naming the first key whose value cannot work, and what would."""
+    """Raise KSDiffError for the first key whose value cannot work, saying what can."""
     data, model, training = config.data, config.model, config.training
     for keys, least in ((_POSITIVE, "above 0"), (_NOT_NEGATIVE, "0 or more")):
         for key in keys:

@@ -110,7 +110,7 @@ class ArrayPair(ScenePair):
 
     @property
     def identity(self) -> tuple[object, ...]:
-        """What else than the two arrays decides on the fused values."""
+        """All but the two arrays that decides the fused values."""
         return self.areas, self.phase, self._pan.nodata, self._ms.nodata, self.dtype
 
     @property

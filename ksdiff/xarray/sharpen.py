@@ -46,12 +46,14 @@ def sharpen(
         name, attributes and band coordinates of ``ms``.
 
     Raises:
-        KSDiffError: an option that there is not, images without CRS, in another order of
+        KSDiffError: an unknown option, images without CRS, in another order of
             dimensions, on rotated grids or without overlap, a band count without weights.
     """
     known = [field.name for field in fields(SharpenOptions)]
     if unknown := [name for name in options if name not in known]:
-        raise KSDiffError(f"{unknown[0]}: no such option; there are {', '.join(known)}, weights")
+        raise KSDiffError(
+            f"{unknown[0]}: unknown option; expected some of {', '.join(known)}, weights"
+        )
     chosen = SharpenOptions(**options)
     pan, ms = bands_first(pan, "pan"), bands_first(ms, "ms")
     lazy = any(isinstance(image.data, da.Array) for image in (pan, ms))

@@ -24,7 +24,7 @@ def test_info_tells_version_build_backends_and_devices(start):
     assert process.returncode == 0, errors
     for word in ("ksdiff ", "PyTorch ", "Build", "Backends", "reference: available", "cpu: "):
         assert word in out
-    assert "Bundled weights" in out
+    assert "Bundled weights" in out and "Sensors" in out
 
 
 def test_drawn_scenes_can_be_evaluated(ksdiff, tmp_path, weights):

@@ -89,6 +89,6 @@ def test_what_is_no_product_is_refused(ksdiff, tmp_path, folder):
     out = tmp_path / "fused.tif"
     assert failed(ksdiff("sharpen", tmp_path / "no", out), "there is no such file or folder")
     result = ksdiff("sharpen", folder / "a_pan.tif", folder / "a_ms.tif")
-    assert failed(result, "a_pan.tif: is no product that is known", "give PAN, MS and OUT")
+    assert failed(result, "a_pan.tif: is not a known product", "give PAN, MS and OUT")
     assert failed(ksdiff("sharpen", folder), "expected PRODUCT OUT, PAN MS OUT, or all of")
     assert not out.exists()

@@ -289,7 +289,9 @@ def test_names_may_follow_each_other(ksdiff, folder, weights):
     assert ksdiff("sharpen", *names, "--weights", weights, "--quiet") == (0, "", "")
     with rasterio.open(folder / "fused.tif") as fused:
         assert fused.shape == (256, 256)
-    assert failed(ksdiff("sharpen", *names[:2]), "a_pan.tif: is no product", "PAN, MS and OUT")
+    assert failed(
+        ksdiff("sharpen", *names[:2]), "a_pan.tif: is not a known product", "PAN, MS and OUT"
+    )
     assert failed(ksdiff("sharpen", *names, "--out", "x.tif"), "expected PRODUCT OUT, PAN", "--out")
     assert failed(ksdiff("sharpen"), "expected PRODUCT OUT, PAN MS OUT", "got nothing")
 

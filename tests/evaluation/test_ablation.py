@@ -92,7 +92,7 @@ def test_equal_rows_share_a_run_and_another_value_is_another_run(file):
         ({"seeds": []}, "seeds: expected a list of integers"),
         ({"colour": 1}, "expected the keys base, folder, seeds, tables"),
         ({"tables": [{"title": "a", "rows": {}}]}, "expected title, reference and rows"),
-        ({"tables": [{"title": "a", "reference": "b", "rows": {}}]}, "'b' is none of its rows"),
+        ({"tables": [{"title": "a", "reference": "b", "rows": {}}]}, "'b' is not one of its rows"),
         (
             {"tables": [{"title": "a", "reference": "b", "rows": {"b": {"model": {"x": 1}}}}]},
             "a: b: model: unknown key 'x'",

@@ -100,7 +100,7 @@ def test_ksdiff_can_take_a_scene_as_classical_methods_do(folder):
     expected = read.judge(sharpener.sharpen(read.pan[0], read.ms[0], read.phase)[None], 21)
     assert found.rows[0].indexes == pytest.approx(expected)
     assert found.header | choice == found.header
-    with pytest.raises(KSDiffError, match="measured: gives all methods"):
+    with pytest.raises(KSDiffError, match="measured: gives KSDiff"):
         evaluate(folder, ["ksdiff"], measured=True, registration="off")
 
 

@@ -42,5 +42,5 @@ def test_an_interruption_ends_all(tmp_path):
 
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(KSDiffError, match="cannot be a folder"):
+    with pytest.raises(KSDiffError, match="cannot be created"):
         sharpen_batch(JOBS, tmp_path / "file" / "out", make)

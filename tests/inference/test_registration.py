@@ -85,7 +85,7 @@ def test_one_shift_does_not_follow_a_field_and_says_so(images):
     moved = warped(pan, smooth_shifts(2, SIZE, 6.0))
     found = registered(moved, ms, registration="shift").registration
     assert found.move is None
-    assert "no one shift is right" in found.note
+    assert "no single shift fits" in found.note
 
 
 def test_nothing_is_moved_when_off(images):

@@ -247,7 +247,7 @@ def limited(size: int) -> None:
         ("a.tif", {"co": ("FOO=1",), "cog": False}, 4, "uint16", "creation option FOO"),
         ("a.tif", {"compress": "magic"}, 4, "uint16", "COMPRESS=magic.*unexpected value"),
         ("a.tif", {"compress": "jpeg"}, 4, "uint16", "COMPRESS=jpeg"),
-        ("a.jp2", {"compress": "lzw"}, 4, "uint16", "compress: is for GeoTIFFs"),
+        ("a.jp2", {"compress": "lzw"}, 4, "uint16", "compress: only for GeoTIFFs"),
     ],
 )
 def test_what_cannot_be_written_is_refused_beforehand(name, options, count, dtype, words):

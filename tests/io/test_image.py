@@ -122,7 +122,7 @@ def test_nodata_can_be_given_and_collars_kept(write):
     with open_pair(*names, InputOptions(nodata="0")) as pair:
         np.testing.assert_array_equal(pair.read().ms_valid[0].numpy(), ms != 0)
         assert pair.nodata == 0
-    with pytest.raises(KSDiffError, match=r"nodata: 0.5 is no value of uint16"):
+    with pytest.raises(KSDiffError, match=r"nodata: 0.5 is not a value of uint16"):
         open_pair(*names, InputOptions(nodata="0.5"))
     with pytest.raises(KSDiffError, match="nodata: expected a number, auto or none, got 'zero'"):
         InputOptions(nodata="zero")

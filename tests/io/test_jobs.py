@@ -108,7 +108,7 @@ def test_what_is_no_collection_is_refused(tmp_path, served):
     path = tmp_path / "x.json"
     for text, words in (
         ("{", "its text is no JSON"),
-        ("[]", "is no STAC collection: expected .* got something else"),
+        ("[]", "is not a STAC collection: expected .* got something else"),
         (links(kind="Topology"), "got type Topology"),
         (links(("child", f"{served[0]}/no.json")), "no.json: the server answers 404"),
         (links(), "expected a scene or more, found none"),
@@ -127,7 +127,7 @@ def test_what_is_no_collection_is_refused(tmp_path, served):
         ("product,sensor\nx,wv3\n", "line 2: a product tells the sensor itself"),
         ("product,pan\n,a.tif\n", "line 2: ms is missing"),
         ("pan,ms,weather\n", "unknown column 'weather'"),
-        ("pan,ms\n", "expected a scene or more, found none"),
+        ("pan,ms\n", "expected one scene or more, found none"),
         ("pan,ms\na.tif,\n", "line 2: ms is missing"),
         ("pan,ms\na.tif,b.tif,c\n", "line 2: more values than columns"),
         ("pan,ms\nx/a.tif,b.tif\ny/A.tif,c.tif\n", "two scenes are called A"),

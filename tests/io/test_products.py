@@ -216,7 +216,7 @@ def _edited(pattern: str, old: str, new: str):
         (pleiades_neo, _without("DIM*_P_*.XML"), "DIM.*_P_ORT.XML: is missing, which .*VOL_PNEO"),
         (pleiades_neo, _edited("DIM*_P_*", ">P<", ">PMS<"), "panchromatic image is missing"),
         (pleiades_neo, _edited("DIM*_MS*", "2.15", "1.1"), "expected DIMAP version 2, got 1.1"),
-        (pleiades_neo, _edited("DIM*_P_*", "</Dimap", "<"), "DIM.*_P_ORT.XML: is no XML"),
+        (pleiades_neo, _edited("DIM*_P_*", "</Dimap", "<"), "DIM.*_P_ORT.XML: is not XML"),
         (maxar, _without("*P2AS*_R1C2.TIF"), "_R1C2.TIF: tile 2 is missing, which .*P2AS.*TIL"),
         (maxar, _without("*M2AS*.IMD"), "M2AS.*TIL: its 14JUN.*M2AS.*IMD is missing"),
         (maxar, _edited("*M2AS*.IMD", "BAND_", "X_"), r"names no band \(BAND_P, BAND_B"),
@@ -241,7 +241,7 @@ def test_bands_on_different_grids_are_named(tmp_path):
 def test_what_is_no_product_or_several_is_refused(tmp_path):
     with pytest.raises(KSDiffError, match="no: there is no such file or folder"):
         read_product(tmp_path / "no")
-    with pytest.raises(KSDiffError, match=r"is no product that is known .*PAN, MS and OUT"):
+    with pytest.raises(KSDiffError, match=r"is not a known product .*PAN, MS and OUT"):
         read_product(tmp_path)
     (tmp_path / "x.zip").write_text("no archive")
     with pytest.raises(KSDiffError, match=r"x\.zip: cannot be read"):

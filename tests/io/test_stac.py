@@ -79,7 +79,7 @@ def test_an_asset_that_the_server_lacks_is_named(tmp_path, served):
         ),
         (lambda item: item.update(type="Collection"), "Feature with stac_version, got type Coll"),
         (lambda item: item.pop("stac_version"), "type Feature with stac_version, got type Feature"),
-        (lambda item: item["properties"].pop("datetime"), "is no valid STAC item"),
+        (lambda item: item["properties"].pop("datetime"), "is not a valid STAC item"),
     ],
 )
 def test_items_without_what_is_needed_are_refused(tmp_path, change, words):

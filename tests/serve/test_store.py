@@ -38,7 +38,7 @@ def test_no_more_wait_than_may(store):
     store.add({}, 2)
     running = store.take()
     store.add({}, 2)
-    with pytest.raises(Full, match="2 jobs wait or run"):
+    with pytest.raises(Full, match="2 jobs are waiting or running"):
         store.add({}, 2)
     store.finish(running.id, "failed", "")
     store.add({}, 2)

@@ -227,7 +227,7 @@ def test_exchanged_images_and_unknown_options_are_told(paths):
     pan, ms = opened(paths, {})
     with pytest.raises(KSDiffError, match="exchanged"):
         sharpen(ms, pan)
-    with pytest.raises(KSDiffError, match="tyle: no such option; there are method, sensor"):
+    with pytest.raises(KSDiffError, match="tyle: unknown option; expected some of method, sensor"):
         sharpen(pan, ms, tyle=256)
     with pytest.raises(KSDiffError, match="sensor"):
         sharpen(pan, ms, sensor="wv9")

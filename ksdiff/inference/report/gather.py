@@ -1,4 +1,4 @@
-"""What a report shows of pixels, gathered in one pass over PAN, MS and the fused image."""
+"""Pixel data of a report, gathered in one pass over PAN, MS and the fused image."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ class Histogram:
 
 @dataclass
 class Gathered:
-    """What one pass over a scene gives a report."""
+    """The result of one pass over a scene."""
 
     views: list[View]  # the whole first, then parts at full resolution
     histograms: list[Histogram]  # by band

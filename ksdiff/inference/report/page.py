@@ -29,7 +29,7 @@ _BEST_HIGH = ("HQNR", "QNR")
 
 @dataclass(frozen=True)
 class Content:
-    """What a report says, whatever it looks like."""
+    """The content of a report, whatever its layout."""
 
     title: str
     facts: Sequence[tuple[str, str]]  # names and values: files, sizes, grid
@@ -73,7 +73,7 @@ def _text(value: object) -> str:
 
 
 def _data(content: Content, gathered: Gathered) -> str:
-    """What the script reads, as JSON, with pictures as good as the size allows."""
+    """Data of the page's script as JSON, with the best pictures that fit."""
     views = gathered.views
     images = [view.images() for view in views]
     colour, grey = Stretch.of(images[0]["ms"]), Stretch.of(images[0]["pan"])
@@ -172,7 +172,7 @@ def _decisions(content: Content) -> str:
 
 def _provenance(said: Mapping[str, object] | None) -> str:
     if said is None:
-        return "<p>The file says nothing of how it was made.</p>"
+        return "<p>The file does not say how it was made.</p>"
     text = json.dumps(said, indent=2, sort_keys=True, ensure_ascii=False)
     return f'<pre tabindex="0" aria-label="Provenance as JSON">{_text(text)}</pre>'
 
@@ -181,7 +181,7 @@ def _indexes(content: Content) -> str:
     found = content.judged
     if found is None:
         reason = (
-            "they compare bands, and there is one"
+            "they compare bands, and the image has only one"
             if len(content.bands) < 2
             else "no window of 64 x 64 PAN pixels has data everywhere"
         )
@@ -212,8 +212,8 @@ def _indexes(content: Content) -> str:
     text = (
         "All methods are given the same PAN and MS, as they were registered, and the MTF that the "
         "scene shows. HQNR and QNR are better when high, the others when low. exp is the MS "
-        "interpolated. Without truth an index rewards likeness to the inputs, of which exp has "
-        "most and detail least: look at the pictures, too."
+        "interpolated. Without truth, indexes reward similarity to the inputs, and exp, which "
+        "adds no detail, is most similar: look at the pictures, too."
     )
     return f"<h2>Indexes without truth</h2><p>{where} {text}</p>{_table(('method', *heads), rows)}"
 
@@ -250,10 +250,10 @@ def _shifts(content: Content, gathered: Gathered) -> str:
     rows, columns = gathered.views[0].area
     (dy, dx), count = found.shift, len(found.windows)
     seen = sum(each.trusted for each in found.windows)
-    did = "It was moved back." if found.move is not None else "It was left where it is."
+    did = "PAN was moved back." if found.move is not None else "PAN was not moved."
     return (
         f"<h2>Place of PAN</h2><figure>{arrows((rows.stop, columns.stop), found)}<figcaption>"
-        f"By how much PAN's content lay off the MS where {seen} of {count} windows show it; in the "
-        f"middle {dy:+.2f} rows (down), {dx:+.2f} columns (right). {did} Arrows are longer than "
+        f"Offset of PAN's content from the MS in the {seen} of {count} windows that show it; "
+        f"median {dy:+.2f} rows (down), {dx:+.2f} columns (right). {did} Arrows are longer than "
         "the shifts, all by the same factor; dots are windows that show none.</figcaption></figure>"
     )

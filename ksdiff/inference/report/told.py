@@ -1,4 +1,4 @@
-"""What sharpening decided by itself, and why, in sentences for the user."""
+"""What sharpening decided, and why, in sentences for the user."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def _sensor(scene: PreparedScene) -> Decision:
 
 def _method(pair: ScenePair, options: SharpenOptions, method: str) -> Decision:
     if options.method != "ksdiff":
-        return Decision("Method", options.method, "A classical method, as asked for.")
+        return Decision("Method", options.method, "A classical method, as requested.")
     why = f"By {pair.bands} bands and ratio {pair.ratio}, unless the caller has named weights."
     return Decision("Weights", method, why)
 
@@ -73,7 +73,7 @@ def _nodata(pair: ScenePair, valid: float) -> Decision:
     elif pair.nodata is None:
         why = "Neither file declares pixels without data, and none were found."
     else:
-        why = f"The fused image marks them by {pair.nodata:g}, as the inputs do or as is usual."
+        why = f"The fused image marks them by {pair.nodata:g}, the inputs' value or the default."
     return Decision("Pixels without data", f"{1 - valid:.1%}", why)
 
 
@@ -88,7 +88,7 @@ def _shift(scene: PreparedScene, options: SharpenOptions) -> Decision:
         return Decision(about, value, f"{found.told}.")
     if any(found.shift):
         dy, dx = found.shift
-        why = "PAN lay beside the MS by so much, as windows of the scene agree; it was moved back."
+        why = "Windows of the scene agree on this offset of PAN from the MS; PAN was moved back."
         return Decision(about, f"{dy:+.2f} rows, {dx:+.2f} columns", why)
     if found.note:
         return Decision(about, "as delivered", f"{found.note}.")
@@ -101,12 +101,12 @@ def _bands(scene: PreparedScene, options: SharpenOptions) -> Decision:
     if options.registration == "off":
         return Decision(about, "as delivered", "Registration was switched off.")
     if not scene.apart:
-        why = "They lie together, or the sensor is not known to take them at different moments."
+        why = "They lie together, or the sensor is not known to record them at different times."
         return Decision(about, "as delivered", why)
     where = (
-        "They were left on each other, as asked for."
+        "They were registered and left so, as requested."
         if options.together
-        else "They were brought together, fused, and moved back to where the MS has them."
+        else "They were registered, fused, and moved back to where the MS has them."
     )
     return Decision(about, f"up to {scene.apart:.2f} PAN pixels apart", where)
 
@@ -121,12 +121,12 @@ def _mtf(scene: PreparedScene) -> Decision:
 def _pan_gain(scene: PreparedScene, options: SharpenOptions) -> Decision:
     about = "Sharpness of PAN"
     if options.pan_gain == "bicubic":
-        return Decision(about, "bicubic", "Decimated by a protocol, as told.")
+        return Decision(about, "bicubic", "Decimated by the toolbox's protocol, as given.")
     if options.pan_gain != "auto":
-        why = "MTF gain at PAN's Nyquist frequency, as told."
+        why = "MTF gain at PAN's Nyquist frequency, as given."
         return Decision(about, options.pan_gain, why)
     if scene.sensor.name == "unknown":
-        why = "MTF gain that real PANs are near; neither it nor the sensor was told."
+        why = "Typical MTF gain of PAN; neither the gain nor the sensor was given."
         return Decision(about, f"{GENERIC:.2f}", why)
     why = f"MTF gain of {scene.sensor.name}."
     return Decision(about, f"{scene.sensor.pan_gain:.2f}", why)
@@ -134,7 +134,7 @@ def _pan_gain(scene: PreparedScene, options: SharpenOptions) -> Decision:
 
 def _contrast(options: SharpenOptions) -> Decision:
     if options.contrast == "slope":
-        why = "A band takes as much of PAN's detail as its own detail follows PAN's."
+        why = "PAN's detail is scaled by the slope of the band's own detail on PAN's."
     else:
-        why = "A band takes PAN's detail by the ratio of standard deviations, as asked for."
+        why = "PAN's detail is scaled by the ratio of standard deviations, as requested."
     return Decision("Contrast", options.contrast, why)

@@ -51,8 +51,8 @@ def write_report(
         pair: as delivered.
         scene: prepared from it; None where it has no pixel with data.
         fused: raster on the grid of the scene.
-        options: with which it was made.
-        method: by which: weights, or a classical method.
+        options: those it was made with.
+        method: the weights or the classical method that made it.
         stage: progress callback.
 
     Returns:

@@ -46,8 +46,7 @@ def read_product(path: str | Path) -> Product:
         known = "; ".join(f"{reader.kind}: {reader.pattern}" for reader in READERS)
         known += f"; {stac.KIND}: {stac.PATTERN}"
         raise KSDiffError(
-            f"{path}: is no product that is known ({known}); for a pair of rasters give PAN, MS "
-            "and OUT"
+            f"{path}: is not a known product ({known}); for a pair of rasters give PAN, MS and OUT"
         )
     if len(products) > 1:
         names = ", ".join(each.metadata[0] for each in products)

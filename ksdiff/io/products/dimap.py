@@ -61,7 +61,7 @@ def _parsed(files: Files, name: str) -> Element:
     try:
         root = ElementTree.fromstring(files.text(name).encode())
     except ElementTree.ParseError as error:
-        raise KSDiffError(f"{files.gdal(name)}: is no XML: {error}") from None
+        raise KSDiffError(f"{files.gdal(name)}: is not XML: {error}") from None
     version = root.find("Metadata_Identification/METADATA_FORMAT")
     if version is None or not version.get("version", "").startswith("2"):
         found = "none" if version is None else version.get("version")

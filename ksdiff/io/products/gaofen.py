@@ -36,7 +36,7 @@ def _product(kind: str, files: Files, name: str) -> Product:
     try:
         root = ElementTree.fromstring(files.text(name).encode())
     except ElementTree.ParseError as error:
-        raise KSDiffError(f"{where}: is no XML: {error}") from None
+        raise KSDiffError(f"{where}: is not XML: {error}") from None
     satellite = (root.findtext(".//SatelliteID") or "").strip()
     sensor = _SENSORS.get(satellite[:3].upper())
     told = {

@@ -133,7 +133,7 @@ def _items(where: str, seen: set[str]) -> Iterator[str]:
         return
     if kind not in ("Collection", "Catalog", "FeatureCollection"):
         raise KSDiffError(
-            f"{where}: is no STAC collection: expected an object of type Collection, Catalog, "
+            f"{where}: is not a STAC collection: expected an object of type Collection, Catalog, "
             f"FeatureCollection or Feature, got {'type ' + str(kind) if kind else 'something else'}"
         )
     whole = where if _remote(where) else str(Path(where).resolve())
@@ -171,7 +171,7 @@ def _object(where: str, kind: str) -> dict[str, Any]:
     try:
         found = json.loads(_text(where))
     except ValueError:
-        raise KSDiffError(f"{where}: is no STAC {kind}: its text is no JSON") from None
+        raise KSDiffError(f"{where}: is not a STAC {kind}: its text is not JSON") from None
     return found if isinstance(found, dict) else {}
 
 
@@ -181,14 +181,14 @@ def _item(where: str) -> pystac.Item:
     kind = found.get("type")
     if kind != "Feature" or "stac_version" not in found:
         raise KSDiffError(
-            f"{where}: is no STAC item: expected an object of type Feature with stac_version, got "
-            f"{'type ' + str(kind) if kind else 'something else'}"
+            f"{where}: is not a STAC item: expected an object of type Feature with stac_version, "
+            f"got {'type ' + str(kind) if kind else 'something else'}"
         )
     try:
         whole = where if _remote(where) else str(Path(where).resolve())
         return pystac.Item.from_dict(found, href=whole, migrate=True)
     except Exception as error:  # pystac lets what is missing or wrong through in many shapes
-        raise KSDiffError(f"{where}: is no valid STAC item: {error!r}") from None
+        raise KSDiffError(f"{where}: is not a valid STAC item: {error!r}") from None
 
 
 def _text(where: str) -> str:
