@@ -107,11 +107,11 @@ def test_items_whose_files_have_one_name_take_their_folders(tmp_path):
 def test_what_is_no_collection_is_refused(tmp_path, served):
     path = tmp_path / "x.json"
     for text, words in (
-        ("{", "its text is no JSON"),
+        ("{", "its text is not JSON"),
         ("[]", "is not a STAC collection: expected .* got something else"),
         (links(kind="Topology"), "got type Topology"),
         (links(("child", f"{served[0]}/no.json")), "no.json: the server answers 404"),
-        (links(), "expected a scene or more, found none"),
+        (links(), "expected one scene or more, found none"),
     ):
         path.write_text(text)
         with pytest.raises(KSDiffError, match=words):
