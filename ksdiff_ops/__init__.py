@@ -1,7 +1,8 @@
 """Per-pixel and low-rank kernel operators for PyTorch, on CPU and GPU.
 
 `dynamic_conv`, `lowrank_dynamic_conv`, `tucker_kernel`, `batched_conv2d` and `adaptive_conv2d` are
-functions of tensors; `carafe` and `separable_dynamic_conv` are composed of the first.
+functions of tensors; `dynamic_conv_transpose` is the adjoint of the first, `carafe` and
+`separable_dynamic_conv` are composed of it.
 `AdaptiveConv2d` and `LowRankDynamicConv` are layers with the parameters that go with two of them,
 `nn` has layers of published networks. `backends` tells and chooses what runs the operators;
 `build_info` tells what was compiled.
@@ -12,6 +13,7 @@ from ksdiff_ops.adaptive_conv2d import adaptive_conv2d
 from ksdiff_ops.batched_conv2d import batched_conv2d
 from ksdiff_ops.composed import carafe, separable_dynamic_conv
 from ksdiff_ops.dynamic_conv import dynamic_conv
+from ksdiff_ops.dynamic_conv_transpose import dynamic_conv_transpose
 from ksdiff_ops.lowrank_dynamic_conv import lowrank_dynamic_conv
 from ksdiff_ops.modules import AdaptiveConv2d, LowRankDynamicConv
 from ksdiff_ops.native import build_info
@@ -26,6 +28,7 @@ __all__ = [
     "build_info",
     "carafe",
     "dynamic_conv",
+    "dynamic_conv_transpose",
     "lowrank_dynamic_conv",
     "nn",
     "separable_dynamic_conv",

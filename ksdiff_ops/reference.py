@@ -66,6 +66,28 @@ def dynamic_conv(
     return y.flatten(1, 2).to(x.dtype)
 
 
+def dynamic_conv_grad_input(
+    x: Tensor,  # [B, C, Ho, Wo]
+    weight: Tensor,  # [B, G, kh, kw, Ho, Wo]
+    size: tuple[int, int],
+    stride: tuple[int, int],
+    padding: tuple[int, int],
+    dilation: tuple[int, int],
+) -> Tensor:  # [B, C, H, W]
+    """Every pixel times its kernel, the products added up where they overlap."""
+    groups, kh, kw, ho, wo = weight.shape[1:]
+    precise = _accumulation_dtype(x.dtype)
+    image = x.to(precise).unflatten(1, (groups, -1))
+    spread = image[:, :, :, None, None] * weight.to(precise)[:, :, None]
+    height = (ho - 1) * stride[0] + (kh - 1) * dilation[0] + 1
+    width = (wo - 1) * stride[1] + (kw - 1) * dilation[1] + 1
+    products = spread.flatten(5).flatten(1, 4)
+    whole = F.fold(products, (height, width), (kh, kw), dilation, 0, stride)
+    top, left = padding
+    y = F.pad(whole, (-left, left + size[1] - width, -top, top + size[0] - height))
+    return y.to(x.dtype)
+
+
 def lowrank_dynamic_conv(
     x: Tensor,  # [B, C, H, W]
     coeff: Tensor,  # [B, G, R, Ho, Wo]

@@ -57,9 +57,9 @@ class _SharedProduct(_SingleLevelFunction):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, attention, weight = ctx.saved_tensors
-        batch, channels, *size = x.shape
-        kernel = weight.shape[2:]
-        taps, padding = kernel.numel(), [k // 2 for k in kernel]
+        batch, channels, height, width = x.shape
+        kernel = kh, kw = weight.shape[2:]
+        taps, padding = kh * kw, (kh // 2, kw // 2)
         # Samples side by side: channels and taps, or outputs, times pixels of all samples.
         factors = attention.reshape(batch, taps, -1).transpose(0, 1)
         sent = grad.flatten(2).transpose(0, 1).flatten(1)
@@ -68,7 +68,7 @@ class _SharedProduct(_SingleLevelFunction):
         patches = patches.view(batch, channels, taps, -1).permute(1, 2, 0, 3)
         attention_grad = (products * patches).sum(0).transpose(0, 1).reshape(attention.shape)
         sums = (products * factors).permute(2, 0, 1, 3).reshape(batch, channels * taps, -1)
-        x_grad = F.fold(sums, size, kernel, padding=padding)
+        x_grad = F.fold(sums, (height, width), kernel, padding=padding)
         weight_grad = None
         if ctx.needs_input_grad[3]:
             scaled = (patches * factors).reshape(channels * taps, -1)

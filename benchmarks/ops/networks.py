@@ -144,12 +144,6 @@ def ddf(shape: tuple[int, ...], k: int = 3) -> Site:
     return Site("DDF", what, shapes, ddf_ours, plain)
 
 
-def carafe_ours(x: Tensor, weight: Tensor) -> Tensor:
-    factor = weight.shape[-1] // x.shape[-1]
-    repeated = F.interpolate(x, scale_factor=factor, mode="nearest")
-    return ksdiff_ops.dynamic_conv(repeated, weight, dilation=factor)
-
-
 def carafe_unfold(x: Tensor, weight: Tensor) -> Tensor:
     """As in the usual PyTorch rewritings of CARAFE: patches, repeated, times their kernels."""
     factor, k = weight.shape[-1] // x.shape[-1], weight.shape[2]
@@ -176,19 +170,15 @@ def carafe(shape: tuple[int, ...], k: int = 5, factor: int = 2) -> Site:
     weight = (batch, 1, k, k, factor * height, factor * width)
     plain = {"unfold, repeat": carafe_unfold, "matmul per place": carafe_subpixel}
     what = f"{_times(shape)} k {k} by {factor}"
-    return Site("CARAFE", what, (shape, weight), carafe_ours, plain)
+
+    def ours(x: Tensor, weight: Tensor) -> Tensor:
+        return ksdiff_ops.carafe(x, weight, factor)
+
+    return Site("CARAFE", what, (shape, weight), ours, plain)
 
 
 def separable_ours(x: Tensor, vertical: Tensor, horizontal: Tensor) -> Tensor:
-    k = vertical.shape[1]
-    height = x.shape[2]
-    padded = F.pad(x, [0, 0, k // 2, k // 2])
-    across = horizontal[:, None, None]
-    rows = (ksdiff_ops.dynamic_conv(padded[:, :, i : i + height], across) for i in range(k))
-    y = None
-    for i, row in enumerate(rows):
-        y = row * vertical[:, None, i] if y is None else y + row * vertical[:, None, i]
-    return y
+    return ksdiff_ops.separable_dynamic_conv(x, vertical[:, None], horizontal[:, None])
 
 
 def separable_unfold(x: Tensor, vertical: Tensor, horizontal: Tensor) -> Tensor:
