@@ -55,6 +55,13 @@ Tensor convolution_grad_weight(const Tensor& grad, const Tensor& x, const Sizes&
   return backward(grad, x, like, stride, padding, dilation, groups, false)[1];
 }
 
+Tensor multiply(const Tensor& one, const Tensor& other) {
+  std::array<StableIValue, 2> stack{from(one), from(other)};
+  STABLE_TORCH_ERROR_CODE_CHECK(
+      torch_call_dispatcher("aten::mul", "Tensor", stack.data(), TORCH_ABI_VERSION));
+  return to<Tensor>(stack[0]);
+}
+
 Tensor permute(const Tensor& tensor, const Sizes& axes) {
   std::array<StableIValue, 2> stack{from(tensor), from(axes)};
   call("aten::permute", stack);

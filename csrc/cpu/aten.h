@@ -20,6 +20,9 @@ Tensor convolution_grad_weight(const Tensor& grad, const Tensor& x, const Sizes&
                                const Sizes& stride, const Sizes& padding, const Sizes& dilation,
                                int64_t groups);
 
+// As torch.mul.
+Tensor multiply(const Tensor& one, const Tensor& other);
+
 Tensor permute(const Tensor& tensor, const Sizes& axes);
 
 // As torch.nn.functional.unfold: [B, C, H, W] -> [B, C * kh * kw, Ho * Wo], and its adjoint.

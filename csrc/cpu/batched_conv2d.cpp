@@ -99,6 +99,12 @@ MemoryFormat format_of(bool channels_last) {
   return channels_last ? MemoryFormat::ChannelsLast : MemoryFormat::Contiguous;
 }
 
+// The tensor itself where it is laid out so: asking PyTorch for that costs a call of an operator.
+Tensor laid_out(const Tensor& tensor, bool channels_last) {
+  if (!channels_last) return packed(tensor);
+  return torch::stable::contiguous(tensor, MemoryFormat::ChannelsLast);
+}
+
 Tensor empty_like(const Tensor& like, const Sizes& size, bool channels_last) {
   return torch::stable::empty(size, like.scalar_type(), std::nullopt, like.device(), std::nullopt,
                               format_of(channels_last));
@@ -134,7 +140,7 @@ Tensor as_result(const Tensor& result, const Tensor& like, bool channels_last) {
   const Tensor typed = result.scalar_type() == like.scalar_type()
                            ? result
                            : torch::stable::to(result, like.scalar_type());
-  return torch::stable::contiguous(typed, format_of(channels_last));
+  return laid_out(typed, channels_last);
 }
 
 // The kernels, or the one kernel [1, Cout, ...] that all samples share.
@@ -388,7 +394,7 @@ Tensor forward(const Tensor& x, const Tensor& weight, Sizes size, Sizes stride, 
   if (is_empty(x) || is_empty(weight) || size[0] == 0 || size[1] == 0) {
     return zeros(x, call.out_size(), channels_last);
   }
-  const Tensor image = torch::stable::contiguous(x, format_of(channels_last));
+  const Tensor image = laid_out(x, channels_last);
   if (call.is_depthwise() && !is_tiny_depthwise(call, x, channels_last)) {
     const Tensor kernels = packed(weight);
     Tensor out = empty_like(x, call.out_size(), channels_last);
@@ -417,7 +423,7 @@ Tensor grad_input(const Tensor& grad, const Tensor& weight, Sizes size, Sizes st
   if (is_empty(grad) || is_empty(weight) || size[0] == 0 || size[1] == 0) {
     return zeros(grad, call.x_size(), channels_last);
   }
-  const Tensor from = torch::stable::contiguous(grad, format_of(channels_last));
+  const Tensor from = laid_out(grad, channels_last);
   if (call.is_depthwise() && !is_tiny_depthwise(call, grad, channels_last)) {
     const Tensor kernels = packed(weight);
     Tensor out = empty_like(grad, call.x_size(), channels_last);
@@ -454,8 +460,8 @@ Tensor grad_weight(const Tensor& grad, const Tensor& x, Sizes kernel, Sizes stri
   const Sizes size{call.batch, call.out, call.in / groups, kernel[0], kernel[1]};
   if (is_empty(grad) || is_empty(x)) return zeros(grad, size, false);
   const bool channels_last = is_channels_last(x);
-  const Tensor image = torch::stable::contiguous(x, format_of(channels_last)),
-               from = torch::stable::contiguous(grad, format_of(channels_last));
+  const Tensor image = laid_out(x, channels_last),
+               from = laid_out(grad, channels_last);
   // With many taps there are sums enough to fill the lanes.
   if (call.is_depthwise() &&
       (kernel[0] * kernel[1] > 9 || !is_tiny_depthwise(call, x, channels_last))) {

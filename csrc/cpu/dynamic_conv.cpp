@@ -49,12 +49,8 @@ Tensor forward(const Tensor& x, const Tensor& weight, Sizes stride, Sizes paddin
   check_size("weight", weight, 0, x.size(0));
   const Numbers numbers = numbers_of(x);
   const Tensor image = packed(x), kernels = packed(weight);
+  if (scales(shape, window)) return scale(shape, image, kernels);
   Tensor out = new_output(x, Sizes{shape.batch, x.size(1), shape.out_height, shape.out_width});
-  if (scales(shape, window)) {
-    scale(shape, numbers, image.const_data_ptr(), kernels.const_data_ptr(),
-          out.mutable_data_ptr());
-    return out;
-  }
   if (streams(shape, window)) {
     stream_forward(shape, window, numbers, image.const_data_ptr(), kernels.const_data_ptr(),
                    out.mutable_data_ptr());
@@ -84,12 +80,8 @@ Tensor grad_input(const Tensor& grad, const Tensor& weight, Sizes size, Sizes st
   check_size("grad", grad, 3, shape.out_width);
   const Numbers numbers = numbers_of(grad);
   const Tensor from = packed(grad), kernels = packed(weight);
+  if (scales(shape, window)) return scale(shape, from, kernels);
   Tensor out = new_output(grad, Sizes{shape.batch, grad.size(1), shape.height, shape.width});
-  if (scales(shape, window)) {
-    scale(shape, numbers, from.const_data_ptr(), kernels.const_data_ptr(),
-          out.mutable_data_ptr());
-    return out;
-  }
   if (streams(shape, window)) {
     stream_grad_input(shape, window, numbers, from.const_data_ptr(), kernels.const_data_ptr(),
                       out.mutable_data_ptr());

@@ -10,7 +10,8 @@ namespace ksdiff_ops::cpu {
 bool scales(const Shape& shape, const Window& window);
 
 // out[c][p] = kernels[p] * image[c][p]; the gradient of the image is the same of the output's.
-void scale(const Shape& shape, Numbers numbers, const void* image, const void* kernels, void* out);
+// Both tensors are contiguous.
+Tensor scale(const Shape& shape, const Tensor& image, const Tensor& kernels);
 
 // out[p] = sum over channels of grad[c][p] * image[c][p]
 void scale_grad_weight(const Shape& shape, Numbers numbers, const void* grad, const void* image,
