@@ -31,9 +31,15 @@ class Precision(TypedDict):
 
 @triton.jit
 def tile_pixels(tile, width, PIXELS: tl.constexpr):
-    """The pixels of a tile, counted through the image, and their rows and columns."""
-    pixel = tile.to(tl.int64) * PIXELS + tl.arange(0, PIXELS)
-    return pixel, (pixel // width).to(tl.int32), (pixel % width).to(tl.int32)
+    """The pixels of a tile, counted through the image, and their rows and columns.
+
+    One division by 64 bits tells where the tile begins; from there 32 bits are enough.
+    """
+    first = tile.to(tl.int64) * PIXELS
+    row = first // width
+    along = (first - row * width).to(tl.int32) + tl.arange(0, PIXELS)
+    down = along // width
+    return first + tl.arange(0, PIXELS), row.to(tl.int32) + down, along - down * width
 
 
 @triton.jit

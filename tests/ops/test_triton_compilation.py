@@ -28,6 +28,9 @@ def test_kernel_compiles_without_spills(compiled, case, architecture):
     used = compiled[case, architecture].result()
     # A spilled register needs a stack frame or local memory.
     assert used["STACK"] == 0 and used["LOCAL"] == 0, used
+    # Of a tile's or a sample's place, once a program; a pixel's is found by 32 bits.
+    if case.startswith(("batched", "adaptive")):
+        assert used["DIV64"] <= 4, used
 
 
 class FakeDriver:

@@ -194,7 +194,9 @@ def compile_launch(launch, architecture: int):
 
 
 def resources(case: str, architecture: int, folder: Path) -> dict[str, int]:
-    """Registers, and bytes of stack and local memory, of a thread of the compiled kernel."""
+    """Registers, bytes of stack and local memory of a thread, and the 64-bit divisions in the
+    code of the compiled kernel.
+    """
     os.environ["TRITON_CACHE_DIR"] = str(folder / "cache")
     from triton.knobs import nvidia
 
@@ -207,4 +209,5 @@ def resources(case: str, architecture: int, folder: Path) -> dict[str, int]:
         capture_output=True,
         text=True,
     ).stdout
-    return {key: int(value) for key, value in re.findall(r"(REG|STACK|LOCAL):(\d+)", report)}
+    used = {key: int(value) for key, value in re.findall(r"(REG|STACK|LOCAL):(\d+)", report)}
+    return used | {"DIV64": len(re.findall(r"\b(?:div|rem)\.[su]64", compiled.asm["ptx"]))}
