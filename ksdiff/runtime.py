@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 # Of glibc's malloc.h.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
 _KEPT = 512 * 2**20  # bytes: more than the largest tensor of a window of 1024 x 1024 pixels
-_LARGE, _KEPT_OF_SMALL = 4 * 2**20, 64 * 2**20  # bytes; measured
+_LARGE = 2 * 2**20  # bytes: those that PyTorch wants huge pages for
+_KEPT_OF_SMALL = 16 * 2**20  # bytes
 
 # Pixels, or tokens. Measured on two cores with threads that sleep while they wait: up to four
 # windows of 256 x 256, one thread computes a prior sooner than it takes to wake the other one some
@@ -115,7 +116,7 @@ def keep_freed_memory() -> None:
 
 
 def return_large_blocks() -> None:
-    """Let malloc return freed blocks of 4 MiB and more at once, for the rest of the process.
+    """Let malloc return freed blocks of 2 MiB and more at once, for the rest of the process.
 
     For scenes in windows: the holes that images of two windows at a time leave in a kept heap make
     a fifth of the peak. PyTorch is told, if it is not imported yet, to ask for huge pages, which

@@ -17,7 +17,7 @@ from ksdiff.io.geotiff import quantise, with_alpha
 from ksdiff.io.output_options import OutputOptions
 from ksdiff.io.rasters import ScenePair, marker
 
-_WAITING = 2  # parts that wait to be written: enough to keep both sides busy
+_WAITING = 1  # parts that wait to be written: writing a part takes less than computing one
 
 
 @dataclass(frozen=True)
