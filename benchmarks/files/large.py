@@ -117,7 +117,8 @@ def compared(drawn: Drawn, out: Path) -> dict[str, float]:
             patch = read_window(scene.pair, row, column)
             alone = begin_window(scene, fuse, patch, row, column).fused().numpy()
             ours = file.read(window=((row.start, row.stop), (column.start, column.stop)))
-            off = np.abs(ours - alone)
+            limits = np.iinfo(ours.dtype)
+            off = np.abs(ours - np.clip(alone, limits.min, limits.max))
             close = [
                 np.abs(np.arange(s.start, s.stop) - middle) <= _NEAR
                 for s, middle in zip((row, column), at, strict=True)

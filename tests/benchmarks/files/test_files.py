@@ -1,0 +1,85 @@
+"""Drawn scenes of any size, commands as processes, and the tables of whole files."""
+
+import signal
+import sys
+import time
+
+import numpy as np
+import pytest
+import rasterio
+
+from benchmarks.files import against_gdal, busy, large
+from benchmarks.files.drawing import draw
+from benchmarks.files.process import run
+from benchmarks.results import write
+from ksdiff.errors import KSDiffError
+from ksdiff.io.rasters import open_pair
+from tests.support.benchmarks import MACHINE
+
+HOLDS = "import time; x = bytearray(200 * 2**20); time.sleep(0.5)"
+PARENT = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {HOLDS!r}])"
+TIMES = {"p20": 1.0, "p50": 2.0, "p80": 3.0, "rounds": 3}
+
+
+def test_a_drawn_scene_is_a_pair_that_goes_on_across_its_mirrors(tmp_path, monkeypatch):
+    monkeypatch.setattr("benchmarks.files.drawing._PATTERN", 128)
+    with open_pair(*draw(tmp_path, 320, 3, lambda line: None)) as pair:
+        assert (pair.ratio, pair.phase, pair.bands, pair.shape) == (4, (1.5, 1.5), 3, (320, 320))
+        patch = pair.read()
+    for image, border in ((patch.pan[0], 128), (patch.ms[0], 32)):
+        steps = image.diff(dim=1).abs().mean((0, 2)).numpy()
+        # Mirrored, the two rows at a border differ by their noise alone.
+        assert steps[border - 1] < 4
+        values = image.numpy()
+        one, other = values[:, border - 9 : border - 1], values[:, border + 1 : border + 9][:, ::-1]
+        assert np.abs(one - other).mean() < 5 < values.std()
+
+
+def test_a_process_is_measured_with_its_children():
+    done = run([sys.executable, "-c", PARENT])
+    assert done.status == 0 and 0.4 < done.seconds < 60
+    assert 200 * 2**20 < done.peak_bytes < 300 * 2**20
+
+
+def test_a_process_is_ended_when_it_is_enough_and_its_failure_is_told(tmp_path):
+    began = time.perf_counter()
+    command = [sys.executable, "-c", "import time; print('x', flush=True); time.sleep(600)"]
+    log = tmp_path / "log"
+    done = run(command, log, lambda process: log.stat().st_size > 0, signal.SIGKILL)
+    assert done.status == -signal.SIGKILL and time.perf_counter() - began < 60
+    with pytest.raises(KSDiffError, match="exit status 3"):
+        run([sys.executable, "-c", "raise SystemExit(3)"])
+
+
+def test_windows_fused_alone_agree_with_a_file_unless_it_shows_a_seam(tmp_path, monkeypatch):
+    monkeypatch.setattr("benchmarks.files.drawing._PATTERN", 256)
+    monkeypatch.setattr(large, "_PLACES", 1)
+    drawn, out = draw(tmp_path, 768, 4, lambda line: None), tmp_path / "fused.tif"
+    large.Sharpener().sharpen_files(*drawn, out)
+    found = large.compared(drawn, out)
+    assert found["differs_most"] <= found["differs_bound"]
+    with rasterio.open(out, "r+", IGNORE_COG_LAYOUT_BREAK="YES") as file:
+        values = file.read()
+        values[:, :, 525:] += 6  # amid the pixels over which the first two windows blend
+        file.write(values)
+    seam = large.compared(drawn, out)
+    assert seam["differs_most"] > seam["differs_bound"]
+
+
+def test_tables_tell_machine_and_ratios(tmp_path):
+    path, head = tmp_path / "x.json", MACHINE | {"gdal": "3.6.2"}
+    facts = {"kind": "COG", "size": 3328, "bands": 8, "cpu_seconds": 4.0, "peak_bytes": 2**29}
+    ours = {"name": against_gdal.OURS, **facts, **TIMES, "p50": 5.0, "cpu_seconds": 6.0}
+    write(path, head, [{"name": against_gdal.GDAL, **facts, **TIMES}, ours])
+    told = against_gdal.text(path)
+    assert "| ksdiff sharpen | 5 s (1 s – 3 s) | 2.5× | 6 s, 1.5× | 512 MiB |" in told
+    assert "GDAL 3.6.2, load 0.5 of other programs before. Abacus 2, 2 threads" in told
+    row = {"loops": 1, "omp_wait_policy": "ACTIVE", "bands": 4, "size": 2048, **TIMES}
+    write(path, head, [row])
+    assert "| 1 of 2 | spin (ACTIVE) | 2 s | 1 s – 3 s |" in busy.text(path)
+
+
+def test_loops_end_with_the_measurement():
+    with busy.looping(1) as loops:
+        assert loops[0].poll() is None
+    assert loops[0].poll() is not None
