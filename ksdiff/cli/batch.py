@@ -108,7 +108,7 @@ def batch(
                 result = sharpen_on(client, jobs, out, sharpen, split=split, told=told, **how)
     if not quiet:
         print(
-            f"{out}: {len(result.done)} scenes sharpened, {len(result.skipped)} were there, "
+            f"{out}: {len(result.done)} scenes sharpened, {len(result.skipped)} existed already, "
             f"{len(result.failed)} failed"
         )
     if result.failed:

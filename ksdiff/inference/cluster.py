@@ -1,4 +1,4 @@
-"""Scenes of a batch on a dask cluster: one task per scene or, of a large one, per row of windows."""
+"""Scenes of a batch on a dask cluster: one task per scene, or per row of windows of a large one."""
 
 from __future__ import annotations
 

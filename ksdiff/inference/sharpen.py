@@ -18,16 +18,15 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from ksdiff.errors import KSDiffError
-from ksdiff.images.order import order_hint
 from ksdiff.images.pair import ArrayPair, Pair
 from ksdiff.images.registration import Registration
-from ksdiff.images.sharpness import PanGain
 from ksdiff.inference.classical import classical
 from ksdiff.inference.fusion import FusionModel, PriorStep, SceneTensors, WindowStep, addresses
 from ksdiff.inference.graphs import Graphs
 from ksdiff.inference.options import SharpenOptions
 from ksdiff.inference.progress import Stage, progress_bars, silent
 from ksdiff.inference.scene import PreparedScene
+from ksdiff.inference.sensor import order_hint_of, pan_gain_of, sensor_of, unrelated_hint
 from ksdiff.inference.survey import Survey
 from ksdiff.inference.transfer import upload
 from ksdiff.inference.windows import Fuse, Part, fused_windows
@@ -42,7 +41,6 @@ from ksdiff.io.rasters import Raster, names_of, open_pair
 from ksdiff.models.ksdiff import KSDiff, takes_any_bands
 from ksdiff.models.weights import check_fit, load_weights, weights_for, weights_hash
 from ksdiff.runtime import device_named, emulates_bfloat16, release_freed_memory
-from ksdiff.sensors import SENSORS, Sensor, sensor_for
 
 _Phase = tuple[float, float] | None
 _SIDE_BY_SIDE = 4  # windows in memory at once, at most
@@ -241,8 +239,8 @@ class Sharpener:
                 write_rgb(out, rgb, pair.descriptions, scene.sensor.band_names)
             measured = (
                 scene.registration.note,
-                _order_hint(scene, pair),
-                _unrelated(scene, pair.descriptions),
+                order_hint_of(scene, pair),
+                unrelated_hint(scene, pair.descriptions),
                 self._slow_precision(),
             )
             return Fused(
@@ -422,51 +420,6 @@ class Sharpener:
     def _addresses(self, model: FusionModel) -> tuple[int, ...]:
         """Needed for graphs only; it takes two milliseconds."""
         return addresses(model) if self.device.type == "cuda" else ()
-
-
-def _unrelated(scene: PreparedScene, descriptions: Sequence[str | None]) -> str | None:
-    """A sentence on bands whose detail has nothing in common with PAN's."""
-    bands = scene.unrelated
-    if not bands:
-        return None
-    names = ", ".join(descriptions[band] or str(band + 1) for band in bands)
-    return (
-        f"the detail of band {names} has nothing in common with PAN's, so PAN adds next to nothing "
-        "there; if that is unexpected, check what the band shows and where it lies"
-    )
-
-
-def sensor_of(name: str | None, pair: Pair) -> Sensor:
-    """The sensor of that name, or else the one that the pair's product tells.
-
-    With the bands that the MS file names, where it names bands of the sensor.
-
-    Raises:
-        KSDiffError: no such sensor, or one whose bands do not fit the pair's.
-    """
-    name = name or getattr(pair, "sensor", None)
-    named = [text.lower() for text in getattr(pair, "descriptions", ()) if text]
-    known = SENSORS.get((name or "").lower())
-    if known is not None and len(named) == pair.bands and set(named) <= set(known.band_names):
-        return sensor_for(name, pair.bands, pair.ratio, named)
-    sensor = sensor_for(name, pair.bands, pair.ratio)
-    told = getattr(pair, "wavelengths", ())
-    return replace(sensor, wavelengths=tuple(told)) if any(told) and name is None else sensor
-
-
-def _order_hint(scene: PreparedScene, pair: Pair) -> str | None:
-    """By the names that the MS file or its product gives its bands, else those of the sensor."""
-    told = getattr(pair, "descriptions", ())
-    named = all(told) and len(told) == pair.bands
-    names = [str(name).lower() for name in (told if named else scene.sensor.band_names)]
-    return order_hint([ms for _, ms in scene.samples], names)
-
-
-def pan_gain_of(option: str, sensor: Sensor) -> PanGain | None:
-    """PAN's sharpness as given, or else the sensor's gain."""
-    if option == "auto":
-        return None if sensor.name == "unknown" else sensor.pan_gain
-    return "bicubic" if option == "bicubic" else float(option)
 
 
 def _capturable(model: FusionModel) -> bool:

@@ -15,7 +15,7 @@ from ksdiff.config import Config, ModelConfig
 from ksdiff.errors import KSDiffError
 from ksdiff.images.pair import Pair
 from ksdiff.images.sharpness import PanGain
-from ksdiff.inference.sharpen import pan_gain_of, sensor_of
+from ksdiff.inference.sensor import pan_gain_of, sensor_of
 from ksdiff.io.input_options import InputOptions
 from ksdiff.io.rasters import Raster, open_pair
 from ksdiff.models.ksdiff import KSDiff

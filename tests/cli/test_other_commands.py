@@ -154,12 +154,12 @@ def test_many_scenes_are_sharpened_and_failures_listed_at_the_end(ksdiff, tmp_pa
     call = ("batch", scenes, "--out", out, "--weights", weights, "--dtype", "float32")
     result = ksdiff(*call)
     assert failed(result, "1 of 3 scenes failed", "odd: weights", "7 bands")
-    assert "2 scenes sharpened, 0 were there, 1 failed" in result[1]
+    assert "2 scenes sharpened, 0 existed already, 1 failed" in result[1]
     assert sorted(os.listdir(out)) == ["scene_0.tif", "scene_1.tif"]
     with rasterio.open(out / "scene_1.tif") as fused:
         assert (fused.count, fused.shape, fused.dtypes[0]) == (4, (128, 128), "float32")
     written = (out / "scene_0.tif").stat().st_mtime_ns
-    assert "0 scenes sharpened, 2 were there, 1 failed" in ksdiff(*call)[1]
+    assert "0 scenes sharpened, 2 existed already, 1 failed" in ksdiff(*call)[1]
     assert (out / "scene_0.tif").stat().st_mtime_ns == written
     for name in ("odd_pan.tif", "odd_ms.tif"):
         (scenes / name).unlink()
