@@ -54,9 +54,8 @@ fails() {
 holds() { (cd "$root" && env -u QT_QPA_PLATFORM "$PYTHON" "$here/check_raster.py" "$@") || fail "check_raster.py $*"; }
 
 say "scenes"
-for name in a b; do
-  "$KSDIFF" simulate --out "$work/scenes" --name $name --size 256 --seed $((${#name} + $(printf %d "'$name'"))) >/dev/null
-done
+"$KSDIFF" simulate --out "$work/scenes" --name a --size 256 --seed 1 >/dev/null
+"$KSDIFF" simulate --out "$work/scenes" --name b --size 256 --seed 2 >/dev/null
 "$KSDIFF" simulate --out "$work" --name large --size 1536 >/dev/null
 product=$(cd "$root" && "$PYTHON" -c 'import sys, pathlib
 from tests.support.products import landsat
