@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks import quality, serve
-from benchmarks.files import against_gdal, busy
+from benchmarks.files import against_gdal, busy, large
 from benchmarks.markdown import origin, table
 from benchmarks.models import plots as model_plots
 from benchmarks.models import tables as models
@@ -72,6 +72,7 @@ BLOCKS: dict[str, tuple[Callable[[Path], str], str]] = {
     "registration": (registration.text, "registration.json"),
     "busy": (busy.text, "busy.json"),
     "files": (against_gdal.text, "files.json"),
+    "large": (large.text, "large.json"),
     "serve": (serve.text, "serve.json"),
     "strength": (strength.text, "strength.json"),
 }
