@@ -168,7 +168,13 @@ def test_make_installs_what_the_build_system_requires():
     [
         ("ksdiff_ops", ("ksdiff", "triton", "rasterio", "h5py", "matplotlib", "lightning_fabric")),
         ("ksdiff.models.ksdiff", ("rasterio", "h5py", "matplotlib", "lightning_fabric")),
-        ("ksdiff.cli", ("torch", "rasterio", "matplotlib")),
+        (
+            "ksdiff.cli",
+            (
+                *("torch", "rasterio", "matplotlib", "scipy"),
+                *("dask", "distributed", "xarray", "rioxarray", "pystac", "fastapi", "uvicorn"),
+            ),
+        ),
     ],
 )
 def test_an_import_stays_light(module, strangers):
