@@ -1,1 +1,1 @@
-"""Whole files through the command: beside GDAL, and far larger than memory."""
+"""Whole files through the command: beside GDAL, beside other work, and large."""

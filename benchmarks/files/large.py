@@ -1,4 +1,4 @@
-"""A scene far larger than memory through `ksdiff sharpen`: `python -m benchmarks.files.large`
+"""A large scene through `ksdiff sharpen`: `python -m benchmarks.files.large`
 
 It is drawn strip by strip, sharpened, compared in places with windows fused alone whose borders lie
 elsewhere, and sharpened again by a command that is ended on its way. A hidden folder beside --json
