@@ -65,8 +65,8 @@ def validation_scenes(config: Config, device: torch.device | None = None) -> lis
     """The scenes with truth, of the model's bands and ratio; none is no error."""
     data, model = config.data, config.model
     if model.bands == "any":
-        folders = (data_path(path) for path in (data.scenes, data.pairs, data.ms_only))
-        return [case_scene(case, device) for case in cases(*folders)]
+        own, pairs, ms_only = map(data_path, (data.scenes, data.pairs, data.ms_only))
+        return [case_scene(case, device) for case in cases(own, pairs, ms_only)]
     if data.valid_h5:
         source = CollectionPairs(PanCollection(data_path(data.valid_h5), data.sensor))
         scenes = []
