@@ -19,7 +19,7 @@ from ksdiff.inference.rows import Rows
 from ksdiff.io.jobs import Job
 
 if TYPE_CHECKING:
-    from distributed import Client, Future
+    from distributed import Client, Future, Worker, WorkerPlugin
 
 _WAIT = 15  # seconds for a scheduler to answer
 SPLIT = 64  # megapixels of PAN: minutes on a core
@@ -50,6 +50,8 @@ def cluster(scheduler: str | None, workers: int | None) -> Iterator[Client]:
             env={"OMP_NUM_THREADS": str(share), "OMP_WAIT_POLICY": "PASSIVE"},
         )
         with local, Client(local) as client:
+            if gpus := _gpus():
+                client.register_plugin(_one_gpu(gpus))
             yield client
         return
     try:
@@ -62,6 +64,30 @@ def cluster(scheduler: str | None, workers: int | None) -> Iterator[Client]:
     with client:
         _check_versions(client, scheduler)
         yield client
+
+
+def _one_gpu(gpus: Sequence[str]) -> WorkerPlugin:
+    """Shows a worker one GPU, before anything there has asked for any; more workers than GPUs
+    share them."""
+    from distributed import WorkerPlugin
+
+    class OneGPU(WorkerPlugin):
+        name = "ksdiff-one-gpu"
+
+        def setup(self, worker: Worker) -> None:
+            os.environ["CUDA_VISIBLE_DEVICES"] = gpus[int(worker.name) % len(gpus)]
+
+    return OneGPU()
+
+
+def _gpus() -> list[str]:
+    """As CUDA_VISIBLE_DEVICES names them; those that this process may use."""
+    import torch
+
+    shown = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if shown is not None:
+        return [name.strip() for name in shown.split(",") if name.strip()]
+    return [str(number) for number in range(torch.cuda.device_count())]
 
 
 def _check_versions(client: Client, scheduler: str) -> None:

@@ -5,12 +5,13 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 
 from ksdiff.errors import KSDiffError
 from ksdiff.inference.batch import BatchResult, SharpenScene, sharpen_batch
-from ksdiff.inference.cluster import cluster, sharpen_on
+from ksdiff.inference.cluster import _gpus, _one_gpu, cluster, sharpen_on
 from ksdiff.inference.options import SharpenOptions
 from ksdiff.inference.processes import Recipe
 from ksdiff.io.geotiff import write_scene
@@ -121,3 +122,25 @@ def test_a_scheduler_that_is_not_there_is_told(monkeypatch):
         cluster("tcp://127.0.0.1:9", None),
     ):
         pass
+
+
+def test_a_worker_of_this_machine_sees_one_gpu(monkeypatch):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    assert _gpus() == ["0", "1"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5, GPU-aa")
+    seen = []
+    plugin = _one_gpu(_gpus())
+    for number in range(3):
+        plugin.setup(SimpleNamespace(name=number))
+        seen.append(os.environ["CUDA_VISIBLE_DEVICES"])
+    assert seen == ["5", "GPU-aa", "5"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert _gpus() == []
+
+
+def test_a_local_worker_is_shown_its_gpu(monkeypatch):
+    monkeypatch.setattr("ksdiff.inference.cluster._gpus", lambda: ["7"])
+    with cluster(None, 1) as client:
+        shown = client.run(lambda: os.environ["CUDA_VISIBLE_DEVICES"])
+    assert list(shown.values()) == ["7"]

@@ -97,6 +97,28 @@ def test_a_part_of_a_scene_lies_where_it_lay(paths):
     assert out.rio.transform() == pytest.approx(out.rio.transform(recalc=True))
 
 
+def test_a_zarr_store_takes_chunk_after_chunk_and_gives_the_image_back(paths, tmp_path):
+    pytest.importorskip("zarr")
+    lazy = sharpen(*opened(paths, {"x": 300, "y": 300}), method="exp", tile=256)
+    lazy.to_dataset(name="fused").chunk(y=256, x=256).to_zarr(tmp_path / "a.zarr")
+    again = xarray.open_zarr(tmp_path / "a.zarr", decode_coords="all", mask_and_scale=False).fused
+    assert np.array_equal(again.values, lazy.values)
+    assert again.rio.crs == lazy.rio.crs and again.rio.nodata == lazy.rio.nodata
+    assert again.wavelength.values.tolist() == lazy.wavelength.values.tolist()
+
+
+def test_a_cog_is_compressed_by_dask(paths, tmp_path):
+    cog = pytest.importorskip("odc.geo.cog")
+    pytest.importorskip("tifffile")
+    lazy = sharpen(*opened(paths, {"x": 300, "y": 300}), method="exp", tile=256)
+    cog.save_cog_with_dask(lazy, str(tmp_path / "a.tif"), overview_resampling="average").compute()
+    with rasterio.open(tmp_path / "a.tif") as dataset:
+        assert np.array_equal(dataset.read(), lazy.values)
+        assert dataset.crs == lazy.rio.crs and dataset.transform == lazy.rio.transform()
+        assert dataset.nodata == lazy.rio.nodata and dataset.overviews(1)
+        assert dataset.descriptions == NAMES
+
+
 class Counted:
     """An array that counts its pixels as they are read."""
 
