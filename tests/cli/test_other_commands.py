@@ -164,4 +164,5 @@ def test_many_scenes_are_sharpened_and_failures_listed_at_the_end(ksdiff, tmp_pa
     for name in ("odd_pan.tif", "odd_ms.tif"):
         (scenes / name).unlink()
     assert ksdiff(*call, "--quiet") == (0, "", "")
-    assert failed(ksdiff("batch", tmp_path / "no", "--out", out), "expected a folder, a .csv file or a STAC")
+    nothing = ksdiff("batch", tmp_path / "no", "--out", out)
+    assert failed(nothing, "expected a folder, a .csv file or a STAC collection")
