@@ -16,7 +16,7 @@ from benchmarks.files import against_gdal, busy, large
 from benchmarks.markdown import origin, table
 from benchmarks.models import plots as model_plots
 from benchmarks.models import tables as models
-from benchmarks.ops import overhead
+from benchmarks.ops import networks, overhead
 from benchmarks.ops import plots as op_plots
 from benchmarks.ops import tables as ops
 from benchmarks.results import RESULTS, ROOT, read
@@ -28,6 +28,7 @@ from benchmarks.studies import (
     registration,
     strength,
     tenth,
+    tile,
 )
 from ksdiff.errors import KSDiffError
 from ksdiff.evaluation.ablation_report import markdown
@@ -57,10 +58,12 @@ def prior(folder: Path) -> str:
 BLOCKS: dict[str, tuple[Callable[[Path], str], str]] = {
     **{name: (make, "models-cpu") for name, make in models.BLOCKS.items()},
     **{name: (make, ".") for name, make in quality.BLOCKS.items()},
+    "networks": (networks.text, "networks-cpu.json"),
     "calls": (overhead.calls_text, "overhead-cpu.json"),
     "graph-memory": (overhead.memory_text, "overhead-cpu.json"),
     "operators": (lambda path: ops.operators(read(path)), "ops-cpu.json"),
     "ablation": (ablation, "ablation-small.json"),
+    "ablation-any": (ablation, "ablation-any.json"),
     "adaptation": (adaptation.text, "adaptation.json"),
     "contrast": (contrast.scores_table, "contrast.json"),
     "contrast-spread": (contrast.spread_table, "contrast.json"),
@@ -74,6 +77,7 @@ BLOCKS: dict[str, tuple[Callable[[Path], str], str]] = {
     "files": (against_gdal.text, "files.json"),
     "large": (large.text, "large.json"),
     "serve": (serve.text, "serve.json"),
+    "tile": (tile.text, "tile.json"),
     "strength": (strength.text, "strength.json"),
 }
 _BLOCK = re.compile(

@@ -17,6 +17,7 @@ from benchmarks.studies import (
     registration,
     strength,
     tenth,
+    tile,
 )
 from ksdiff.runtime import machine_header
 
@@ -29,6 +30,7 @@ STUDIES = {
     "registration": registration,
     "strength": strength,
     "tenth": tenth,
+    "tile": tile,
 }
 
 
