@@ -33,13 +33,20 @@ class Precision(TypedDict):
 def tile_pixels(tile, width, PIXELS: tl.constexpr):
     """The pixels of a tile, counted through the image, and their rows and columns.
 
-    One division by 64 bits tells where the tile begins; from there 32 bits are enough.
+    A tile begins at tile * PIXELS, which can exceed 32 bits; its row and column are found by long
+    division, one bit of PIXELS at a time, for a division by 64 bits is a call.
     """
-    first = tile.to(tl.int64) * PIXELS
-    row = first // width
-    along = (first - row * width).to(tl.int32) + tl.arange(0, PIXELS)
+    row, column = tile // width, (tile % width).to(tl.uint32)
+    for bit in tl.static_range(16):
+        if 2**bit < PIXELS:
+            column *= 2
+            over = column >= width
+            row = 2 * row + over
+            column = tl.where(over, column - width, column)
+    along = column.to(tl.int32) + tl.arange(0, PIXELS)
     down = along // width
-    return first + tl.arange(0, PIXELS), row.to(tl.int32) + down, along - down * width
+    pixel = tile.to(tl.int64) * PIXELS + tl.arange(0, PIXELS)
+    return pixel, row + down, along - down * width
 
 
 @triton.jit
