@@ -29,6 +29,15 @@ class Window(NamedTuple):
         """From the lists that operators are called with."""
         return cls(as_pair(stride), as_pair(padding), as_pair(dilation))
 
+    def pads_alike(self, image: Pair, kernel: Pair, out: Pair) -> bool:
+        """Whether a convolution with this padding on both sides gives `out` pixels of `image`."""
+        for axis in range(2):
+            reach = self.dilation[axis] * (kernel[axis] - 1) + 1
+            room = image[axis] + 2 * self.padding[axis] - reach
+            if room // self.stride[axis] + 1 != out[axis]:
+                return False
+        return True
+
 
 def as_pair(values: Sequence[int]) -> Pair:
     """The values of a checked list of two."""

@@ -373,7 +373,7 @@ class _Gradient(_SingleLevelFunction):
         call, needs = ctx.call, ctx.needs_input_grad
         # Read before autograd is left: activation checkpointing computes them again here.
         saved = ctx.saved_tensors
-        recorded = torch.is_grad_enabled() or _forward_or_transformed()
+        recorded = torch.is_grad_enabled() or forward_or_transformed()
         sums: list[Tensor | None] = [None] * (len(needs) - 1)
         with nullcontext() if recorded else _below_autograd():
             for gradient, steps in zip(gradients, call.steps(needs), strict=True):
@@ -409,7 +409,7 @@ def _differentiable(operator: _Operator) -> Callable[..., Any]:
     reads = len(operator.primitive.reads)
 
     def kernel(*inputs: Any) -> Any:
-        if not torch.is_grad_enabled() and not _forward_or_transformed():
+        if not torch.is_grad_enabled() and not forward_or_transformed():
             return operator.below_autograd(*inputs)
         transformed = torch._C._are_functorch_transforms_active()
         with enable_single_level_autograd_function() if transformed else nullcontext():
@@ -449,7 +449,7 @@ def direct(operator: Callable[..., Tensor]) -> Callable[..., Tensor]:
     return Direct(operator) if operator in _operators else operator
 
 
-def _forward_or_transformed() -> bool:
+def forward_or_transformed() -> bool:
     """Whether derivatives are taken forwards, or by a transform of `torch.func`."""
     return forward_ad._current_level >= 0 or torch._C._are_functorch_transforms_active()
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ksdiff_ops.arguments import Pair, Window
+from ksdiff_ops.arguments import Pair, Window, as_pair
 
 
 def serves(x: Tensor, weight: Tensor, window: Window, size: Pair, groups: int) -> bool:
@@ -16,12 +16,7 @@ def serves(x: Tensor, weight: Tensor, window: Window, size: Pair, groups: int) -
     # Half precision may be widened first; other layouts decide the result's.
     if x.dtype not in (torch.float32, torch.float64) or not x.is_contiguous():
         return False
-    for axis in range(2):
-        reach = window.dilation[axis] * (weight.shape[3 + axis] - 1) + 1
-        room = x.shape[2 + axis] + 2 * window.padding[axis] - reach
-        if room // window.stride[axis] + 1 != size[axis]:
-            return False
-    return True
+    return window.pads_alike(as_pair(x.shape[2:]), as_pair(weight.shape[3:]), size)
 
 
 def convolve(

@@ -10,9 +10,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 from torch.autograd.function import _SingleLevelFunction
 from torch.nn import functional as F
+
+from ksdiff_ops.multilinear import forward_or_transformed
 
 _LEAST_KERNEL, _MOST_PATCHES = 256 * 1024, 16 << 20  # bytes
 
@@ -36,8 +37,7 @@ def convolve(
 ) -> Tensor:
     """What the operator computes, with these gradients where they are wanted."""
     wanted = torch.is_grad_enabled() and x.requires_grad and attention.requires_grad
-    transformed = torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
-    if not wanted or transformed:
+    if not wanted or forward_or_transformed():
         return operator(x, attention, weight)
     return _SharedProduct.apply(operator, x, attention, weight)  # type: ignore[attr-defined]
 

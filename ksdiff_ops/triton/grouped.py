@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from ksdiff_ops.arguments import Pair, Window
+from ksdiff_ops.arguments import Pair, Window, as_pair
 
 _convolution = torch.ops.aten.convolution.default
 _backward = torch.ops.aten.convolution_backward.default
@@ -39,20 +39,8 @@ def serves(
     depthwise = groups == x_size[1] == weight_size[1]
     if not (depthwise or shared or x_size[0] == 1):
         return False
-    # PyTorch pads alike on both sides.
-    return all(
-        window.padding[axis] >= 0
-        and (
-            x_size[2 + axis]
-            + 2 * window.padding[axis]
-            - window.dilation[axis] * (weight_size[3 + axis] - 1)
-            - 1
-        )
-        // window.stride[axis]
-        + 1
-        == out_size[2 + axis]
-        for axis in range(2)
-    )
+    image, kernel, out = as_pair(x_size[2:]), as_pair(weight_size[3:]), as_pair(out_size[2:])
+    return min(window.padding) >= 0 and window.pads_alike(image, kernel, out)
 
 
 def forward(x: Tensor, weight: Tensor, window: Window, groups: int, shared: bool) -> Tensor:
