@@ -144,9 +144,9 @@ def _resident_growth(call: Call, warm_up: bool) -> int | None:
         gc.collect()
         libc.malloc_trim(0)
         _RESET.write_text("5")  # resets the peak
-        before = _kilobytes(_STATUS, "VmRSS")
+        before = kilobytes(_STATUS, "VmRSS")
         result = call()
-        peak = _kilobytes(_STATUS, "VmHWM") - before
+        peak = kilobytes(_STATUS, "VmHWM") - before
         del result
     except OSError:
         return None
@@ -160,12 +160,17 @@ def available_bytes(device: str) -> int | None:
     if device == "cuda":
         return torch.cuda.mem_get_info()[0]
     try:
-        return _kilobytes(Path("/proc/meminfo"), "MemAvailable") * 1024
+        return kilobytes(Path("/proc/meminfo"), "MemAvailable") * 1024
     except OSError:
         return None
 
 
-def _kilobytes(file: Path, field: str) -> int:
+def kilobytes(file: Path, field: str) -> int:
+    """Of a file like /proc/PID/status.
+
+    Raises:
+        OSError: no such file, or no such field.
+    """
     for line in file.read_text().splitlines():
         if line.startswith(field):
             return int(line.split()[1])

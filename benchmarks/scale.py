@@ -6,7 +6,6 @@ tasks that only sleep. `--only` measures a part again and keeps the others.
 """
 
 import argparse
-import json
 import logging
 import math
 import tempfile
@@ -226,7 +225,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS / "scale.json")
     options = parser.parse_args()
     measure = {"cost": costs, "workers": shared, "scheduler": simulated}
-    rows = json.loads(options.out.read_text())["rows"] if options.only else []
+    rows = read(options.out).rows if options.only else []
     head = header("cpu")
     for part in options.only or PARTS:
         with tempfile.TemporaryDirectory() as folder:

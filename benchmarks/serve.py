@@ -12,6 +12,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from benchmarks.measure import kilobytes
 from benchmarks.results import RESULTS, header, read
 from ksdiff.synthetic.simulate import draw_scenes
 from tests.support.service import Service
@@ -23,8 +24,7 @@ OPTIONS = {"method": "ksdiff"}
 
 def peak_megabytes(process: int) -> float:
     """Of a process, resident, so far."""
-    lines = Path(f"/proc/{process}/status").read_text().splitlines()
-    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
+    return kilobytes(Path(f"/proc/{process}/status"), "VmHWM") / 1024
 
 
 def measure(jobs: int, size: int) -> dict:

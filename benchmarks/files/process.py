@@ -1,7 +1,6 @@
 """Commands as processes of their own: their time, and the memory of all that they start."""
 
 import os
-import re
 import signal
 import subprocess
 import time
@@ -9,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from benchmarks.measure import kilobytes
 from ksdiff.errors import KSDiffError
 
 _PERIOD = 0.02  # seconds between two looks
@@ -84,8 +84,6 @@ def _children(process: int) -> list[int]:
 
 def _kilobytes(process: int, field: str) -> int:
     try:
-        status = Path(f"/proc/{process}/status").read_text()
-    except OSError:
+        return kilobytes(Path(f"/proc/{process}/status"), field)
+    except OSError:  # it has ended
         return 0
-    found = re.search(rf"^{field}:\s+(\d+)", status, re.M)
-    return int(found[1]) if found else 0

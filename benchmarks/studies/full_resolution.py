@@ -16,10 +16,9 @@ from benchmarks.studies import data
 from ksdiff.baselines import METHODS
 from ksdiff.evaluation.scenes import Subject, subjects
 from ksdiff.inference.sharpen import Sharpener
-from ksdiff.training.held_out import HELD_OUT, HELD_OUT_SOUTH
+from ksdiff.training.held_out import HELD_OUT, HELD_OUT_SOUTH, SOUTH
 
 _SIDE = 1024  # PAN pixels at most
-_SOUTH = 1 / 3
 _PLACED = {"as they lie": "off", "registered": "auto"}
 
 
@@ -30,7 +29,7 @@ def _held_out(folder: Path) -> Iterator[Subject]:
         if subject.truth is not None or name not in (*HELD_OUT, *HELD_OUT_SOUTH):
             continue
         ratio = subject.info.ratio
-        first = height * (1 - _SOUTH) if name in HELD_OUT_SOUTH else 0
+        first = height * (1 - SOUTH) if name in HELD_OUT_SOUTH else 0
         yield _cut(subject, -(-int(first) // ratio))
 
 

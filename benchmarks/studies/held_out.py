@@ -7,6 +7,7 @@ what the prior is worth on them.
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 
 import torch
 from torch import Tensor
@@ -20,7 +21,7 @@ from ksdiff.images.expansion import expand
 from ksdiff.metrics import ergas, sam
 from ksdiff.models.ksdiff import KSDiff
 from ksdiff.models.weights import load_weights
-from ksdiff.training.held_out import Case, cases
+from ksdiff.training.held_out import SIDE, Case, cases
 from ksdiff.training.validation import case_scene, fuse_all
 
 _INNER = (..., slice(20, -21), slice(20, -21))
@@ -31,7 +32,7 @@ _PRIORS = {
     "mean": "the mean of all",
     "kernels": "all kernels of another scene",
 }
-LEAST = 1e-3  # of an index to be compared: a single band's spectral angle is 0
+_LEAST = 1e-3  # of an index to be compared: a single band's spectral angle is 0
 _GENERIC = 0.15  # what classical methods take PAN's gain for where it is none
 
 
@@ -88,11 +89,21 @@ def prior_rows(model: KSDiff, every: Sequence[Case]) -> Iterator[dict]:
 @torch.inference_mode()
 def measure() -> dict[str, list[dict]]:
     model, _ = load_weights("ksdiff-s")
-    every = list(cases(data("train"), data("pairs"), data("ms_only")))
+    every = list(held_out_cases())
     return {
         "held-out": [case_row(model, case) for case in every],
         "held-out-prior": list(prior_rows(model, every)),
     }
+
+
+def held_out_cases(side: int = SIDE) -> Iterator[Case]:
+    return cases(data("train"), data("pairs"), data("ms_only"), side)
+
+
+def changes(rows: Sequence[dict], index: str) -> list[float]:
+    """Of an index beside the best classical method's, relative, where it says anything."""
+    pairs = [(row["told"][index], row["best"][index][0]) for row in rows]
+    return [own / best - 1 for own, best in pairs if best >= _LEAST]
 
 
 def prior_text(path: Path) -> str:
@@ -108,22 +119,20 @@ def prior_text(path: Path) -> str:
 
 
 def _change(value: float, best: float) -> str:
-    return "–" if best < LEAST else f"{100 * (value / best - 1):+.0f} %"
+    return "–" if best < _LEAST else f"{100 * (value / best - 1):+.0f} %"
 
 
 def text(path: Path) -> str:
     """Cases down; the mean of the changes last."""
     found = read(path)
-    rows, means = [], {"SAM": [], "ERGAS": []}
+    rows = []
     for row in found.rows:
         cells = [row["case"]]
         for index in ("SAM", "ERGAS"):
             best, own = row["best"][index][0], row["told"][index]
-            if best >= LEAST:
-                means[index].append(own / best - 1)
             cells += [f"{best:.2f}", f"{own:.2f}", _change(own, best)]
         rows.append([*cells, f"{row['told']['factor']:.2f}", f"{row['not told']['factor']:.2f}"])
-    mean = [f"{100 * sum(values) / len(values):+.1f} %" for values in means.values()]
+    mean = [f"{100 * fmean(changes(found.rows, index)):+.1f} %" for index in ("SAM", "ERGAS")]
     rows.append(["mean", "", "", mean[0], "", "", mean[1], "", ""])
     head = ["case", *("best SAM", "SAM", "change"), *("best ERGAS", "ERGAS", "change")]
     note = f"\n{origin(found.header)}\n"

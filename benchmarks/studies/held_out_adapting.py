@@ -10,13 +10,12 @@ from statistics import fmean
 
 from benchmarks.markdown import origin, table
 from benchmarks.results import read
-from benchmarks.studies import data
-from benchmarks.studies.held_out import network
-from ksdiff.errors import KSDiffError
+from benchmarks.studies import rows_of
+from benchmarks.studies.held_out import held_out_cases, network
 from ksdiff.images.pair import ArrayPair
 from ksdiff.models.weights import load_weights
 from ksdiff.training.adapt import Clock, learn, lessons_of
-from ksdiff.training.held_out import Case, cases
+from ksdiff.training.held_out import Case
 
 _SIDE = 512  # PAN pixels of a scene, at most
 _MINUTES = 5.0  # a scene, at most
@@ -45,13 +44,8 @@ def _row(case: Case) -> dict:
 
 
 def measure() -> dict[str, list[dict]]:
-    rows = []
-    for case in cases(data("train"), data("pairs"), data("ms_only"), _SIDE):
-        try:
-            rows.append(_row(case))
-        except KSDiffError as error:
-            print(f"{case.name} left out: {error}")
-    return {"held-out-adapting": rows}
+    every = held_out_cases(_SIDE)
+    return {"held-out-adapting": rows_of(_row, every, lambda case: case.name)}
 
 
 def text(path: Path) -> str:

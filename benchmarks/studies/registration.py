@@ -12,8 +12,7 @@ import torch
 
 from benchmarks.markdown import origin, table
 from benchmarks.results import read
-from benchmarks.studies import data
-from ksdiff.errors import KSDiffError
+from benchmarks.studies import data, rows_of
 from ksdiff.evaluation.scenes import Subject, subjects
 from ksdiff.images.inputs import local_detail
 from ksdiff.images.pair import ArrayPair
@@ -67,14 +66,9 @@ def _row(subject: Subject) -> dict:
 
 
 def measure() -> dict[str, list[dict]]:
-    rows = []
-    for folder in ("val", "train", "pairs"):
-        for subject in subjects(data(folder), None):
-            try:
-                rows.append(_row(subject))
-            except KSDiffError as error:
-                print(f"{subject.info.name} left out: {error}")
-    return {"registration": rows}
+    folders = ("val", "train", "pairs")
+    every = (subject for folder in folders for subject in subjects(data(folder), None))
+    return {"registration": rows_of(_row, every, lambda subject: subject.info.name)}
 
 
 def text(path: Path) -> str:

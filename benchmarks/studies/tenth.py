@@ -10,9 +10,8 @@ import torch
 
 from benchmarks.markdown import origin, table
 from benchmarks.results import ROOT, read
-from benchmarks.studies import data, held_out
+from benchmarks.studies import held_out
 from ksdiff.models.weights import load_weights
-from ksdiff.training.held_out import cases
 
 _WEIGHTS = ROOT / "runs/ksdiff-s-tenth/weights.safetensors"
 _ROWS = {"held-out": "`ksdiff-s`", "held-out-tenth": "`ksdiff-s-tenth.yaml`"}
@@ -21,8 +20,8 @@ _ROWS = {"held-out": "`ksdiff-s`", "held-out-tenth": "`ksdiff-s-tenth.yaml`"}
 @torch.inference_mode()
 def measure() -> dict[str, list[dict]]:
     model, _ = load_weights(_WEIGHTS)
-    every = cases(data("train"), data("pairs"), data("ms_only"))
-    return {"held-out-tenth": [held_out.case_row(model, case) for case in every]}
+    rows = [held_out.case_row(model, case) for case in held_out.held_out_cases()]
+    return {"held-out-tenth": rows}
 
 
 def text(folder: Path) -> str:
@@ -32,8 +31,7 @@ def text(folder: Path) -> str:
         found = read(folder / f"{name}.json")
         cells = []
         for index in ("SAM", "ERGAS"):
-            pairs = [(row["told"][index], row["best"][index][0]) for row in found.rows]
-            changes = [own / best - 1 for own, best in pairs if best >= held_out.LEAST]
+            changes = held_out.changes(found.rows, index)
             below = sum(change <= -0.05 for change in changes)
             cells += [f"{100 * fmean(changes):+.1f} %", f"{below} of {len(changes)}"]
         rows.append([weights, *cells])

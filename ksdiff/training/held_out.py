@@ -32,7 +32,7 @@ HELD_OUT = (
     "taizhou",
 )
 HELD_OUT_SOUTH = ("wv2_longmont_west", "wv3_longmont_west")  # their southern thirds
-_SOUTH = 1 / 3
+SOUTH = 1 / 3
 SIDE = 240  # pixels of a case at most: a multiple of 2, 3, 4, 5, 6 and 8
 
 # Of images without PAN, by their band count: which bands make a case, and its ratios by how many.
@@ -79,7 +79,7 @@ def training_sources(scenes: Path, pairs: Path, ms_only: Path) -> list[Source]:
     every = [*pair_sources(scenes), *pair_sources(pairs), *ms_sources(ms_only)]
     kept = [source for source in every if not held_out(source)]
     return [
-        southern(source, _SOUTH, keep_south=False) if source.name in HELD_OUT_SOUTH else source
+        southern(source, SOUTH, keep_south=False) if source.name in HELD_OUT_SOUTH else source
         for source in kept
     ]
 
@@ -88,7 +88,7 @@ def cases(scenes: Path, pairs: Path, ms_only: Path, side: int = SIDE) -> Iterato
     """The cases of what is held out of the three folders, ``side`` pixels a side at most."""
     for source in (*pair_sources(scenes), *pair_sources(pairs)):
         if source.name in HELD_OUT_SOUTH:
-            yield from _native(_cropped(southern(source, _SOUTH, keep_south=True), side))
+            yield from _native(_cropped(southern(source, SOUTH, keep_south=True), side))
         elif held_out(source):
             yield from _native(_cropped(source, side))
     for source in ms_sources(ms_only):
