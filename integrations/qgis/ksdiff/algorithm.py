@@ -95,13 +95,24 @@ class KSDiffAlgorithm(QgsProcessingAlgorithm):
         Raises:
             QgsProcessingException: neither or both.
         """
-        folder, file = (
-            self.parameterAsString(parameters, name, context).strip() for name in (FOLDER, FILE)
-        )
-        if bool(folder) == bool(file):
-            got = "both" if folder else "neither"
-            raise QgsProcessingException(f"give either {FOLDER} or {FILE}; {got} of them is set")
+        problem = self.given_problem(parameters, context)
+        if problem:
+            raise QgsProcessingException(problem)
+        folder, file = self._folder_and_file(parameters, context)
         return folder or file
+
+    def given_problem(self, parameters, context):
+        """What is wrong with the folder or file, of which one must be given."""
+        folder, file = self._folder_and_file(parameters, context)
+        if bool(folder) != bool(file):
+            return None
+        got = "both" if folder else "neither"
+        return f"give either {FOLDER} or {FILE}; {got} of them is set"
+
+    def _folder_and_file(self, parameters, context):
+        return [
+            self.parameterAsString(parameters, name, context).strip() for name in (FOLDER, FILE)
+        ]
 
     def run_command(self, words, feedback, stages, outputs):
         """Run the command; returns whether it came to its end, False where it was cancelled.

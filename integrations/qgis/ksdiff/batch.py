@@ -4,7 +4,6 @@ import os
 
 from qgis.core import (
     QgsProcessingContext,
-    QgsProcessingException,
     QgsProcessingOutputMultipleLayers,
     QgsProcessingParameterBoolean,
     QgsProcessingParameterFolderDestination,
@@ -38,11 +37,8 @@ the end, and the algorithm fails."""
         self.addOutput(QgsProcessingOutputMultipleLayers("LAYERS", "Results"))
 
     def problem(self, parameters, context):
-        try:
-            self.given(parameters, context)
-        except QgsProcessingException as error:
-            return str(error)
-        return None  # results that are there are skipped
+        # Results that are there are skipped.
+        return self.given_problem(parameters, context)
 
     def processAlgorithm(self, parameters, context, feedback):
         out = self.parameterAsFileOutput(parameters, "OUTPUT", context)

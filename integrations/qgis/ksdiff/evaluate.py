@@ -1,7 +1,6 @@
 """Scoring methods on scenes."""
 
 from qgis.core import (
-    QgsProcessingException,
     QgsProcessingParameterEnum,
     QgsProcessingParameterFileDestination,
     QgsProcessingParameterFolderDestination,
@@ -69,11 +68,7 @@ are in the log and in the file."""
         )
 
     def problem(self, parameters, context):
-        try:
-            self.given(parameters, context)
-        except QgsProcessingException as error:
-            return str(error)
-        return super().problem(parameters, context)
+        return self.given_problem(parameters, context) or super().problem(parameters, context)
 
     def processAlgorithm(self, parameters, context, feedback):
         methods = self.parameterAsEnumStrings(parameters, "METHODS", context)

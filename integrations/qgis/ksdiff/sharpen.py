@@ -160,11 +160,7 @@ class SharpenProduct(_Sharpening):
         )
 
     def problem(self, parameters, context):
-        try:
-            self.given(parameters, context)
-        except QgsProcessingException as error:
-            return str(error)
-        return super().problem(parameters, context)
+        return self.given_problem(parameters, context) or super().problem(parameters, context)
 
     def input_words(self, parameters, context):
         bands = self.parameterAsString(parameters, "BANDS", context).strip()
