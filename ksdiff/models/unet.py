@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ksdiff.models.bands import BandHead, BandKernels, MixedStem
 from ksdiff.models.kernels import ModulatedConv2d
-from ksdiff.models.layers import ChannelNorm, PatchConv2d, UnpatchConv2d
+from ksdiff.models.layers import ChannelNorm, PatchConv2d, UnpatchConv2d, runs_in_parts
 
 PATCH = 2  # PAN pixels per side of a pixel of the first level
 _HIDDEN = 400_000  # values between a block's pointwise convolutions at a time; measured
@@ -29,7 +29,7 @@ class ConvNeXtBlock(nn.Module):
     def forward(self, x: Tensor, kernels: Iterator[Tensor]) -> Tensor:
         y = self.depthwise(x, next(kernels))
         expand, project = next(kernels), next(kernels)
-        if _by_rows(x, y, expand):
+        if _overwrites(x, y, expand):
             return self._pixel_by_pixel(x, y, expand[0], project[0])
         y = F.gelu(self.expand(self.norm(y), expand))
         return torch.addcmul(x, self.scale, self.project(y, project))
@@ -50,13 +50,11 @@ class ConvNeXtBlock(nn.Module):
         return y
 
 
-def _by_rows(x: Tensor, y: Tensor, expand: Tensor) -> bool:
+def _overwrites(x: Tensor, y: Tensor, expand: Tensor) -> bool:
     """Whether a block may overwrite what it computes: on CPUs, without gradients, one plain kernel
     for all samples, channels last."""
     return (
-        x.device.type == "cpu"
-        and not torch.is_grad_enabled()
-        and not torch.compiler.is_compiling()
+        runs_in_parts(x)
         and len(expand) == 1
         and expand.dim() == 5
         and x.dtype == y.dtype == expand.dtype

@@ -31,16 +31,17 @@ def two_threads():
     torch.set_num_threads(before)
 
 
+def noted(count, drawn):
+    """Items 0, 1, ..., each noted in ``drawn`` as it is asked for."""
+    for item in range(count):
+        drawn.append(item)
+        yield item
+
+
 @pytest.mark.parametrize("count", [0, 1, 2, 9])
 def test_items_come_in_order_and_as_late_as_asked(count):
     drawn = []
-
-    def draw():
-        for item in range(5):
-            drawn.append(item)
-            yield item
-
-    seen = [(item, len(drawn)) for item in held_back(draw(), count)]
+    seen = [(item, len(drawn)) for item in held_back(noted(5, drawn), count)]
     assert seen == [(item, min(item + 1 + count, 5)) for item in range(5)]
 
 
@@ -121,13 +122,7 @@ def test_work_side_by_side_keeps_its_order_and_the_threads_outside(two_threads):
 
 def test_an_error_ends_the_work_side_by_side_where_its_result_would_come(two_threads):
     drawn = []
-
-    def items():
-        for item in range(100):
-            drawn.append(item)
-            yield item
-
-    results = side_by_side(lambda item: 1 / (item - 2), items(), 2)
+    results = side_by_side(lambda item: 1 / (item - 2), noted(100, drawn), 2)
     assert [next(results), next(results)] == [-0.5, -1]
     with pytest.raises(ZeroDivisionError):
         next(results)

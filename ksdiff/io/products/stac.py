@@ -136,7 +136,7 @@ def _items(where: str, seen: set[str]) -> Iterator[str]:
             f"{where}: is not a STAC collection: expected an object of type Collection, Catalog, "
             f"FeatureCollection or Feature, got {'type ' + str(kind) if kind else 'something else'}"
         )
-    whole = where if _remote(where) else str(Path(where).resolve())
+    whole = _whole(where)
     links = list(_links(found))
     for feature in found.get("features") or ():
         links += [("item", href) for rel, href in _links(feature) if rel == "self"]
@@ -155,6 +155,11 @@ def _links(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for link in links if isinstance(links, list) else ():
         if isinstance(link, dict) and link.get("method", "GET") == "GET":
             yield str(link.get("rel")), str(link.get("href"))
+
+
+def _whole(where: str) -> str:
+    """The address that links are relative to."""
+    return where if _remote(where) else str(Path(where).resolve())
 
 
 def _pystac(where: str) -> ModuleType:
@@ -185,8 +190,7 @@ def _item(where: str) -> pystac.Item:
             f"got {'type ' + str(kind) if kind else 'something else'}"
         )
     try:
-        whole = where if _remote(where) else str(Path(where).resolve())
-        return pystac.Item.from_dict(found, href=whole, migrate=True)
+        return pystac.Item.from_dict(found, href=_whole(where), migrate=True)
     except Exception as error:  # pystac lets what is missing or wrong through in many shapes
         raise KSDiffError(f"{where}: is not a valid STAC item: {error!r}") from None
 
