@@ -64,7 +64,7 @@ def operator(
     def call(
         tensors: tuple[Tensor | None, ...], *settings: Any, given: tuple | None = None
     ) -> Tensor:
-        key = None if _is_observed() else _signature(tensors, settings)
+        key = None if is_observed() else _signature(tensors, settings)
         if key is not None:
             found = known.get(key)
             if found is not None:
@@ -83,7 +83,7 @@ def operator(
     return call
 
 
-def _is_observed() -> bool:
+def is_observed() -> bool:
     """Whether anything but plain autograd may take part in a call."""
     return (
         torch.compiler.is_dynamo_compiling()

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "block_rows.h"
 #include "tucker_rows.h"
 
 namespace ksdiff_ops::cpu {
@@ -226,6 +227,7 @@ struct InstructionSet {
   Rows<double> double_rows;
   StreamRows stream;
   Conversions conversions;
+  BlockRows block;
 };
 
 const InstructionSet& active();

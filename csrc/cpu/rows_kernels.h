@@ -4,6 +4,7 @@
 // that needs the wider instruction set.
 #include <stdint.h>
 
+#include "block_rows_kernels.h"
 #include "half_kernels.h"
 #include "matmul_kernels.h"
 #include "stream_kernels.h"
@@ -303,6 +304,7 @@ const InstructionSet instruction_set = {
     {stream<float, float>, stream<double, double>, stream<Float16, float>,
      stream<Bfloat16, float>, stream<Float16, Float16>, stream<Bfloat16, Bfloat16>},
     {load_float16, load_bfloat16, store_float16, store_bfloat16},
+    {filter_pixels, normalise, gelu, add_bias},
 };
 
 }  // namespace ksdiff_ops::cpu::KSDIFF_INSTRUCTION_SET

@@ -26,6 +26,7 @@ class ModulatedConv2d(nn.Module):
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int, groups: int = 1):
         super().__init__()
         like = nn.Conv2d(in_channels, out_channels, kernel_size, groups=groups)
+        assert like.bias is not None
         self.weight, self.bias = like.weight, like.bias
         self.groups = groups
 

@@ -7,12 +7,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+import ksdiff_ops
 from ksdiff.models.bands import BandHead, BandKernels, MixedStem
 from ksdiff.models.kernels import ModulatedConv2d
-from ksdiff.models.layers import ChannelNorm, PatchConv2d, UnpatchConv2d, runs_in_parts
+from ksdiff.models.layers import ChannelNorm, PatchConv2d, UnpatchConv2d
 
 PATCH = 2  # PAN pixels per side of a pixel of the first level
-_HIDDEN = 400_000  # values between a block's pointwise convolutions at a time; measured
 
 
 class ConvNeXtBlock(nn.Module):
@@ -27,39 +27,18 @@ class ConvNeXtBlock(nn.Module):
         self.scale = nn.Parameter(torch.full((channels, 1, 1), 0.1))
 
     def forward(self, x: Tensor, kernels: Iterator[Tensor]) -> Tensor:
-        y = self.depthwise(x, next(kernels))
-        expand, project = next(kernels), next(kernels)
-        if _overwrites(x, y, expand):
-            return self._pixel_by_pixel(x, y, expand[0], project[0])
-        y = F.gelu(self.expand(self.norm(y), expand))
-        return torch.addcmul(x, self.scale, self.project(y, project))
-
-    def _pixel_by_pixel(self, x: Tensor, y: Tensor, expand: Tensor, project: Tensor) -> Tensor:
-        """What follows the depthwise convolution ``y``, which is overwritten: the same values, some
-        pixels at a time, so that what becomes of them stays in the cache."""
-        assert self.expand.bias is not None and self.project.bias is not None
-        scale = self.scale.flatten()
-        into, out = expand.flatten(1).t(), project.flatten(1).t() * scale
-        shift = self.project.bias * scale
-        count = max(_HIDDEN // len(expand), 1)
-        pixels = (image.permute(0, 2, 3, 1).flatten(0, 2).split(count) for image in (x, y))
-        for source, target in zip(*pixels, strict=True):
-            hidden = torch.addmm(self.expand.bias, self.norm.of_last(target), into)
-            hidden = torch.ops.aten.gelu_(hidden)
-            torch.add(source, shift, out=target).addmm_(hidden, out)
-        return y
-
-
-def _overwrites(x: Tensor, y: Tensor, expand: Tensor) -> bool:
-    """Whether a block may overwrite what it computes: on CPUs, without gradients, one plain kernel
-    for all samples, channels last."""
-    return (
-        runs_in_parts(x)
-        and len(expand) == 1
-        and expand.dim() == 5
-        and x.dtype == y.dtype == expand.dtype
-        and all(image.is_contiguous(memory_format=torch.channels_last) for image in (x, y))
-    )
+        depthwise, expand, project = itertools.islice(kernels, 3)
+        if torch.is_grad_enabled() or expand.dim() == 3 or len(expand) > 1:
+            y = self.norm(self.depthwise(x, depthwise))
+            y = self.project(F.gelu(self.expand(y, expand)), project)
+            return torch.addcmul(x, self.scale, y)
+        biases = [layer.bias for layer in (self.depthwise, self.expand, self.project)]
+        return ksdiff_ops.convnext_block(
+            *(x, depthwise[0], biases[0], self.norm.weight, self.norm.bias),
+            *(expand[0].flatten(1), biases[1], project[0].flatten(1), biases[2]),
+            self.scale.flatten(),
+            eps=self.norm.eps,
+        )
 
 
 class Stage(nn.ModuleList):

@@ -53,5 +53,5 @@ def _run_on_host(monkeypatch: pytest.MonkeyPatch) -> str:
         return choose(name, device, asked, form)
 
     monkeypatch.setattr(backends, "operator", operator)
-    monkeypatch.setattr(calls, "_is_observed", lambda: True)  # such calls are not remembered
+    monkeypatch.setattr(calls, "is_observed", lambda: True)  # such calls are not remembered
     return host_build.LIBRARY

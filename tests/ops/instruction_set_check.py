@@ -11,6 +11,7 @@ import ksdiff_ops
 from ksdiff_ops import (
     adaptive_conv2d,
     batched_conv2d,
+    convnext_block,
     dynamic_conv,
     lowrank_dynamic_conv,
     tucker_kernel,
@@ -68,8 +69,23 @@ def _check_rounding(dtype: torch.dtype) -> None:
             assert torch.equal(dynamic_conv(numbers, weight * factor), expected)
 
 
+def _check_block() -> None:
+    x = torch.randn(1, 32, 9, 75).contiguous(memory_format=torch.channels_last)
+    vectors = [torch.randn(size) for size in (32, 32, 32, 48, 32, 32)]
+    depthwise_bias, norm_weight, norm_bias, expand_bias, project_bias, scale = vectors
+    expand, project = torch.randn(48, 32), torch.randn(32, 48)
+    weights = (
+        *(torch.randn(32, 1, 7, 7), depthwise_bias, norm_weight, norm_bias),
+        *(expand, expand_bias, project, project_bias, scale),
+    )
+    double = convnext_block(x.double(), *(weight.double() for weight in weights))
+    error = (convnext_block(x, *weights) - double).abs().max()
+    assert error <= 1e-6 * double.abs().max()
+
+
 def check() -> None:
     torch.manual_seed(0)
+    _check_block()
     for dtype in ksdiff_ops.arguments.DTYPES:
         _check_operators(dtype)
     for dtype in (torch.float16, torch.bfloat16):

@@ -31,7 +31,7 @@ def test_the_environment_forces_a_backend_and_the_argument_goes_before_it(monkey
 
 def test_every_operator_has_its_choice_and_reason_for_both_kinds_of_device():
     public = {name for name in ksdiff_ops.__all__ if inspect.isfunction(getattr(ksdiff_ops, name))}
-    composed = {"carafe", "dynamic_conv_transpose", "separable_dynamic_conv"}
+    composed = {"carafe", "convnext_block", "dynamic_conv_transpose", "separable_dynamic_conv"}
     assert set(backends.AUTOMATIC) == public - composed - {"build_info"}
     for choices in backends.AUTOMATIC.values():
         assert set(choices) == {"cpu", "cuda"}
