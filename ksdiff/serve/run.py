@@ -17,7 +17,7 @@ from ksdiff.serve.store import Store
 from ksdiff.serve.worker import Workers
 
 _CONNECTIONS = 256
-_HEADERS = 32_768  # bytes that the parser holds; `app` refuses fewer
+_HEADERS = 32_768  # bytes that the parser holds; `guard` refuses fewer
 
 
 def serve(
