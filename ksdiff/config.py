@@ -173,32 +173,57 @@ def bundled_configs() -> list[str]:
 def load_config(name_or_path: str | Path) -> Config:
     """Read a YAML file, or a bundled config by its name; a file of that name takes precedence.
 
-    A file with the key ``base``, the name of a bundled config, overrides fields of that one.
+    A file with the key ``base`` overrides fields of that one, see `with_base`.
     """
-    path, values = _read(name_or_path)
-    if "base" in values:
-        if values["base"] not in bundled_configs():
+    path = _located(name_or_path) or Path(name_or_path)
+    return config_from_dict(with_base(_read(path), path, f"config {path}"), where=str(path))
+
+
+def with_base(values: dict, path: Path, where: str) -> dict:
+    """The fields ``values`` of a config, and those of its ``base`` where it has none.
+
+    ``base`` is the name of a bundled config or a path relative to ``path``, the file that names it.
+    That config may have a base of its own.
+
+    Args:
+        where: how errors call ``path``.
+
+    Raises:
+        KSDiffError: there is no such config, or it leads back to itself.
+    """
+    seen = [path.resolve()]
+    while "base" in values:
+        base = values["base"]
+        found = _located(base, path.parent) if isinstance(base, str) else None
+        if found is None:
             raise KSDiffError(
-                f"config {path}: base: expected one of {', '.join(bundled_configs())}, got "
-                f"{values['base']!r}"
+                f"{where}: base: expected one of {', '.join(bundled_configs())} or a file in "
+                f"{path.parent.absolute()}, got {base!r}"
             )
+        if found.resolve() in seen:
+            raise KSDiffError(f"{where}: base: {base!r} leads back to itself")
+        seen.append(found.resolve())
         changes = {key: value for key, value in values.items() if key != "base"}
-        base = _read(_BUNDLED / f"{values['base']}.yaml")[1]
-        return config_from_dict(merged(base, changes), where=str(path))
-    return config_from_dict(values, where=str(path))
+        path, where, values = found, f"config {found}", merged(_read(found), changes)
+    return values
 
 
-def merged(base: object, changes: object) -> object:
+def merged(base: typing.Any, changes: typing.Any) -> typing.Any:
     """``base`` with the leaves of ``changes`` in their places; both as read from YAML."""
     if not (isinstance(base, dict) and isinstance(changes, dict)):
         return changes
     return base | {key: merged(base.get(key, {}), value) for key, value in changes.items()}
 
 
-def _read(name_or_path: str | Path) -> tuple[Path, dict]:
-    path = Path(name_or_path)
-    if not path.exists() and str(name_or_path) in bundled_configs():
-        path = _BUNDLED / f"{name_or_path}.yaml"
+def _located(name: str | Path, folder: Path = Path()) -> Path | None:
+    """The file of that name in a folder, else a bundled config's; None if there is neither."""
+    bundled = _BUNDLED / f"{name}.yaml"
+    if (folder / name).is_file():
+        return folder / name
+    return bundled if str(name) in bundled_configs() else None
+
+
+def _read(path: Path) -> dict:
     try:
         values = yaml.safe_load(path.read_text())
     except FileNotFoundError:
@@ -212,7 +237,7 @@ def _read(name_or_path: str | Path) -> tuple[Path, dict]:
         raise KSDiffError(f"config {path}: not readable as YAML: {error}") from None
     if not isinstance(values or {}, dict):
         raise KSDiffError(f"{path}: expected a mapping of fields, got {values!r}")
-    return path, values or {}
+    return values or {}
 
 
 def save_config(config: Config, path: str | Path) -> None:

@@ -83,6 +83,21 @@ def test_a_config_may_change_a_bundled_one(tmp_path):
         load_config(path)
 
 
+def test_a_base_is_found_beside_its_file_and_may_have_one_itself(tmp_path):
+    (tmp_path / "sub").mkdir()
+    low, high = tmp_path / "low.yaml", tmp_path / "sub" / "high.yaml"
+    low.write_text("base: ksdiff-s-tenth\ntraining: {batch: 3, warmup: 7}\n")
+    high.write_text("base: ../low.yaml\ntraining: {batch: 2}\n")
+    tenth, config = load_config("ksdiff-s-tenth"), load_config(high)
+    assert config.training == dataclasses.replace(tenth.training, batch=2, warmup=7)
+    assert (config.model, config.data) == (tenth.model, tenth.data)
+    low.write_text("base: sub/high.yaml\n")
+    with pytest.raises(
+        KSDiffError, match=r"low\.yaml: base: 'sub/high\.yaml' leads back to itself"
+    ):
+        load_config(high)
+
+
 def test_bundled_configs_go_by_name(tmp_path, monkeypatch):
     assert {"wv3", "gf2", "qb", "wv2"} <= set(bundled_configs())
     assert load_config("gf2").data.train_h5 == "${KSDIFF_DATA}/train_gf2.h5"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import yaml
 
-from ksdiff.config import Config, config_from_dict, config_to_dict, merged
+from ksdiff.config import Config, config_from_dict, config_to_dict, merged, with_base
 from ksdiff.errors import KSDiffError
 from ksdiff.evaluation.prior import inspect_prior
 from ksdiff.io.outputs import atomic
@@ -66,8 +66,9 @@ def run_name(config: Config, seed: int) -> str:
 def load_ablation(path: str | Path) -> Ablation:
     """Read an ablation's YAML: ``folder``, ``seeds``, ``base`` and ``tables``.
 
-    ``base`` is a training config. A table has a ``title``, a ``reference`` and ``rows``: names with
-    what they change in ``base``, nested as in the config.
+    ``base`` is a training config: its fields, or what `ksdiff.config.with_base` finds by a name. A
+    table has a ``title``, a ``reference`` and ``rows``: names with what they change in ``base``,
+    nested as in the config.
 
     Raises:
         KSDiffError: naming what is missing, unknown or of the wrong kind.
@@ -81,15 +82,18 @@ def load_ablation(path: str | Path) -> Ablation:
         raise KSDiffError(f"ablation {path}: not readable as YAML: {error}") from None
     if not isinstance(values, dict) or set(values) != _KEYS:
         raise KSDiffError(f"ablation {path}: expected the keys {', '.join(sorted(_KEYS))}")
-    seeds, tables = values["seeds"], values["tables"]
+    seeds, base, tables = values["seeds"], values["base"], values["tables"]
     if not isinstance(seeds, list) or not seeds or not all(type(seed) is int for seed in seeds):
         raise KSDiffError(f"ablation {path}: seeds: expected a list of integers, got {seeds!r}")
     if not isinstance(tables, list) or not tables:
         raise KSDiffError(f"ablation {path}: tables: expected a list of them, got {tables!r}")
+    if not isinstance(base, (dict, str)):
+        raise KSDiffError(f"ablation {path}: base: expected a config or its name, got {base!r}")
+    fields = with_base({"base": base} if isinstance(base, str) else base, path, f"ablation {path}")
     return Ablation(
         Path(str(values["folder"])),
         tuple(seeds),
-        tuple(_table(table, values["base"], f"ablation {path}: tables") for table in tables),
+        tuple(_table(table, fields, f"ablation {path}: tables") for table in tables),
     )
 
 

@@ -86,9 +86,19 @@ def test_equal_rows_share_a_run_and_another_value_is_another_run(file):
         assert config.training.run_dir == str(ablation.folder / name)
 
 
+def test_the_base_may_be_a_config_by_name(file, tmp_path):
+    values = yaml.safe_load(file.read_text())
+    (tmp_path / "base.yaml").write_text(yaml.safe_dump(values["base"]))
+    expected = load_ablation(file)
+    file.write_text(yaml.safe_dump(values | {"base": "base.yaml"}))
+    assert load_ablation(file) == expected
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        ({"base": "nowhere.yaml"}, "base: expected one of .* or a file in .*, got 'nowhere.yaml'"),
+        ({"base": 3}, "base: expected a config or its name, got 3"),
         ({"seeds": []}, "seeds: expected a list of integers"),
         ({"colour": 1}, "expected the keys base, folder, seeds, tables"),
         ({"tables": [{"title": "a", "rows": {}}]}, "expected title, reference and rows"),
@@ -144,11 +154,11 @@ def test_a_model_without_a_prior_cannot_be_asked_for_it(config):
         inspect_prior(KSDiff(config.model), [])
 
 
-@pytest.mark.parametrize("name", ["paper", "small"])
-def test_the_ablations_of_the_repository_are_valid(name):
+@pytest.mark.parametrize(("name", "seeds"), [("any", 2), ("paper", 3), ("small", 3)])
+def test_the_ablations_of_the_repository_are_valid(name, seeds):
     folder = Path(__file__).parents[2] / "benchmarks" / "studies"
     ablation = load_ablation(folder / f"ablation-{name}.yaml")
-    assert len(ablation.seeds) >= 3
+    assert len(ablation.seeds) == seeds
     for table in ablation.tables:
         for config in table.rows.values():
             check_settings(config)
