@@ -62,7 +62,7 @@ def adaptive_conv2d(
     return _call((x, attention, weight, bias), stride, padding, dilation, groups, backend)
 
 
-def _prepare(
+def _resolve(
     x: Tensor,
     attention: Tensor,
     weight: Tensor,
@@ -71,8 +71,8 @@ def _prepare(
     padding: Literal["same", "symmetric"] | int | Pair,
     dilation: int | Pair,
     groups: int,
-    backend: str | None,
-) -> calls.Prepared:
+) -> tuple[int, Window, tuple[int, int]]:
+    """Check what is given; the number of groups, the window, and the output's size."""
     arguments.require_tensor("x", x, "[B, Cin, H, W]")
     arguments.require_tensor("attention", attention, "[B, kh, kw, Ho, Wo]", _PLANES)
     own = isinstance(weight, Tensor) and weight.dim() == 5
@@ -85,13 +85,31 @@ def _prepare(
     arguments.require_shape("weight", weight, layout, (batch, *inner) if own else inner)
     window, size = arguments.resolve_window((height, width), (kh, kw), stride, padding, dilation)
     arguments.require_shape("attention", attention, "[B, kh, kw, Ho, Wo]", (batch, kh, kw, *size))
-    named = [("x", x), ("attention", attention), ("weight", weight)]
     if bias is not None:
         each = isinstance(bias, Tensor) and bias.dim() == 2
         layout = "[B, Cout]" if each else "[Cout]"
         arguments.require_tensor("bias", bias, layout)
         expected = (batch, out_channels) if each else (out_channels,)
         arguments.require_shape("bias", bias, layout, expected)
+    return groups, window, size
+
+
+def _prepare(
+    x: Tensor,
+    attention: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: int | Pair,
+    padding: Literal["same", "symmetric"] | int | Pair,
+    dilation: int | Pair,
+    groups: int,
+    backend: str | None,
+) -> calls.Prepared:
+    groups, window, size = _resolve(x, attention, weight, bias, stride, padding, dilation, groups)
+    (batch, channels, height, width), own = x.shape, weight.dim() == 5
+    out_channels, _, kh, kw = weight.shape[-4:]
+    named = [("x", x), ("attention", attention), ("weight", weight)]
+    if bias is not None:
         named.append(("bias", bias))
     x, attention, weight, *biases = autocast.to_low_precision(*(tensor for _, tensor in named))
     names = [name for name, _ in named]

@@ -198,20 +198,6 @@ def _prior_in_mode(prior: Callable, mode: str, device: str) -> Callable:
     return run
 
 
-def stages(model: KSDiff, inputs: FusionInputs) -> dict[str, Callable[[], object]]:
-    """The stages of KSDiff's path, each on tensors that are ready."""
-    noise = _noise(model, inputs, 0)
-    condition, tokens = model.observed(inputs)
-    z = model.sample_prior(condition, noise)
-    kernels = model.kernels(z, tokens)
-    return {
-        "condition encoder": lambda: model.condition(inputs),
-        "latent steps": lambda: model.sample_prior(condition, noise),
-        "kernel generation": lambda: model.kernels(z, model.local_tokens(inputs)),
-        "network": lambda: model.fuse(inputs, kernels),
-    }
-
-
 def _noise(model: KSDiff, inputs: FusionInputs, seed: int) -> Tensor:
     prior = model.config.prior
     noise = torch.Generator().manual_seed(seed)

@@ -22,10 +22,9 @@ from benchmarks.models.contenders import (
     Contender,
     contenders,
     networks,
-    stages,
 )
 from ksdiff.images.inputs import FusionInputs, SceneStatistics, fusion_inputs
-from ksdiff.inference.profile import count_flops
+from ksdiff.inference.profile import count_flops, network_calls
 from ksdiff.sensors import sensor_for
 from ksdiff.synthetic.scene import procedural_scene
 
@@ -91,11 +90,8 @@ def cost(found: Networks, device: str, budget: float) -> list[dict]:
 
 def _parameters(module: nn.Module) -> int:
     """Those that inference needs: KSDiff's encoder of the truth serves training only."""
-    spared = getattr(module, "target_encoder", nn.Module())
-    everything, training_only = (
-        sum(parameter.numel() for parameter in part.parameters()) for part in (module, spared)
-    )
-    return everything - training_only
+    named = module.named_parameters()
+    return sum(own.numel() for name, own in named if not name.startswith("target_encoder."))
 
 
 def latency(found: Networks, device: str, budget: float) -> list[dict]:
@@ -127,7 +123,7 @@ def _latency(
     ]
     calls = _calls(chosen, tile.inputs)
     if bands == BANDS and KSDIFF in found:
-        for name, call in stages(found[KSDIFF], tile.inputs).items():
+        for name, (call, _) in network_calls(found[KSDIFF], tile.inputs).items():
             calls[f"{KSDIFF}: {name}", EAGER] = call
         calls["input preparation, of all", EAGER] = tile.prepare
     return _rows(calls, budget, SIZE, 1, bands)

@@ -75,37 +75,21 @@ def batch(
     with Bar(
         *columns, TimeRemainingColumn(), console=Console(stderr=True), disable=quiet or lines
     ) as bar:
-        tell = (watched(tell_line) if lines and not quiet else silent)("Sharpening", len(jobs))
-
-        def end(name: str) -> None:
-            bar.advance(task)
-            tell()
-
-        task = bar.add_task("starting", total=len(jobs))
+        shown = _Shown(bar, len(jobs), lines and not quiet)
         from ksdiff.inference.batch import SharpenScene, sharpen_batch
         from ksdiff.inference.cluster import cluster, sharpen_on
         from ksdiff.inference.processes import Recipe
 
         sharpen = SharpenScene(Recipe.of(weights, options), output, overwrite)
-        how: dict[str, Any] = {
-            "suffix": suffix,
-            "overwrite": overwrite,
-            "end": end,
-        }
+        how: dict[str, Any] = {"suffix": suffix, "overwrite": overwrite, "end": shown.end}
         if scheduler is None and workers is None:
-            begin = lambda name: bar.update(task, description=escape(name))  # noqa: E731
-            result = sharpen_batch(jobs, out, sharpen, begin=begin, **how)
+            result = sharpen_batch(jobs, out, sharpen, begin=shown.describe, **how)
         else:
             with cluster(scheduler, workers) as client:
                 if scheduler is not None and not quiet:
                     bar.console.print(f"dashboard: {client.dashboard_link}")
-                bar.update(task, description="sharpening")
-
-                def told(name: str, done: int, count: int) -> None:
-                    row = f"{escape(name)}: row {done} of {count}"
-                    bar.update(task, description=row if done < count else "sharpening")
-
-                result = sharpen_on(client, jobs, out, sharpen, split=split, told=told, **how)
+                shown.describe("sharpening")
+                result = sharpen_on(client, jobs, out, sharpen, split=split, told=shown.row, **how)
     if not quiet:
         print(
             f"{out}: {len(result.done)} scenes sharpened, {len(result.skipped)} existed already, "
@@ -114,3 +98,21 @@ def batch(
     if result.failed:
         reasons = "\n".join(f"  {name}: {reason}" for name, reason in result.failed.items())
         raise KSDiffError(f"{len(result.failed)} of {len(jobs)} scenes failed\n{reasons}")
+
+
+class _Shown:
+    """How far a batch is: a bar on the terminal, or lines for a program."""
+
+    def __init__(self, bar: Bar, count: int, lines: bool) -> None:
+        self._bar, self._task = bar, bar.add_task("starting", total=count)
+        self._tell = (watched(tell_line) if lines else silent)("Sharpening", count)
+
+    def describe(self, text: str) -> None:
+        self._bar.update(self._task, description=escape(text))
+
+    def row(self, name: str, done: int, count: int) -> None:
+        self.describe(f"{name}: row {done} of {count}" if done < count else "sharpening")
+
+    def end(self, name: str) -> None:
+        self._bar.advance(self._task)
+        self._tell()

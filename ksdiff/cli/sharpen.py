@@ -21,6 +21,7 @@ from ksdiff.io.products import ProductImage, read_product
 from ksdiff.runtime import return_large_blocks
 
 if TYPE_CHECKING:
+    from ksdiff.inference.sharpen import Fused
     from ksdiff.models.ksdiff import KSDiff
     from ksdiff.training.adapt import Adapted
 
@@ -117,33 +118,31 @@ def sharpen(
         )
     if quiet:
         return
+    _tell(done, "adapted weights" if adapt else done.weights, options.together)
+    for kind, paths in (("picture", (rgb, preview)), ("report", (report,))):
+        for path in paths:
+            if path is not None:
+                print(f"{path}: {kind}")
+
+
+def _tell(done: Fused, weights: str, together: bool) -> None:
+    """What was made and found, in lines."""
     for note in done.notes:
         print(note)
     print(
         f"{done.path}: {done.bands} bands of {done.height} x {done.width}, {done.dtype}, "
-        f"with {'adapted weights' if adapt else done.weights} in {done.seconds:.1f} s"
+        f"with {weights} in {done.seconds:.1f} s"
     )
     if done.registration.told:
         print(done.registration.told)
     if done.apart:
-        print(
-            f"bands lay up to {done.apart:.2f} PAN pixels apart: "
-            + (
-                "registered and left so"
-                if options.together
-                else "each got PAN's detail in its own position"
-            )
-        )
+        how = "registered and left so" if together else "each got PAN's detail in its own position"
+        print(f"bands lay up to {done.apart:.2f} PAN pixels apart: {how}")
     if abs(done.blur - 1) > _TOLD_BLUR:
         print(
             f"MTF of the MS at Nyquist: {done.blur:.2f} times the sensor's; the measured one "
             "was used"
         )
-    for picture in (rgb, preview):
-        if picture is not None:
-            print(f"{picture}: picture")
-    if report is not None:
-        print(f"{report}: report")
 
 
 def _named(

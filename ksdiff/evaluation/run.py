@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -65,14 +65,8 @@ def evaluate(
         KSDiffError: an unknown method, no scenes, pixels without data, a scene smaller than the
             border, no weights for any of the scenes, ``measured`` without ``registration``.
     """
-    methods, options = _known(methods), replace(options or SharpenOptions(), **changes)
-    if measured and options.registration == "off":
-        raise KSDiffError(
-            "measured: gives KSDiff's registration to all methods, but registration "
-            "is off; leave one of them out"
-        )
-    if options.pan_gain == "auto" and Path(source).suffix.lower() in SUFFIXES:
-        options = replace(options, pan_gain="bicubic")  # as PanCollection decimates PAN
+    methods = _known(methods)
+    options = _options(replace(options or SharpenOptions(), **changes), source, measured)
     networks = _networks(weights, options) if KSDIFF in methods else {}
     place = next(iter(networks.values())).device if networks else device_named(options.device)
     names = [n for m in methods for n in (networks if m == KSDIFF else (m,))]
@@ -82,29 +76,17 @@ def evaluate(
     every = subjects(source, options.sensor)
     for read in every:
         subject = read.to(place)
-        info = subject.info
-        step(info.name, len(scenes), len(every))
-        if subject.truth is not None and min(info.height, info.width) < 2 * border + _LEAST_INSIDE:
-            raise KSDiffError(
-                f"{info.name}: {info.height} x {info.width} pixels leave too little inside a "
-                f"border of {border}; give a smaller --border"
-            )
-        scenes.append(info)
+        step(subject.info.name, len(scenes), len(every))
+        _check_size(subject, border)
+        scenes.append(subject.info)
         given = subject.measured() if measured else subject
-        results = {}
-        for name in names:
-            try:
-                fused, seconds = _fuse(name, read, given, networks)
-            except KSDiffError as error:
-                if name not in networks:
-                    raise
-                notes.append(f"{name} left out on {info.name}: {error}")
-                continue
-            rows.append(Row(info.name, name, info.resolution, seconds, given.judge(fused, border)))
+        images = {}
+        for row, fused in _scored(names, read, given, networks, border, notes):
+            rows.append(row)
             if pictures is not None:
-                results[name] = fused.cpu()
-        if pictures is not None and results:
-            write_picture(Path(pictures) / f"{info.name}.png", read, results)
+                images[row.method] = fused.cpu()
+        if pictures is not None and images:
+            write_picture(Path(pictures) / f"{subject.info.name}.png", read, images)
     for name in networks:
         if not any(row.method == name for row in rows):
             raise KSDiffError(next(note for note in notes if note.startswith(f"{name} left out")))
@@ -121,6 +103,26 @@ def evaluate(
         "device": str(place),
     }
     return Evaluation(machine_header() | settings, scenes, rows, notes)
+
+
+def _options(options: SharpenOptions, source: str | Path, measured: bool) -> SharpenOptions:
+    if measured and options.registration == "off":
+        raise KSDiffError(
+            "measured: gives KSDiff's registration to all methods, but registration "
+            "is off; leave one of them out"
+        )
+    if options.pan_gain == "auto" and Path(source).suffix.lower() in SUFFIXES:
+        return replace(options, pan_gain="bicubic")  # as PanCollection decimates PAN
+    return options
+
+
+def _check_size(subject: Subject, border: int) -> None:
+    info = subject.info
+    if subject.truth is not None and min(info.height, info.width) < 2 * border + _LEAST_INSIDE:
+        raise KSDiffError(
+            f"{info.name}: {info.height} x {info.width} pixels leave too little inside a "
+            f"border of {border}; give a smaller --border"
+        )
 
 
 def _known(methods: Sequence[str]) -> list[str]:
@@ -174,3 +176,24 @@ def _fuse(
     if subject.pan.is_cuda:
         torch.cuda.synchronize(subject.pan.device)
     return fused, time.perf_counter() - began
+
+
+def _scored(
+    names: Sequence[str],
+    read: Subject,
+    given: Subject,
+    networks: dict[str, _Network],
+    border: int,
+    notes: list[str],
+) -> Iterator[tuple[Row, Tensor]]:
+    """A row and the fused image of each method; ``notes`` get what networks cannot fuse."""
+    info = given.info
+    for name in names:
+        try:
+            fused, seconds = _fuse(name, read, given, networks)
+        except KSDiffError as error:
+            if name not in networks:
+                raise
+            notes.append(f"{name} left out on {info.name}: {error}")
+            continue
+        yield Row(info.name, name, info.resolution, seconds, given.judge(fused, border)), fused

@@ -179,8 +179,6 @@ def sharpen_on(
     Raises:
         KSDiffError: the folder cannot be created. Failures of single scenes are in the result.
     """
-    from distributed import as_completed
-
     result = BatchResult()
     todo = planned(jobs, Path(out), suffix, overwrite, result)
     for name in result.skipped:
@@ -188,41 +186,65 @@ def sharpen_on(
     # What is there by now was written by a worker that was lost before it could say so.
     sharpen = replace(sharpen, overwrite=True)
     submit = partial(client.submit, pure=False)
-    ended, owners = as_completed(), {}
-
-    def advance(scene: _Scene) -> None:
-        futures = next(scene.steps, [])
-        scene.count, scene.waiting = len(futures), set(futures)
-        owners.update(dict.fromkeys(futures, scene))
-        ended.update(futures)
-        if not futures:
-            over(scene, None)
-
-    def over(scene: _Scene, why: str | None) -> None:
-        for future in scene.waiting:
-            owners.pop(future, None)
-        client.cancel(list(scene.waiting))
-        result.add(scene.name, why)
-        end(scene.name)
-
+    running = _Running(client, result, end, told)
     try:
         for job, target in todo:
-            advance(_Scene(job.name, _steps(submit, sharpen, job, target, split * 1e6)))
-        for future in ended:
-            scene = owners.pop(future, None)
+            running.advance(_Scene(job.name, _steps(submit, sharpen, job, target, split * 1e6)))
+        running.wait()
+    finally:
+        running.cancel()
+    return result
+
+
+class _Running:
+    """Scenes of a batch that are on their way; callbacks as for `sharpen_on`."""
+
+    def __init__(
+        self,
+        client: Client,
+        result: BatchResult,
+        end: Callable[[str], None],
+        told: Callable[[str, int, int], None],
+    ) -> None:
+        from distributed import as_completed
+
+        self._client, self._result, self._end, self._told = client, result, end, told
+        self._ended = as_completed()
+        self._owners: dict[Future, _Scene] = {}
+
+    def advance(self, scene: _Scene) -> None:
+        """Begin a scene's next step; without one it is done."""
+        futures = next(scene.steps, [])
+        scene.count, scene.waiting = len(futures), set(futures)
+        self._owners.update(dict.fromkeys(futures, scene))
+        self._ended.update(futures)
+        if not futures:
+            self._finish(scene, None)
+
+    def wait(self) -> None:
+        """Until all scenes are done or have failed."""
+        for future in self._ended:
+            scene = self._owners.pop(future, None)
             if scene is None:  # of a scene that has failed
                 continue
             if future.status != "finished":
-                over(scene, _why(future))
+                self._finish(scene, _why(future))
                 continue
             scene.waiting.discard(future)
             if scene.count > 1:
-                told(scene.name, scene.count - len(scene.waiting), scene.count)
+                self._told(scene.name, scene.count - len(scene.waiting), scene.count)
             if not scene.waiting:
-                advance(scene)
-    finally:
-        client.cancel(list(owners))
-    return result
+                self.advance(scene)
+
+    def cancel(self) -> None:
+        self._client.cancel(list(self._owners))
+
+    def _finish(self, scene: _Scene, failed: str | None) -> None:
+        for future in scene.waiting:
+            self._owners.pop(future, None)
+        self._client.cancel(list(scene.waiting))
+        self._result.add(scene.name, failed)
+        self._end(scene.name)
 
 
 def _why(future: Future) -> str:

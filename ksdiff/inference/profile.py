@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -130,11 +131,8 @@ def _calls(
         return fusion_inputs(pan, ms, gains, ratio, phase, found)
 
     inputs = prepare()
-    condition, tokens = model.observed(inputs)
-    noise = torch.randn(condition.shape).to(condition)
-    z = model.sample_prior(condition, noise)
-    kernels = model.kernels(z, tokens)
-    fused = model.fuse(inputs, kernels)
+    steps = network_calls(model, inputs)
+    fused = steps["network"][0]()
     in_dn = to_dn(fused, found)
 
     def project() -> Tensor:
@@ -148,28 +146,39 @@ def _calls(
         write_raster(folder / "out.tif", values)
 
     files = sum(path.stat().st_size for path in paths)
-    of = _bytes
     return {
-        "read": (read, files + of(pan, ms)),
-        "prepare inputs": (prepare, of(pan, ms, *inputs)),
+        "read": (read, files + _bytes(pan, ms)),
+        "prepare inputs": (prepare, _bytes(pan, ms, *inputs)),
+        **steps,
+        "back projection": (project, _bytes(fused, ms, in_dn)),
+        "write": (write, _bytes(host) + fused.numel() * 2),
+    }
+
+
+def network_calls(model: KSDiff, inputs: FusionInputs) -> dict[str, tuple[Callable[[], Any], int]]:
+    """The stages of the model's path, each on tensors that are ready, and their least bytes."""
+    condition, tokens = model.observed(inputs)
+    noise = model.draw_noise(torch.Generator().manual_seed(0)).to(condition)
+    z = model.sample_prior(condition, noise)
+    kernels = model.kernels(z, tokens)
+    own = (*inputs, *kernels.layers)
+    return {
         "condition encoder": (
             lambda: model.condition(inputs),
-            of(*inputs, condition, *model.condition_encoder.parameters()),
+            _bytes(*inputs, condition, *model.condition_encoder.parameters()),
         ),
         "latent steps": (
             lambda: model.sample_prior(condition, noise),
-            of(condition, noise, z, *model.denoiser.parameters()),
+            _bytes(condition, noise, z, *model.denoiser.parameters()),
         ),
         "kernel generation": (
             lambda: model.kernels(z, model.local_tokens(inputs)),
-            of(*inputs, *kernels.layers, *model.generator.parameters()),
+            _bytes(*own, *model.generator.parameters()),
         ),
-        "fusion network": (
+        "network": (
             lambda: model.fuse(inputs, kernels),
-            of(*inputs, *kernels.layers, *model.network.parameters(), fused),
+            _bytes(*own, *model.network.parameters(), inputs.lms),  # the result is as large
         ),
-        "back projection": (project, of(fused, ms, in_dn)),
-        "write": (write, of(host) + fused.numel() * 2),
     }
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -96,52 +97,29 @@ class PreparedScene:
         equaliser = None
         if any_bands:
             equaliser = equaliser_bank(pan_gain, mean_gain(sensor.ms_gains), pair.ratio)
-        look = functools.partial(_view, statistics=statistics, equaliser=equaliser, device=device)
-        places = sample_windows(pair.shape, surveyed, pair.ratio, side, _SAMPLES)
-        views = [look(Window.read(pair, *at)) for at in places]
-        alignment = None
-        if registration != "off":
-            alignment = Alignment.measured([view.ms for view in views], sensor, pair.ratio)
-        views = [_together(view, alignment) for view in views]
 
-        def more() -> list[View]:
-            side = _local_side(pair.shape, pair.ratio)
-            places = sample_windows(pair.shape, surveyed, pair.ratio, side, _LOCAL_WINDOWS)
-            return [_together(look(Window.read(pair, *at)), alignment) for at in places]
+        def look(pair: Pair, side: int, count: int) -> list[View]:
+            places = sample_windows(pair.shape, surveyed, pair.ratio, side, count)
+            windows = (Window.read(pair, *at) for at in places)
+            return [_view(window, statistics, equaliser, device) for window in windows]
 
-        scenery = Scenery(views, more, sensor.ms_gains, pair.phase, pair.shape)
-        found = register(scenery, registration)
-        samples = [(view.pan, view.ms) for view in views]
-        if found.field is None:
-            gains = measured_gains(samples, sensor.ms_gains, pair.phase, found.shift)
-        off = found.move
-        if off is not None:
-            samples = [(view.moved_back(off), view.ms) for view in views]
-            if found.field is not None:
-                gains = measured_gains(samples, sensor.ms_gains, pair.phase)
-            pair = RegisteredPair(pair, off)
-        filters = mtf_filters(gains, pair.ratio, torch.float32, device)
-        together = torch.cat([pan for pan, _ in samples]), torch.cat([ms for _, ms in samples])
-        inputs = fusion_inputs(*together, filters, pair.ratio, pair.phase, statistics)
+        placed = _placed(pair, sensor, registration, side, look)
+        inputs = _inputs(placed, statistics, device)
         if any_bands:
-            known = sensor.wavelengths, gains, pan_gain, found.remaining
+            known = sensor.wavelengths, placed.gains, pan_gain, placed.registration.remaining
             inputs = described(inputs, pair.ratio, *known)
             statistics = statistics._replace(contrast=inputs.contrast[:1])
         elif contrast == "slope":
             statistics = statistics._replace(contrast=detail_contrast(inputs, pair.ratio))
-        inputs = inputs._replace(contrast=statistics.contrast.expand(len(samples), -1))
+        inputs = inputs._replace(contrast=statistics.contrast.expand(len(placed.samples), -1))
         return cls(
-            pair,
-            sensor,
-            device,
-            statistics,
-            gains,
-            alignment,
-            found,
-            samples,
-            inputs,
-            surveyed,
-            equaliser,
+            sensor=sensor,
+            device=device,
+            statistics=statistics,
+            inputs=inputs,
+            surveyed=surveyed,
+            equaliser=equaliser,
+            **placed._asdict(),
         )
 
     @property
@@ -193,6 +171,60 @@ class PreparedScene:
         inputs = fusion_inputs(pan, ms, self.filters, ratio, phase, self.statistics)
         first = self.inputs.first()
         return inputs._replace(descriptors=first.descriptors, scene=first.scene)
+
+
+class _Placed(NamedTuple):
+    """Fields of `PreparedScene` that say where PAN and bands lie, and what showed it."""
+
+    pair: Pair
+    alignment: Alignment | None
+    registration: Registration
+    samples: list[tuple[Tensor, Tensor]]
+    gains: tuple[float, ...]
+
+
+def _placed(
+    pair: Pair,
+    sensor: Sensor,
+    registration: str,
+    side: int,
+    look: Callable[[Pair, int, int], list[View]],
+) -> _Placed:
+    """Register the bands to each other and PAN to them.
+
+    Args:
+        look: at so many windows of a pair, with so long a side.
+    """
+    views = look(pair, side, _SAMPLES)
+    alignment = None
+    if registration != "off":
+        alignment = Alignment.measured([view.ms for view in views], sensor, pair.ratio)
+    views = [_together(view, alignment) for view in views]
+
+    def more() -> list[View]:
+        found = look(pair, _local_side(pair.shape, pair.ratio), _LOCAL_WINDOWS)
+        return [_together(view, alignment) for view in found]
+
+    scenery = Scenery(views, more, sensor.ms_gains, pair.phase, pair.shape)
+    found = register(scenery, registration)
+    samples = [(view.pan, view.ms) for view in views]
+    if found.field is None:
+        gains = measured_gains(samples, sensor.ms_gains, pair.phase, found.shift)
+    off = found.move
+    if off is not None:
+        samples = [(view.moved_back(off), view.ms) for view in views]
+        if found.field is not None:
+            gains = measured_gains(samples, sensor.ms_gains, pair.phase)
+        pair = RegisteredPair(pair, off)
+    return _Placed(pair, alignment, found, samples, gains)
+
+
+def _inputs(placed: _Placed, statistics: SceneStatistics, device: torch.device) -> FusionInputs:
+    """Of the samples, as the batch."""
+    pair = placed.pair
+    filters = mtf_filters(placed.gains, pair.ratio, torch.float32, device)
+    pan, ms = (torch.cat(images) for images in zip(*placed.samples, strict=True))
+    return fusion_inputs(pan, ms, filters, pair.ratio, pair.phase, statistics)
 
 
 def _view(

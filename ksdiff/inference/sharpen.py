@@ -6,7 +6,7 @@ import copy
 import functools
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, cast, overload
@@ -28,16 +28,16 @@ from ksdiff.inference.progress import Stage, progress_bars, silent
 from ksdiff.inference.scene import PreparedScene
 from ksdiff.inference.sensor import order_hint_of, pan_gain_of, sensor_of, unrelated_hint
 from ksdiff.inference.survey import Survey
+from ksdiff.inference.targets import Targets
 from ksdiff.inference.transfer import upload
 from ksdiff.inference.windows import Fuse, Part, fused_windows
 from ksdiff.inference.writing import Target
 from ksdiff.io.image import gdal_options
 from ksdiff.io.input_options import InputOptions
 from ksdiff.io.output_options import OutputOptions
-from ksdiff.io.outputs import check_output
 from ksdiff.io.products import Product, ProductImage, read_product
 from ksdiff.io.provenance import provenance
-from ksdiff.io.rasters import Raster, names_of, open_pair
+from ksdiff.io.rasters import Raster, ScenePair, names_of, open_pair
 from ksdiff.models.ksdiff import KSDiff, takes_any_bands
 from ksdiff.models.weights import check_fit, load_weights, weights_for, weights_hash
 from ksdiff.runtime import device_named, emulates_bfloat16, release_freed_memory
@@ -201,48 +201,23 @@ class Sharpener:
             KSDiffError: bad input, a band count without weights, a path that cannot be written.
         """
         began = time.perf_counter()
-        output = output or OutputOptions()
-        if preview is not None and Path(preview).suffix.lower() != ".png":
-            raise KSDiffError(f"preview {preview}: expected a name that ends in .png")
-        if rgb is not None:
-            from ksdiff.inference.rgb import check_rgb, write_rgb
-
-            check_rgb(rgb)
-        if report is not None:
-            from ksdiff.inference.report import check_report, write_report
-
-            check_report(report)
-        targets = {"out": out, "rgb": rgb, "preview": preview, "report": report}
-        sources = *names_of(pan), *names_of(ms)
-        check_targets({k: v for k, v in targets.items() if v is not None}, sources, overwrite)
+        targets = Targets(out, rgb, preview, report)
+        targets.check((*names_of(pan), *names_of(ms)), overwrite)
         with rasterio.Env(**gdal_options()), open_pair(pan, ms, reading or InputOptions()) as pair:
-            target = Target.of(out, pair, output, self.provenance(pan, ms, pair, sensor))
-            picture = None
+            tags = self.provenance(pan, ms, pair, sensor)
+            target = Target.of(out, pair, output or OutputOptions(), tags)
             with progress_bars(progress) as stage:
                 scene = self.prepare(pair, sensor, stage)
-                if preview is not None:
-                    from ksdiff.inference.preview import Preview  # Matplotlib: only when it draws
-
-                    picture = Preview(pair, scene)
-                with target.opened() as write:
-                    for part in self.windows(scene, stage=stage):
-                        write(part)
-                        if picture is not None:
-                            picture.add(part)
-                    release_freed_memory()
+                self._write(scene, pair, target, preview, stage)
                 if report is not None:
+                    from ksdiff.inference.report import write_report
+
                     method = self._weights_name(pair)
                     write_report(report, pair, scene, out, self.options, method, stage)
-            if picture is not None and preview is not None:
-                picture.write(preview)
             if rgb is not None:
+                from ksdiff.inference.rgb import write_rgb
+
                 write_rgb(out, rgb, pair.descriptions, scene.sensor.band_names)
-            measured = (
-                scene.registration.note,
-                order_hint_of(scene, pair),
-                unrelated_hint(scene, pair.descriptions),
-                self._slow_precision(),
-            )
             return Fused(
                 Path(out),
                 pair.bands,
@@ -252,9 +227,42 @@ class Sharpener:
                 scene.registration,
                 scene.apart,
                 scene.blur,
-                (*pair.notes, *filter(None, measured)),
+                self._notes(scene, pair),
                 time.perf_counter() - began,
             )
+
+    def _write(
+        self,
+        scene: PreparedScene,
+        pair: ScenePair,
+        target: Target,
+        preview: str | Path | None,
+        stage: Stage,
+    ) -> None:
+        """Fuse a scene into a file, and draw it meanwhile where a ``preview`` is asked for."""
+        picture = None
+        if preview is not None:
+            from ksdiff.inference.preview import Preview  # Matplotlib: only when it draws
+
+            picture = Preview(pair, scene)
+        with target.opened() as write:
+            for part in self.windows(scene, stage=stage):
+                write(part)
+                if picture is not None:
+                    picture.add(part)
+            release_freed_memory()
+        if picture is not None and preview is not None:
+            picture.write(preview)
+
+    def _notes(self, scene: PreparedScene, pair: ScenePair) -> tuple[str, ...]:
+        """What was guessed about a scene and what was measured, in sentences."""
+        measured = (
+            scene.registration.note,
+            order_hint_of(scene, pair),
+            unrelated_hint(scene, pair.descriptions),
+            self._slow_precision(),
+        )
+        return (*pair.notes, *filter(None, measured))
 
     def sharpen_product(
         self, product: str | Path | Product, out: str | Path, **options: Any
@@ -425,20 +433,3 @@ class Sharpener:
 def _capturable(model: FusionModel) -> bool:
     """Other models may run Python code that a graph does not repeat."""
     return type(model) is KSDiff
-
-
-def check_targets(
-    targets: Mapping[str, str | Path], sources: Sequence[str], overwrite: bool
-) -> None:
-    """See that all files of a call can be written, and that each has a name of its own.
-
-    Raises:
-        KSDiffError: naming the option.
-    """
-    taken = {Path(source).resolve() for source in sources}
-    for option, path in targets.items():
-        check_output(path, overwrite, option)
-        resolved = Path(path).resolve()
-        if resolved in taken:
-            raise KSDiffError(f"{option} {path}: is one of the other files of this call")
-        taken.add(resolved)

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ksdiff.config import ModelConfig
+from ksdiff.config import ModelConfig, PriorConfig
 from ksdiff.errors import KSDiffError
 from ksdiff.images.descriptors import SCENE_FEATURES
 from ksdiff.images.inputs import FusionInputs
@@ -69,37 +69,41 @@ class KSDiff(nn.Module):
         super().__init__()
         _check(config)
         self.config = config
-        prior, bands = config.prior, config.bands
-        self.any_bands = bands == "any"
+        self.any_bands = config.bands == "any"
         if self.any_bands:
             self.tokens_of_bands = BandTokens(config.kernels.width)
         self.schedule = Schedule(config.diffusion)
+        self._add_prior(config.prior)
+        self._add_network(network)
+        self.generator = GENERATORS[config.kernels.generator](
+            config.prior.channels,
+            self._stem(2, config.kernels.width, config.kernels.patch),
+            [layer_shape(layer, config.kernels.ranks) for layer in self.network.modulated_layers()],
+            config.kernels,
+        )
+
+    def _add_prior(self, prior: PriorConfig) -> None:
+        """What gives a prior: two encoders and a denoiser, or one constant."""
         if prior.source == "none":
             # Nothing to train, so that training needs no case of its own.
             self.target_encoder: nn.Module = nn.Module()
             self.condition_encoder = self.denoiser = self.target_encoder
             self.constant_prior = nn.Parameter(torch.zeros(1, prior.tokens, prior.channels))
-        else:
-            self.target_encoder = self._encoder(prior.width, sees_bands=True)
-            self.condition_encoder = self._encoder(prior.width // 2, sees_bands=False)
-            self.denoiser = Denoiser(prior.tokens, prior.channels, config.diffusion)
-            if self.any_bands:
-                self.target_scene, self.condition_scene = (
-                    _scene_encoder(prior.channels) for _ in range(2)
-                )
+            return
+        self.target_encoder = self._encoder(prior.width, sees_bands=True)
+        self.condition_encoder = self._encoder(prior.width // 2, sees_bands=False)
+        self.denoiser = Denoiser(prior.tokens, prior.channels, self.config.diffusion)
+        if self.any_bands:
+            self.target_scene, self.condition_scene = (
+                _scene_encoder(prior.channels) for _ in range(2)
+            )
+
+    def _add_network(self, network: Modulated | None) -> None:
+        """What fuses: the U-Net and what belongs to it, or another network that is modulated."""
+        config, bands, channels = self.config, self.config.bands, self.config.prior.channels
         self.injection: InjectionHead | None = None
         self.network: PanNeXtU | Modulated
-        if network is None and config.network == "pannext-u":
-            shape = config.widths, config.depths, config.expansion
-            if bands == "any":
-                self.network = PanNeXtU.of_any_bands(config.band_basis, *shape)
-                self.ends = BandKernelGenerator(
-                    prior.channels, config.kernels.width, config.band_basis, config.band_basis
-                )
-            else:
-                self.injection = InjectionHead(bands, prior.channels, config.injection)
-                self.network = PanNeXtU.of_bands(bands, self.injection.out_channels, *shape)
-        else:
+        if network is not None or config.network != "pannext-u":
             if config.kernels.generator == "features":
                 raise KSDiffError(
                     "model.kernels.generator: features works in the network pannext-u alone, not "
@@ -110,12 +114,16 @@ class KSDiff(nn.Module):
                     "model.bands: any works in the network pannext-u alone, not in a plug-in"
                 )
             self.network = network or _backbone(config, bands)
-        self.generator = GENERATORS[config.kernels.generator](
-            prior.channels,
-            self._stem(2, config.kernels.width, config.kernels.patch),
-            [layer_shape(layer, config.kernels.ranks) for layer in self.network.modulated_layers()],
-            config.kernels,
-        )
+            return
+        shape = config.widths, config.depths, config.expansion
+        if bands == "any":
+            self.network = PanNeXtU.of_any_bands(config.band_basis, *shape)
+            self.ends = BandKernelGenerator(
+                channels, config.kernels.width, config.band_basis, config.band_basis
+            )
+        else:
+            self.injection = InjectionHead(bands, channels, config.injection)
+            self.network = PanNeXtU.of_bands(bands, self.injection.out_channels, *shape)
 
     def _stem(self, shared: int, width: int, patch: int) -> nn.Module:
         """From bands and ``shared`` further channels to ``width`` at a patch-th of the size."""

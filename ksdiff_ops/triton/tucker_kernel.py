@@ -397,14 +397,13 @@ def backward_launches(
 ) -> list[Launch]:
     """Three launches, in this order, that fill `grads`: of the core, the factors and the base."""
     batch, outputs, inputs, kh, kw = grad.shape
-    r1, r2, r3, r4 = core.shape[1:]
+    r1, r2 = core.shape[1:3]
     columns, taps = inputs * kh * kw, kh * kw
     dtype = sum_dtype(core)
     t = core.new_empty((batch, r1, columns), dtype=dtype)
     grad_t = torch.empty_like(t)
     m = core.new_empty((batch, r1, r2, taps), dtype=dtype)
     grad_m = torch.empty_like(m)
-    grad_core, grad_u1, grad_u2, grad_u3, grad_u4 = grads[:5]
     tiles = plan.ceil_div(columns, plan.THREADS)
     m_tiles = plan.ceil_div(r1 * r2 * taps, plan.THREADS)
     shared: dict[str, Tensor | int] = {
@@ -436,23 +435,32 @@ def backward_launches(
         {
             **shared,
             "grad_m_ptr": grad_m,
-            "grad_core_ptr": grad_core,
-            "grad_u1_ptr": grad_u1,
-            "grad_u2_ptr": grad_u2,
+            "grad_core_ptr": grads[0],
+            "grad_u1_ptr": grads[1],
+            "grad_u2_ptr": grads[2],
             "grad_base_ptr": core if base is None else grads[5],
         },
         {**constants, "TAPS": triton.next_power_of_2(taps)},
     )
-    third = Launch(
+    return [first, second, _last_launch(core, factors, grad_m, grads)]
+
+
+def _last_launch(
+    core: Tensor, factors: list[Tensor], grad_m: Tensor, grads: list[Tensor]
+) -> Launch:
+    """Fills the gradients of U3 and U4 from M's."""
+    kh, kw = (factor.shape[1] for factor in factors[2:])
+    r1, r2, r3, r4 = core.shape[1:]
+    return Launch(
         third_backward_kernel,
-        batch * (kh * r3 + kw * r4),
+        len(core) * (kh * r3 + kw * r4),
         {
             "core_ptr": core,
             "u3_ptr": factors[2],
             "u4_ptr": factors[3],
             "grad_m_ptr": grad_m,
-            "grad_u3_ptr": grad_u3,
-            "grad_u4_ptr": grad_u4,
+            "grad_u3_ptr": grads[3],
+            "grad_u4_ptr": grads[4],
             "kh": kh,
             "kw": kw,
             "r12": r1 * r2,
@@ -461,7 +469,6 @@ def backward_launches(
         },
         {"LANES": plan.THREADS},
     )
-    return [first, second, third]
 
 
 def tucker_kernel(

@@ -15,10 +15,10 @@ def test_every_part_of_the_way_is_timed_and_has_a_floor(profiled):
     parts, machine = profiled
     assert [part.name for part in parts] == [
         *("read", "prepare inputs", "condition encoder", "latent steps", "kernel generation"),
-        *("fusion network", "back projection", "write"),
+        *("network", "back projection", "write"),
     ]
     assert all(part.seconds > 0 and part.floor(machine) > 0 for part in parts)
-    network = next(part for part in parts if part.name == "fusion network")
+    network = next(part for part in parts if part.name == "network")
     assert network.flops > sum(part.flops for part in parts) / 2
 
 

@@ -62,20 +62,7 @@ def judged(
     others = [name for name in METHODS if name != made_by]
     step = stage("Judging", len(others) + 1)
     top, left, height, width = window
-    first = [max(0, at - _MARGIN // pair.ratio * pair.ratio) for at in (top, left)]
-    stop = [
-        min(length, at + side + _MARGIN // pair.ratio * pair.ratio)
-        for at, side, length in zip((top, left), (height, width), pair.shape, strict=True)
-    ]
-    pan, ms = scene.images(pair.read(*first, *(b - a for a, b in zip(first, stop, strict=True))))
-    rows = slice(top - first[0], top - first[0] + height)
-    columns = slice(left - first[1], left - first[1] + width)
-    inner = (..., rows, columns)
-    coarse = (
-        ...,
-        slice(rows.start // pair.ratio, rows.stop // pair.ratio),
-        slice(columns.start // pair.ratio, columns.stop // pair.ratio),
-    )
+    pan, ms, inner, coarse = _around(scene, window)
     beside = scene.alignment.together(ms) if together and scene.alignment is not None else ms
     lms = expand(beside, pair.ratio, pair.phase, "reflect")
 
@@ -98,6 +85,24 @@ def judged(
         found.append((name, indexes(_as_written(image, fused))))
     found.sort(key=lambda row: -row[1]["HQNR"])
     return Judged(window, (height, width) == tuple(pair.shape), found)
+
+
+def _around(
+    scene: PreparedScene, window: tuple[int, int, int, int]
+) -> tuple[Tensor, Tensor, tuple, tuple]:
+    """PAN and MS of a window with a margin, and where it lies in either."""
+    pair, (top, left, height, width) = scene.pair, window
+    margin = _MARGIN // pair.ratio * pair.ratio
+    first = [max(0, at - margin) for at in (top, left)]
+    stop = [
+        min(length, at + side + margin)
+        for at, side, length in zip((top, left), (height, width), pair.shape, strict=True)
+    ]
+    pan, ms = scene.images(pair.read(*first, *(b - a for a, b in zip(first, stop, strict=True))))
+    rows = slice(top - first[0], top - first[0] + height)
+    columns = slice(left - first[1], left - first[1] + width)
+    coarse = (slice(s.start // pair.ratio, s.stop // pair.ratio) for s in (rows, columns))
+    return pan, ms, (..., rows, columns), (..., *coarse)
 
 
 def _as_written(image: Tensor, fused: Image) -> Tensor:
