@@ -5,13 +5,12 @@ A page holds a table between `<!-- NAME:begin -->` and `<!-- NAME:end -->`, wher
 other text is written by hand.
 """
 
-import argparse
 import json
 import re
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import quality, serve
+from benchmarks import quality, serve, studies
 from benchmarks.files import against_gdal, busy, large
 from benchmarks.markdown import origin, table
 from benchmarks.models import plots as model_plots
@@ -20,16 +19,6 @@ from benchmarks.ops import networks, overhead
 from benchmarks.ops import plots as op_plots
 from benchmarks.ops import tables as ops
 from benchmarks.results import RESULTS, ROOT, read
-from benchmarks.studies import (
-    adaptation,
-    contrast,
-    full_resolution,
-    held_out,
-    registration,
-    strength,
-    tenth,
-    tile,
-)
 from ksdiff.errors import KSDiffError
 from ksdiff.evaluation.ablation_report import markdown
 
@@ -64,21 +53,21 @@ BLOCKS: dict[str, tuple[Callable[[Path], str], str]] = {
     "operators": (lambda path: ops.operators(read(path)), "ops-cpu.json"),
     "ablation": (ablation, "ablation-small.json"),
     "ablation-any": (ablation, "ablation-any.json"),
-    "adaptation": (adaptation.text, "adaptation.json"),
-    "contrast": (contrast.scores_table, "contrast.json"),
-    "contrast-spread": (contrast.spread_table, "contrast.json"),
-    "full-resolution": (full_resolution.text, "full-resolution.json"),
-    "held-out": (held_out.text, "held-out.json"),
-    "held-out-prior": (held_out.prior_text, "held-out-prior.json"),
-    "held-out-tenth": (tenth.text, "."),
+    "adaptation": (studies.adaptation.text, "adaptation.json"),
+    "contrast": (studies.contrast.scores_table, "contrast.json"),
+    "contrast-spread": (studies.contrast.spread_table, "contrast.json"),
+    "full-resolution": (studies.full_resolution.text, "full-resolution.json"),
+    "held-out": (studies.held_out.text, "held-out.json"),
+    "held-out-prior": (studies.held_out.prior_text, "held-out-prior.json"),
+    "held-out-tenth": (studies.tenth.text, "."),
     "prior": (prior, "."),
-    "registration": (registration.text, "registration.json"),
+    "registration": (studies.registration.text, "registration.json"),
     "busy": (busy.text, "busy.json"),
     "files": (against_gdal.text, "files.json"),
     "large": (large.text, "large.json"),
     "serve": (serve.text, "serve.json"),
-    "tile": (tile.text, "tile.json"),
-    "strength": (strength.text, "strength.json"),
+    "tile": (studies.tile.text, "tile.json"),
+    "strength": (studies.strength.text, "strength.json"),
 }
 _BLOCK = re.compile(
     r"(<!-- ([\w-]+)(?:@([\w./-]+))?:begin -->\n).*?(<!-- \2(?:@[\w./-]+)?:end -->)", re.S
@@ -109,10 +98,6 @@ def filled(page: str, name: str = "page") -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.parse_args()
     for path in pages():
         old = path.read_text()
         new = filled(old, str(path.relative_to(ROOT)))

@@ -1,11 +1,10 @@
 """Profiles the case that is furthest from its floor: `python -m benchmarks.gpu_profile DIR`.
 
 The case is taken from the timings in DIR (operators.json). DIR/profile.json tells its kernels'
-times, as PyTorch's profiler sees them, and the bandwidth that they come to. With `--run CASE` only
-the case is run, for a profiler that is wrapped around this program.
+times, as PyTorch's profiler sees them, and the bandwidth that they come to. With `--run` before DIR
+only the case is run, for a profiler that is wrapped around this program.
 """
 
-import inspect
 import json
 import sys
 from pathlib import Path
@@ -14,66 +13,52 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.ops import cases
+from benchmarks.ops.tables import cases_of
+from benchmarks.results import read
 
 _CALLS = 20
 
 
 def worst(folder: Path) -> dict[str, object]:
-    """The facts of the case whose time is the most of its floor's: bytes over copy bandwidth, or
-    operations over the rate of multiply-adds.
-    """
+    """Our row of the case whose time is the most of its floor's, with the floor in seconds."""
     machine = json.loads((folder / "first.json").read_text())["machine"]
-    found = []
     path = folder / "operators.json"
-    for row in json.loads(path.read_text())["rows"] if path.exists() else []:
-        if row["form"] != cases.OURS or "p50" not in row:
-            continue
-        floor = max(
-            row["least_bytes"] / (machine["copy_gb_per_s"] * 1e9),
-            row["flops"] / (machine["fma_gflop_per_s"] * 1e9),
-        )
-        found.append(row | {"floor": floor, "over_floor": row["p50"] / floor})
+    found = cases_of(read(path).rows) if path.exists() else []
     if not found:
         raise SystemExit(f"gpu_profile: no timings in {folder}")
-    return max(found, key=lambda facts: facts["over_floor"])
+    case = max(found, key=lambda case: case.ours["p50"] / case.floor(machine))
+    return {**case.ours, "floor": case.floor(machine)}
 
 
-def make(facts: dict[str, object]) -> cases.Case:
-    """The case that these facts are about."""
-    maker = getattr(cases, facts["op"])
-    arguments = {n: tuple(v) if isinstance(v, list) else v for n, v in facts.items()}
-    arguments["cout"] = facts.get("out")
-    if "groups" in facts:
-        arguments["groups"] = facts["shape"][1] if facts["groups"] == "C" else int(facts["groups"])
-    parameters = inspect.signature(maker).parameters
-    return maker(**{name: arguments[name] for name in parameters if name in arguments})
-
-
-def run(facts: dict[str, object], device: str, calls: int) -> None:
-    case = make(facts)
+def run(row: dict[str, object], device: str, calls: int) -> None:
+    """Run the case of the suite that a row is about."""
+    case, direction = next(
+        (case, direction)
+        for case, direction, _ in cases.suite(device)
+        if case.row(direction).items() <= row.items()
+    )
     inputs = case.draw(device)
     for _ in range(calls):
         output = case.forms[0].function(*inputs)
-        if facts["direction"] != "forward":
+        if direction != "forward":
             torch.autograd.grad(output, inputs, torch.ones_like(output))
 
 
 def main(folder: Path, device: str = "cuda") -> None:
-    facts = worst(folder)
-    run(facts, device, 3)
+    row = worst(folder)
+    run(row, device, 3)
     activities = [ProfilerActivity.CPU]
     activities += [ProfilerActivity.CUDA] if device == "cuda" else []
     with profile(activities=activities) as profiler:
-        run(facts, device, _CALLS)
+        run(row, device, _CALLS)
     kernels = [
         {"name": event.key, "calls": event.count, "seconds": event.device_time_total * 1e-6}
         for event in profiler.key_averages()
         if event.device_time_total > 0
     ]
     kernels.sort(key=lambda kernel: -kernel["seconds"])
-    report = {"case": facts, "kernels": kernels}
-    (folder / "profile.json").write_text(json.dumps(report, indent=1) + "\n")
-    print(json.dumps(report["case"]))
+    (folder / "profile.json").write_text(json.dumps({"case": row, "kernels": kernels}, indent=1))
+    print(json.dumps(row))
     for kernel in kernels[:10]:
         print(f"{kernel['seconds'] / kernel['calls'] * 1e6:10.1f} µs  {kernel['name'][:100]}")
 

@@ -101,17 +101,21 @@ def write(path: Path, head: dict, rows: Iterable[dict]) -> None:
     partial.replace(path)
 
 
-def read_folder(folder: Path, untimed: tuple[str, ...] = ()) -> dict[str, Result]:
+def read_folder(
+    folder: Path, untimed: tuple[str, ...] = (), new: dict[str, Result] | None = None
+) -> dict[str, Result]:
     """The sections of a folder by name.
 
     Args:
         untimed: how the names of sections begin that hold no times; they may come from another
             machine.
+        new: sections in place of the folder's.
 
     Raises:
         KSDiffError: sections of different machines or versions.
     """
-    found = {path.stem: read(path) for path in sorted(folder.glob("*.json"))}
+    new = new or {}
+    found = {p.stem: read(p) for p in sorted(folder.glob("*.json")) if p.stem not in new} | new
     for facts, names in (
         (VERSIONS, list(found)),
         (MACHINE, [name for name in found if not name.startswith(untimed)]),

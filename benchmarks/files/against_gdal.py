@@ -6,13 +6,14 @@ write the same kind of file with the same options: once cloud-optimised with ove
 The result is benchmarks/results/files.json; its table is printed.
 """
 
-import argparse
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+
+import typer
 
 from benchmarks.files.drawing import Drawn, draw
 from benchmarks.files.process import Run, run
@@ -33,20 +34,15 @@ _OPTIONS = {
 }
 
 
-def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--size", type=int, default=3328, help="PAN pixels a side")
-    parser.add_argument("--bands", type=int, default=8)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--json", type=Path, default=RESULTS / "files.json")
-    given = parser.parse_args(arguments)
+def main(
+    size: int = 3328, bands: int = 8, rounds: int = 3, json: Path = RESULTS / "files.json"
+) -> None:
+    """Time whole files of SIZE x SIZE PAN pixels beside GDAL's pansharpening."""
     head = header("cpu") | {"gdal": gdal_version()}
     with tempfile.TemporaryDirectory() as name:
-        rows = measure(Path(name), given.size, given.bands, given.rounds, head["cores"])
-    write(given.json, head, rows)
-    print(text(given.json))
+        rows = measure(Path(name), size, bands, rounds, head["cores"])
+    write(json, head, rows)
+    print(text(json))
 
 
 def gdal_version() -> str:
@@ -127,4 +123,4 @@ def text(path: Path) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

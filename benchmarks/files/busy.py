@@ -5,7 +5,6 @@ sleep while they wait (OMP_WAIT_POLICY=PASSIVE, which the command sets) and thre
 (ACTIVE), in turn. The result is benchmarks/results/busy.json; its table is printed.
 """
 
-import argparse
 import itertools
 import os
 import subprocess
@@ -14,6 +13,8 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+import typer
 
 from benchmarks.files.drawing import Drawn, draw
 from benchmarks.files.process import run
@@ -32,22 +33,15 @@ while os.getppid() == parent:
 """
 
 
-def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--size", type=int, default=2048, help="PAN pixels a side")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--json", type=Path, default=RESULTS / "busy.json")
-    given = parser.parse_args(arguments)
+def main(size: int = 2048, rounds: int = 3, json: Path = RESULTS / "busy.json") -> None:
+    """Time `ksdiff sharpen` of SIZE x SIZE PAN pixels beside other work."""
     head = header("cpu")
     head.pop("omp_wait_policy")  # it is a fact of every row
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        drawn = draw(folder, given.size, _BANDS)
-        rows = measure(drawn, folder / "fused.tif", given.rounds, head["cores"])
-    write(given.json, head, [row | {"size": given.size} for row in rows])
-    print(text(given.json))
+        rows = measure(draw(folder, size, _BANDS), folder / "fused.tif", rounds, head["cores"])
+    write(json, head, [row | {"size": size} for row in rows])
+    print(text(json))
 
 
 def measure(drawn: Drawn, out: Path, rounds: int, cores: int) -> list[dict]:
@@ -101,4 +95,4 @@ def text(path: Path) -> str:
 
 if __name__ == "__main__":
     os.environ.pop("OMP_WAIT_POLICY", None)
-    main()
+    typer.run(main)

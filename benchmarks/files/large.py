@@ -6,7 +6,6 @@ holds the files meanwhile, some 20 bytes a PAN pixel. The result is benchmarks/r
 its table is printed.
 """
 
-import argparse
 import functools
 import os
 import signal
@@ -17,9 +16,10 @@ from pathlib import Path
 import numpy as np
 import rasterio
 import torch
+import typer
 
 from benchmarks.files.drawing import Drawn, draw
-from benchmarks.files.process import Run, run
+from benchmarks.files.process import run
 from benchmarks.markdown import origin, table
 from benchmarks.results import RESULTS, header, read, write
 from ksdiff.errors import KSDiffError
@@ -31,31 +31,22 @@ from ksdiff.io.rasters import open_pair
 _PLACES = 6  # that are fused alone: corners of four windows, spread over the scene
 _SIDE, _MARGIN = 512, 64  # PAN pixels of such a place, and around it
 _NEAR = 48  # PAN pixels from the middle of where windows blend
-_EARLY = 0.05  # once in the middle will do
+_END_AT, _EARLY = 0.5, 0.05  # shares that are written when the command is ended
 _CLOSE = 1.0  # DN: how far neighbours that blend may be off a window fused alone
 
 
-def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--size", type=int, default=30_000, help="PAN pixels a side")
-    parser.add_argument("--bands", type=int, default=4)
-    parser.add_argument(
-        "--end-at", type=float, default=0.5, help="share that is written when it is ended"
-    )
-    parser.add_argument("--json", type=Path, default=RESULTS / "large.json")
-    given = parser.parse_args(arguments)
+def main(size: int = 30_000, bands: int = 4, json: Path = RESULTS / "large.json") -> None:
+    """Sharpen a scene of SIZE x SIZE PAN pixels, and end the command on its way."""
     head = header("cpu")
-    with tempfile.TemporaryDirectory(prefix=".large", dir=given.json.parent) as name:
-        row = measure(Path(name), given.size, given.bands, given.end_at)
-    write(given.json, head, [row])
-    print(text(given.json))
+    with tempfile.TemporaryDirectory(prefix=".large", dir=json.parent) as name:
+        row = measure(Path(name), size, bands)
+    write(json, head, [row])
+    print(text(json))
     if row["left"] or row["differs_most"] > row["differs_bound"]:
         raise SystemExit("files were left, or windows show")
 
 
-def measure(folder: Path, size: int, bands: int, end_at: float) -> dict:
+def measure(folder: Path, size: int, bands: int) -> dict:
     drawn = draw(folder, size, bands, lambda line: print(line, flush=True))
     out, log = folder / "fused.tif", folder / "log"
     command = (sys.executable, "-m", "ksdiff", "sharpen", *drawn, out, "--progress", "json")
@@ -68,7 +59,7 @@ def measure(folder: Path, size: int, bands: int, end_at: float) -> dict:
     before = set(folder.iterdir())
     left = []
     # One that a program can answer, and one that it cannot: it may leave a hidden file.
-    for ending, share in ((signal.SIGTERM, end_at), (signal.SIGKILL, min(end_at, _EARLY))):
+    for ending, share in ((signal.SIGTERM, _END_AT), (signal.SIGKILL, _EARLY)):
         enough = functools.partial(_written, out, share * size**2 * bands * 2)
         if run(command, log, enough, ending).status == 0:
             raise KSDiffError(f"{out.name}: was complete before {ending.name} came")
@@ -79,10 +70,10 @@ def measure(folder: Path, size: int, bands: int, end_at: float) -> dict:
     return {
         "size": size,
         "bands": bands,
-        **_facts(done),
+        **{"p50": done.seconds, "cpu_seconds": done.cpu_seconds, "peak_bytes": done.peak_bytes},
         "bytes": size_of_it,
         **seams,
-        "end_at": end_at,
+        "end_at": _END_AT,
         "left": left,
     }
 
@@ -91,10 +82,6 @@ def _written(out: Path, size: float, process: int) -> bool:
     """Whether the hidden file that a command writes first has so many bytes."""
     path = out.with_name(f".{out.name}.{process}.part.plain.tif")
     return path.exists() and path.stat().st_size > size
-
-
-def _facts(done: Run) -> dict:
-    return {"p50": done.seconds, "cpu_seconds": done.cpu_seconds, "peak_bytes": done.peak_bytes}
 
 
 @torch.inference_mode()
@@ -168,4 +155,4 @@ def text(path: Path) -> str:
 
 if __name__ == "__main__":
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    main()
+    typer.run(main)

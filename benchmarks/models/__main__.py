@@ -63,7 +63,7 @@ def _measured(name: str, folder: Path, given: argparse.Namespace) -> int:
     try:
         with torch.no_grad():
             head = results.header(given.device)
-            _check(folder, name, head)
+            results.read_folder(folder, UNTIMED, {name: results.Result(head, [])})
             if name in _SCORES:
                 rows = _SCORES[name](given.device)
             else:
@@ -91,19 +91,6 @@ def _networks(given: argparse.Namespace) -> sections.Networks:
         if name not in found:
             raise KSDiffError(f"--only {name!r}: expected some of {', '.join(found)}")
     return {name: found[name] for name in only}
-
-
-def _check(folder: Path, name: str, head: dict) -> None:
-    """Raise KSDiffError if the section could not stand beside the folder's others."""
-    facts = results.VERSIONS + (() if name.startswith(UNTIMED) else results.MACHINE)
-    for path in sorted(folder.glob("*.json")):
-        if path.stem != name and (not path.stem.startswith(UNTIMED) or facts == results.VERSIONS):
-            differing = results.differences(results.read(path).header, head, facts)
-            if differing:
-                raise KSDiffError(
-                    f"{path} was measured with another {'; '.join(differing)}; measure all into "
-                    "another folder with --out, or delete the file"
-                )
 
 
 def _out_of_memory(problem: RuntimeError) -> bool:

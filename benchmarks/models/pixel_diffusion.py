@@ -10,19 +10,15 @@ trailing time steps (Lin et al. 2024).
 trains it with KSDiff's trainer, data and loss; CONFIG is one of benchmarks/models/configs/pixel-*.
 """
 
-import argparse
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from diffusers import (
-    DDIMScheduler,
-    DDPMScheduler,
-    DPMSolverMultistepScheduler,
-    UNet2DModel,
-)
+import typer
+from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler, UNet2DModel
 from safetensors.torch import load_model
 from torch import Tensor, nn
 
@@ -51,18 +47,9 @@ class Sampler(NamedTuple):
     evaluations: int
 
 
-def _ddpm():
-    return DDPMScheduler(**_NOISE, clip_sample=False)
-
-
-def _ddim():
-    return DDIMScheduler(**_NOISE, clip_sample=False, set_alpha_to_one=True)
-
-
-def _dpm_solver():
-    return DPMSolverMultistepScheduler(**_NOISE, algorithm_type="dpmsolver++")
-
-
+_ddpm = partial(DDPMScheduler, **_NOISE, clip_sample=False)
+_ddim = partial(DDIMScheduler, **_NOISE, clip_sample=False, set_alpha_to_one=True)
+_dpm_solver = partial(DPMSolverMultistepScheduler, **_NOISE, algorithm_type="dpmsolver++")
 SAMPLERS = {
     "DDPM-1000": Sampler(_ddpm, 1000),
     **{f"DDIM-{steps}": Sampler(_ddim, steps) for steps in (100, 50, 25, 10, 4, 1)},
@@ -197,15 +184,10 @@ def load(weights: Path, config: Config) -> PixelDiffusion:
     return network.eval()
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("config", type=Path)
-    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint")
-    given = parser.parse_args()
-    print(run(load_config(given.config), "1", given.resume, RECIPE))
+def main(config: Path, resume: bool = False) -> None:
+    """Train, or go on from the checkpoint."""
+    print(run(load_config(config), "1", resume, RECIPE))
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

@@ -5,7 +5,6 @@ python -m benchmarks.ops.overhead
     into benchmarks/results/overhead-cpu.json
 """
 
-import argparse
 import functools
 import statistics
 import time
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+import typer
 from torch import Tensor
 
 import ksdiff_ops
@@ -108,16 +108,10 @@ def memory_rows(most_numbers: int = 2**21) -> list[dict]:
         if max(torch.Size(shape).numel() for shape in site.shapes) > most_numbers:
             continue
         tensors = site.draw(torch.float32)
+        given = sum(tensor.nbytes for tensor in tensors)
         for name, form in {OURS: site.ours, **site.plain}.items():
-            rows.append(
-                {
-                    "network": site.network,
-                    "what": site.what,
-                    "form": name,
-                    "kept_bytes": kept_bytes(form, tensors),
-                    "input_bytes": sum(tensor.nbytes for tensor in tensors),
-                }
-            )
+            counts = {"kept_bytes": kept_bytes(form, tensors), "input_bytes": given}
+            rows.append({"network": site.network, "what": site.what, "form": name, **counts})
     return rows
 
 
@@ -144,41 +138,22 @@ def memory_text(path: Path) -> str:
         sites.setdefault((row["network"], row["what"]), {})[row["form"]] = row
     lines = []
     for (network, what), forms in sites.items():
-        least = min(
-            sorted(forms.keys() - {OURS}), key=lambda name, own=forms: own[name]["kept_bytes"]
-        )
-        lines.append(
-            [
-                network,
-                what,
-                *(
-                    f"{number / 2**20:.2f}"
-                    for number in (
-                        forms[OURS]["input_bytes"],
-                        forms[OURS]["kept_bytes"],
-                        forms[least]["kept_bytes"],
-                    )
-                ),
-                least,
-            ]
-        )
+        ours, (least, theirs) = forms.pop(OURS), min(forms.items(), key=_kept)
+        numbers = ours["input_bytes"], ours["kept_bytes"], theirs["kept_bytes"]
+        lines.append([network, what, *(f"{n / 2**20:.2f}" for n in numbers), least])
     heads = ["network", "operator", "inputs, MiB", "ours, MiB", "PyTorch, MiB", "form"]
     return table(heads, lines)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.ops.overhead",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--rounds", type=int, default=2000, help="samples of each call")
-    parser.add_argument("--json", type=Path, default=results.RESULTS / "overhead-cpu.json")
-    given = parser.parse_args()
+def _kept(named: tuple[str, dict]) -> tuple[int, str]:
+    return named[1]["kept_bytes"], named[0]
+
+
+def main(rounds: int = 2000, json: Path = results.RESULTS / "overhead-cpu.json") -> None:
+    """Take ROUNDS samples of each call, and count what graphs keep."""
     torch.set_num_threads(1)
-    head = results.header("cpu")
-    results.write(given.json, head, [*call_rows(given.rounds), *memory_rows()])
+    results.write(json, results.header("cpu"), [*call_rows(rounds), *memory_rows()])
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

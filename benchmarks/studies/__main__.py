@@ -8,30 +8,8 @@ first: `adaptation` those of `ksdiff train benchmarks/studies/left-out.yaml`, `t
 import argparse
 
 from benchmarks.results import RESULTS, write
-from benchmarks.studies import (
-    adaptation,
-    contrast,
-    full_resolution,
-    held_out,
-    held_out_adapting,
-    registration,
-    strength,
-    tenth,
-    tile,
-)
+from benchmarks.studies import STUDIES
 from ksdiff.runtime import machine_header
-
-STUDIES = {
-    "adaptation": adaptation,
-    "contrast": contrast,
-    "full-resolution": full_resolution,
-    "held-out": held_out,
-    "held-out-adapting": held_out_adapting,
-    "registration": registration,
-    "strength": strength,
-    "tenth": tenth,
-    "tile": tile,
-}
 
 
 def main() -> None:

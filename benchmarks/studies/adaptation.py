@@ -11,7 +11,7 @@ from pathlib import Path
 from benchmarks.markdown import indexes as shown
 from benchmarks.markdown import origin, pivot
 from benchmarks.results import read
-from benchmarks.studies import data, indexes
+from benchmarks.studies.scenes import data, indexes
 from ksdiff.baselines import METHODS
 from ksdiff.errors import KSDiffError
 from ksdiff.evaluation.run import DEFAULT_BORDER

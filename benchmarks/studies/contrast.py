@@ -16,7 +16,7 @@ from torch import Tensor
 from benchmarks.markdown import indexes as shown
 from benchmarks.markdown import origin, pivot, table
 from benchmarks.results import read
-from benchmarks.studies import data, indexes
+from benchmarks.studies.scenes import data, indexes
 from ksdiff.config import load_config
 from ksdiff.evaluation.scenes import subjects
 from ksdiff.images.inputs import FusionInputs, SceneStatistics, detail_contrast, fusion_inputs

@@ -12,7 +12,7 @@ import torch
 
 from benchmarks.markdown import origin, table
 from benchmarks.results import read
-from benchmarks.studies import data
+from benchmarks.studies.scenes import data
 from ksdiff.baselines import METHODS
 from ksdiff.evaluation.scenes import Subject, subjects
 from ksdiff.inference.sharpen import Sharpener

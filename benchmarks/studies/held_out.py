@@ -14,7 +14,7 @@ from torch import Tensor
 
 from benchmarks.markdown import origin, table
 from benchmarks.results import read
-from benchmarks.studies import data
+from benchmarks.studies.scenes import data
 from ksdiff.baselines import METHODS, ClassicalPair
 from ksdiff.evaluation.prior import inspect_prior
 from ksdiff.images.expansion import expand

@@ -12,7 +12,8 @@ import torch
 
 from benchmarks.markdown import origin, table
 from benchmarks.results import read
-from benchmarks.studies import data, rows_of
+from benchmarks.studies.scenes import data
+from ksdiff.errors import KSDiffError
 from ksdiff.evaluation.scenes import Subject, subjects
 from ksdiff.images.inputs import local_detail
 from ksdiff.images.pair import ArrayPair
@@ -67,8 +68,13 @@ def _row(subject: Subject) -> dict:
 
 def measure() -> dict[str, list[dict]]:
     folders = ("val", "train", "pairs")
-    every = (subject for folder in folders for subject in subjects(data(folder), None))
-    return {"registration": rows_of(_row, every, lambda subject: subject.info.name)}
+    rows = []
+    for subject in (one for folder in folders for one in subjects(data(folder), None)):
+        try:
+            rows.append(_row(subject))
+        except KSDiffError as error:
+            print(f"{subject.info.name} left out: {error}")
+    return {"registration": rows}
 
 
 def text(path: Path) -> str:

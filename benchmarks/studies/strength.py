@@ -6,7 +6,7 @@ from pathlib import Path
 from benchmarks.markdown import indexes as shown
 from benchmarks.markdown import origin, pivot
 from benchmarks.results import read
-from benchmarks.studies import data, indexes
+from benchmarks.studies.scenes import data, indexes
 from ksdiff.evaluation.scenes import Subject, subjects
 from ksdiff.inference.sharpen import Sharpener
 from ksdiff.models.weights import load_weights, weights_for

@@ -14,6 +14,7 @@ import torch
 
 from benchmarks import gpu_first, gpu_profile, gpu_result, gpu_sanitize
 from benchmarks.ops import cases
+from benchmarks.results import write
 from ksdiff_ops import backends
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -162,11 +163,10 @@ def test_the_sanitizer_sees_every_operator_of_a_backend(backend):
 
 
 def test_first_calls_try_every_operator_and_tell_what_is_wrong(tmp_path, monkeypatch):
-    tried = gpu_first._each()
-    assert {name for _, name in tried} == set(backends.AUTOMATIC) == set(gpu_first._SAMPLES)
-    monkeypatch.setattr(
-        gpu_first, "_each", lambda: [("cuda", "dynamic_conv"), ("cpu", "tucker_kernel")]
-    )
+    tried = {(backend, case.op): case for backend, case in gpu_first.each()}
+    assert {name for _, name in tried} == set(backends.AUTOMATIC)
+    some = [("cuda", tried["triton", "dynamic_conv"]), ("cpu", tried["cuda", "tucker_kernel"])]
+    monkeypatch.setattr(gpu_first, "each", lambda: some)
     monkeypatch.setattr(gpu_first, "_machine", lambda device: {"device": device})
     assert gpu_first.main(tmp_path, "cpu") == 1
     calls = json.loads((tmp_path / "first.json").read_text())["calls"]
@@ -174,37 +174,23 @@ def test_first_calls_try_every_operator_and_tell_what_is_wrong(tmp_path, monkeyp
     assert calls["cpu tucker_kernel"]["ok"]
 
 
-def test_the_profile_is_of_the_case_furthest_from_its_floor(tmp_path):
-    def row(case: cases.Case, seconds: float) -> dict:
-        facts = {"op": case.op, **case.facts, "dtype": case.dtype}
-        facts |= {"direction": "forward+backward", "form": cases.OURS, "p50": seconds}
-        return facts | {
-            "least_bytes": case.least_bytes("forward"),
-            "flops": case.operations("forward"),
-        }
-
+def test_the_profile_is_of_the_case_furthest_from_its_floor(tmp_path, monkeypatch):
     near = cases.dynamic_conv((1, 4, 16, 16), 3, 4, "float32")
     far = cases.lowrank_dynamic_conv((1, 4, 16, 16), 3, 1, "bfloat16")
+    direction = "forward+backward"
+    counts = {"form": cases.OURS, "least_bytes": 1000, "flops": 1000}
+    rows = [
+        near.row(direction) | counts | {"p50": 1e-6},
+        far.row(direction) | counts | {"p50": 1.0},
+    ]
     machine = {"copy_gb_per_s": 1000.0, "fma_gflop_per_s": 1000.0}
     (tmp_path / "first.json").write_text(json.dumps({"machine": machine}))
-    (tmp_path / "operators.json").write_text(
-        json.dumps({"rows": [row(near, 1e-6), row(far, 1e-2)]})
-    )
-    facts = gpu_profile.worst(tmp_path)
-    assert gpu_profile.make(facts) == far
-    gpu_profile.run(facts, "cpu", 1)
-
-
-@pytest.mark.parametrize(
-    "case",
-    [
-        cases.dynamic_conv((1, 4, 8, 8), 3, 4, "float32"),
-        cases.batched_conv2d((2, 4, 8, 8), 6, 3, 2, "bfloat16"),
-        cases.adaptive_conv2d((1, 4, 8, 8), 6, 3, "float32"),
-        cases.tucker_kernel(2, (8, 6, 3), (2, 2, 2, 2)),
-    ],
-    ids=lambda case: case.op,
-)
-def test_a_case_can_be_made_again_from_its_facts(case):
-    made = gpu_profile.make({"op": case.op, **case.facts, "dtype": case.dtype})
-    assert (made.shapes, made.output, made.dtype) == (case.shapes, case.output, case.dtype)
+    write(tmp_path / "operators.json", machine, rows)
+    drawn = []
+    monkeypatch.setattr(cases.Case, "draw", lambda case, device: drawn.append(case) or [])
+    both = [(near, direction, True), (far, direction, True)]
+    monkeypatch.setattr(cases, "suite", lambda device: iter(both))
+    row = gpu_profile.worst(tmp_path)
+    assert row["floor"] == pytest.approx(1e-9)
+    gpu_profile.run(row, "cpu", 0)
+    assert drawn == [far]

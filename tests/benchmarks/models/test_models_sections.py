@@ -74,7 +74,7 @@ def test_a_section_that_could_not_stand_beside_the_others_is_not_measured(
     results.write(tmp_path / "growth.json", MACHINE | {"threads": 4}, [])
     assert measured("latency") == 1
     said = capsys.readouterr().out
-    assert "growth.json was measured with another threads: 4 / 2" in said and "--out" in said
+    assert "growth and latency differ in threads: 4 / 2" in said and "--out" in said
     assert not (tmp_path / "latency.json").exists()
     assert measured("growth") == 0 and measured("latency") == 0
 
