@@ -2,7 +2,8 @@
 
 `dynamic_conv`, `lowrank_dynamic_conv`, `tucker_kernel`, `batched_conv2d` and `adaptive_conv2d` are
 functions of tensors; `dynamic_conv_transpose` is the adjoint of the first, `carafe` and
-`separable_dynamic_conv` are composed of it. `convnext_block` is a whole block of a network, for inference.
+`separable_dynamic_conv` are composed of it. `convnext_block` is a whole block of a network, for
+inference.
 `AdaptiveConv2d` and `LowRankDynamicConv` are layers with the parameters that go with two of them,
 `nn` has layers of published networks. `backends` tells and chooses what runs the operators;
 `build_info` tells what was compiled.
