@@ -93,11 +93,11 @@ def convnext_block(
 def _is_plain(x: Tensor, *weights: Tensor) -> bool:
     """Whether the compiled kernel takes such images, and nothing but this call is to be done."""
     return (
-        native.module is not None
+        not calls.is_observed()
+        and native.module is not None
         and x.device.type == "cpu"
         and x.dtype == torch.float32
         and x.is_contiguous(memory_format=torch.channels_last)
         and x.shape[1] % _CHANNELS == 0
         and not (torch.is_grad_enabled() and any(v.requires_grad for v in (x, *weights)))
-        and not calls.is_observed()
     )

@@ -128,6 +128,15 @@ def test_compiled_programs_contain_the_layers():
     torch.testing.assert_close(program.module()(x), convnext_block(x, *given), rtol=1e-5, atol=1e-5)
 
 
+def test_compilers_and_transforms_see_the_layers():
+    x, given = image(2, 16, 9, 11), weights()
+    expected = convnext_block(x, *given)
+    compiled = torch.compile(convnext_block, fullgraph=True, backend="eager")
+    batched = torch.func.vmap(lambda image: convnext_block(image[None], *given)[0])
+    for form in (compiled, lambda x, *given: batched(x)):
+        torch.testing.assert_close(form(x, *given), expected, rtol=1e-5, atol=1e-5)
+
+
 class _Block(nn.Module):
     def __init__(self, given):
         super().__init__()
