@@ -26,8 +26,8 @@ _OPTIONS = {
     "dynamic_conv": ("kernel", "groups"),
     "lowrank_dynamic_conv": ("kernel", "groups", "rank"),
     "tucker_kernel": ("ranks",),
-    "batched_conv2d": ("kernel", "groups", "out_channels"),
-    "adaptive_conv2d": ("kernel", "out_channels"),
+    "batched_conv2d": ("kernel", "groups", "cout"),
+    "adaptive_conv2d": ("kernel", "cout"),
 }
 
 
@@ -65,7 +65,9 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--groups", type=int, help="default: 1")
     one.add_argument("--rank", type=int, help="of lowrank_dynamic_conv (default: 4)")
     one.add_argument("--ranks", help="of tucker_kernel: r1,r2,r3,r4 (default: 4,4,2,2)")
-    one.add_argument("--out-channels", type=int, help="default: as many as the image has")
+    one.add_argument(
+        "--out-channels", dest="cout", type=int, help="default: as many as the image has"
+    )
     one.add_argument("--direction", default="both", choices=(*cases.DIRECTIONS, "both"))
     suite = parser.add_argument_group("the suite")
     suite.add_argument("--quick", action="store_true", help="only the most telling cases")
@@ -120,9 +122,9 @@ def build(given: argparse.Namespace) -> cases.Case:
     Raises:
         ValueError: an option does not fit; the message names it.
     """
-    for name in ("kernel", "groups", "rank", "ranks", "out_channels"):
+    for name in ("kernel", "groups", "rank", "ranks", "cout"):
         if getattr(given, name) is not None and name not in _OPTIONS[given.op]:
-            raise ValueError(f"--{name.replace('_', '-')}: {given.op} has none")
+            raise ValueError(f"--{name.replace('cout', 'out-channels')}: {given.op} has none")
     dtype = _DTYPES.get(given.dtype, given.dtype)
     if given.op == "tucker_kernel":
         b, cout, cin, k, kw = _sizes("--shape", given.shape, "B,Cout,Cin,k,k")
@@ -131,15 +133,9 @@ def build(given: argparse.Namespace) -> cases.Case:
         ranks = _sizes("--ranks", given.ranks or "4,4,2,2", "r1,r2,r3,r4")
         return cases.tucker_kernel(b, (cout, cin, k), ranks, dtype)
     shape = _sizes("--shape", given.shape, "B,C,H,W")
-    kernel, groups, rank, cout = (
-        default if value is None else value
-        for value, default in (
-            (given.kernel, 3),
-            (given.groups, 1),
-            (given.rank, 4),
-            (given.out_channels, shape[1]),
-        )
-    )
+    own = {"kernel": 3, "groups": 1, "rank": 4, "cout": shape[1]}
+    own |= {name: getattr(given, name) for name in own if getattr(given, name) is not None}
+    kernel, groups, rank, cout = own.values()
     if kernel < 1 or kernel % 2 == 0:
         raise ValueError(f"--kernel: expected an odd size of at least 1, got {kernel}")
     if rank < 1:
@@ -148,13 +144,8 @@ def build(given: argparse.Namespace) -> cases.Case:
         raise ValueError(f"--groups: expected a divisor of the {shape[1]} channels, got {groups}")
     if cout < 1 or cout % groups:
         raise ValueError(f"--out-channels: expected a multiple of {groups} groups, got {cout}")
-    if given.op == "dynamic_conv":
-        return cases.dynamic_conv(shape, kernel, groups, dtype)
-    if given.op == "lowrank_dynamic_conv":
-        return cases.lowrank_dynamic_conv(shape, kernel, groups, dtype, rank)
-    if given.op == "batched_conv2d":
-        return cases.batched_conv2d(shape, cout, kernel, groups, dtype)
-    return cases.adaptive_conv2d(shape, cout, kernel, dtype)
+    chosen = {name: own[name] for name in _OPTIONS[given.op]}
+    return getattr(cases, given.op)(shape, dtype=dtype, **chosen)
 
 
 def _sizes(option: str, given: str | None, names: str) -> tuple[int, ...]:
