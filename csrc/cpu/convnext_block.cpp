@@ -10,7 +10,7 @@ namespace {
 
 using torch::headeronly::ScalarType;
 
-constexpr int64_t kStrip = 64;  // pixels that are together in the cache; measured
+constexpr int64_t kStrip = 64;  // pixels that pass through the layers together
 constexpr int64_t kTaskRows = 16;
 constexpr int64_t kTaps = kFilterSide * kFilterSide;
 constexpr int64_t kFiltered = 8;  // pixels that the depthwise filter takes together
@@ -64,8 +64,9 @@ struct Weights {
 
   int64_t channels, hidden;
   const float* filter_bias;
-  Scratch<float> filter;                         // [taps, channels]
-  Scratch<float> into, hidden_bias, out, out_bias;  // [channels, hidden], [hidden] and back
+  Scratch<float> filter;              // [taps, channels]
+  Scratch<float> into, hidden_bias;  // [channels, hidden], [hidden]
+  Scratch<float> out, out_bias;      // [hidden, channels], [channels]
 };
 
 // One image [height, width, channels].
@@ -81,7 +82,7 @@ class Strips {
   Strips(Weights& weights, float epsilon)
       : weights_(weights),
         epsilon_(epsilon),
-                zeros_(kColumns * weights.channels),
+        zeros_(kColumns * weights.channels),
         copies_(kStrip / kFiltered * kFilterSide * kColumns * weights.channels),
         filtered_(kStrip * weights.channels),
         hidden_(kStrip * weights.hidden) {}
@@ -117,8 +118,8 @@ class Strips {
 
   // The filter of `count` pixels; where it reaches beyond the image it reads a copy with zeros.
   PixelFilter part(const Image& image, int64_t y, int64_t x, int64_t count, int64_t block) {
-    PixelFilter filter{{},     weights_.filter.data(), weights_.filter_bias, nullptr,
-                       weights_.channels, count};
+    PixelFilter filter{
+        {}, weights_.filter.data(), weights_.filter_bias, nullptr, weights_.channels, count};
     const int64_t left = x - kFilterSide / 2, top = y - kFilterSide / 2;
     const int64_t columns = count + kFilterSide - 1, pitch = kColumns * weights_.channels;
     const int64_t from = std::clamp<int64_t>(-left, 0, columns);
