@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 
+import ksdiff_ops
 from benchmarks import results
 from benchmarks.markdown import duration, table
 from benchmarks.ops import cases
@@ -37,6 +38,10 @@ def main(arguments: list[str] | None = None) -> None:
     device = given.device or ("cuda" if torch.cuda.is_available() else "cpu")
     if device == "cuda" and not torch.cuda.is_available():
         parser.error("--device cuda: PyTorch sees no CUDA device; --device cpu measures here")
+    try:
+        ksdiff_ops.backends.choose("dynamic_conv", device)
+    except RuntimeError as error:  # the operators are not built
+        sys.exit(f"benchmarks.ops: {error}")
     try:
         if given.op is None:
             run_suite(given, device)
