@@ -8,9 +8,10 @@ import hmac
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ksdiff.serve.connections import PATIENCE
+
 _MOST_BODY = 65_536  # bytes
 _MOST_HEADERS = 16_384
-_PATIENCE = 10.0  # seconds for a request's body
 
 
 class Known:
@@ -58,9 +59,9 @@ async def _read(scope: Scope, receive: Receive) -> bytes | JSONResponse:
     if sum(len(name) + len(value) for name, value in scope["headers"]) > _MOST_HEADERS:
         return _refusal(431, f"the headers are longer than {_MOST_HEADERS} bytes", close)
     try:
-        body = await asyncio.wait_for(_body(receive), _PATIENCE)
+        body = await asyncio.wait_for(_body(receive), PATIENCE)
     except asyncio.TimeoutError:
-        return _refusal(408, f"the request did not come within {_PATIENCE:g} seconds", close)
+        return _refusal(408, f"the request did not come within {PATIENCE:g} seconds", close)
     if body is None:
         return _refusal(413, f"the request is longer than {_MOST_BODY} bytes", close)
     return body

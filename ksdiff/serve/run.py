@@ -12,12 +12,14 @@ from ksdiff.errors import KSDiffError
 from ksdiff.inference.options import SharpenOptions
 from ksdiff.serve.allowed import Allowed
 from ksdiff.serve.app import create_app
+from ksdiff.serve.connections import PATIENCE, Punctual
 from ksdiff.serve.options import ServeOptions
 from ksdiff.serve.store import Store
 from ksdiff.serve.worker import Workers
 
 _CONNECTIONS = 256
 _HEADERS = 32_768  # bytes that the parser holds; `guard` refuses fewer
+_UNREAD = 60_000  # milliseconds that a client may leave an answer on its way
 
 
 def serve(
@@ -55,10 +57,11 @@ def serve(
             create_app(store, allowed, options, life),
             log_level="warning",
             limit_concurrency=_CONNECTIONS,
-            timeout_keep_alive=10,
+            timeout_keep_alive=int(PATIENCE),
             timeout_graceful_shutdown=5,
             h11_max_incomplete_event_size=_HEADERS,
-            http="h11",
+            http=Punctual,
+            ws="none",
             server_header=False,
         )
         uvicorn.Server(config).run(sockets=[listener])
@@ -73,5 +76,7 @@ def _listening(options: ServeOptions) -> Iterator[socket.socket]:
         raise KSDiffError(
             f"host {options.host}, port {options.port}: cannot listen there: {error.strerror}"
         ) from None
+    if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux; its connections inherit it
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNREAD)
     with listener:
         yield listener

@@ -1,7 +1,8 @@
 """`ksdiff serve` as a process, asked over HTTP."""
 
+import functools
 import json
-import socket
+import resource
 
 import pytest
 
@@ -13,6 +14,9 @@ pytest.importorskip("fastapi")
 pytest.importorskip("uvicorn")
 NAMES = {"pan": "a_pan.tif", "ms": "a_ms.tif"}
 LONG = {"pan": "long_pan.tif", "ms": "long_ms.tif"}
+HEAD = b"POST /sharpen HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer open sesame\r\n"
+# What clients send who then say no more: nothing, part of a head, no body.
+SLOW = (b"", HEAD, HEAD + b"Content-Length: 99\r\n\r\n")
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +47,7 @@ def service(root, tmp_path_factory):
     first.kill()
     started = Service(*arguments, "--queue", 4, "--megapixels", 0.17, token="open sesame")
     started.state, started.began, started.strange = state, began, strange
+    started.slow = [started.connect(start) for start in SLOW]
     for job in began:
         started.wait(job)
     yield started
@@ -104,17 +109,21 @@ def test_what_may_not_be_asked_is_refused(service, changes, words):
     assert words in json.loads(content)["title"]
 
 
-def test_strangers_long_requests_and_slow_clients_get_nothing(service):
+def test_strangers_and_long_requests_get_nothing(service):
     assert service.ask("/jobs", Authorization="Bearer shut sesame")[0] == 401
     assert service.ask("/sharpen", b"[" * 70_000)[0] == 413
     assert service.ask("/jobs", Huge="x" * 20_000)[0] == 431
-    host, port = service.address.removeprefix("http://").split(":")
-    slow = [socket.create_connection((host, int(port))) for _ in range(20)]
-    for each in slow:
-        each.sendall(b"POST /sharpen HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 99\r\n")
-    assert service.ask("/conformance")[0] == 200
-    for each in slow:
-        each.close()
+
+
+def test_a_full_disk_refuses_jobs_until_there_is_room(service):
+    # The kernel refuses to write beyond it, as it does on a full disk.
+    full = functools.partial(resource.prlimit, service.process.pid, resource.RLIMIT_FSIZE)
+    before = full()
+    full((1, before[1]))
+    status, content = service.ask("/sharpen", NAMES)
+    full(before)
+    assert status == 507 and b"jobs cannot be kept" in content
+    assert service.wait(service.post(**NAMES, options={"method": "exp"}))["status"] == "successful"
 
 
 @pytest.mark.parametrize(
@@ -142,3 +151,9 @@ def test_a_job_is_cancelled_while_it_runs_and_no_more_than_may_wait(service):
         assert service.json(f"/jobs/{job}")["status"] == "dismissed"
         assert service.ask(f"/jobs/{job}/results")[0] == 410
         assert not list((service.state / "results").glob(f"*{job}*"))
+
+
+def test_slow_clients_are_cut_off(service):
+    silent, headless, bodiless = (client.makefile("rb").read() for client in service.slow)
+    assert silent == headless == b""
+    assert bodiless.startswith(b"HTTP/1.1 408") and b"within 10 seconds" in bodiless

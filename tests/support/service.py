@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -51,6 +52,13 @@ class Service:
                 return answer.status, answer.read()
         except urllib.error.HTTPError as error:
             return error.code, error.read()
+
+    def connect(self, start: bytes) -> socket.socket:
+        """A connection on which so much is sent."""
+        host, port = self.address.removeprefix("http://").split(":")
+        client = socket.create_connection((host, int(port)), timeout=60)
+        client.sendall(start)
+        return client
 
     def json(self, path: str, body=None, method: str | None = None) -> dict:
         status, content = self.ask(path, body, method)
