@@ -10,19 +10,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import ksdiff
 from ksdiff.errors import KSDiffError
 from ksdiff.inference.batch import BatchResult, SharpenScene, planned, reason
 from ksdiff.inference.rows import Rows
 from ksdiff.io.jobs import Job
+from ksdiff.runtime import keep_freed_memory
 
 if TYPE_CHECKING:
     from distributed import Client, Future, Worker, WorkerPlugin
 
 _WAIT = 15  # seconds for a scheduler to answer
 SPLIT = 64  # megapixels of PAN: minutes on a core
+_SAME = ("dask", "distributed", "torch", "ksdiff")  # packages of one version everywhere
 
 
 @contextmanager
@@ -34,6 +35,7 @@ def cluster(scheduler: str | None, workers: int | None) -> Iterator[Client]:
             is not installed.
     """
     try:
+        import dask
         from distributed import Client, LocalCluster
     except ImportError:
         raise KSDiffError(
@@ -41,17 +43,18 @@ def cluster(scheduler: str | None, workers: int | None) -> Iterator[Client]:
         ) from None
     if scheduler is None:
         share = max((os.cpu_count() or 1) // (workers or 1), 1)
-        local = LocalCluster(
-            n_workers=workers,
-            threads_per_worker=1,
-            memory_limit=0,  # a scene's memory is bounded by its tiles; dask would end workers
-            dashboard_address=None,
-            silence_logs=logging.CRITICAL,  # what fails is told in the end
-            env={"OMP_NUM_THREADS": str(share), "OMP_WAIT_POLICY": "PASSIVE"},
-        )
+        # Rows first go to the worker that holds the prior; whoever is free takes them from it.
+        with dask.config.set({"distributed.scheduler.work-stealing-interval": "100ms"}):
+            local = LocalCluster(
+                n_workers=workers,
+                threads_per_worker=1,
+                memory_limit=0,  # a scene's memory is bounded by its tiles; dask would end workers
+                dashboard_address=None,
+                silence_logs=logging.CRITICAL,  # what fails is told in the end
+                env={"OMP_NUM_THREADS": str(share), "OMP_WAIT_POLICY": "PASSIVE"},
+            )
         with local, Client(local) as client:
-            if gpus := _gpus():
-                client.register_plugin(_one_gpu(gpus))
+            client.register_plugin(_ready(_gpus()))
             yield client
         return
     try:
@@ -63,21 +66,27 @@ def cluster(scheduler: str | None, workers: int | None) -> Iterator[Client]:
         ) from None
     with client:
         _check_versions(client, scheduler)
+        client.register_plugin(_ready())
         yield client
 
 
-def _one_gpu(gpus: Sequence[str]) -> WorkerPlugin:
-    """Shows a worker one GPU, before anything there has asked for any; more workers than GPUs
-    share them."""
+def _ready(gpus: Sequence[str] = ()) -> WorkerPlugin:
+    """Readies workers before anything there has computed.
+
+    Dask lets malloc return freed memory at once, and clearing new pages for every window then takes
+    as long as fusing it. Of GPUs each worker is shown one; more workers than GPUs share them.
+    """
     from distributed import WorkerPlugin
 
-    class OneGPU(WorkerPlugin):
-        name = "ksdiff-one-gpu"
+    class Ready(WorkerPlugin):
+        name = "ksdiff"
 
         def setup(self, worker: Worker) -> None:
-            os.environ["CUDA_VISIBLE_DEVICES"] = gpus[int(worker.name) % len(gpus)]
+            keep_freed_memory()
+            if gpus:
+                os.environ["CUDA_VISIBLE_DEVICES"] = gpus[int(worker.name) % len(gpus)]
 
-    return OneGPU()
+    return Ready()
 
 
 def _gpus() -> list[str]:
@@ -92,30 +101,28 @@ def _gpus() -> list[str]:
 
 def _check_versions(client: Client, scheduler: str) -> None:
     """A worker of another version would give other pixels, or none."""
-    try:
-        client.get_versions(check=True)
-    except ValueError as error:
-        raise KSDiffError(f"scheduler {scheduler}: packages differ: {error}") from None
-    found = client.run(_version)
-    if not found:
+    found: Any = client.get_versions(packages=["ksdiff", "torch"])
+    here = found["client"]["packages"]
+    places = {"it": found["scheduler"]}
+    places |= {f"worker {address}": each for address, each in found["workers"].items()}
+    for place, each in places.items():
+        for package in _SAME:
+            there = each["packages"].get(package)
+            if _release(there) != _release(here[package]):
+                raise KSDiffError(
+                    f"scheduler {scheduler}: {place} has {package} {there or 'not installed'}, "
+                    f"this is {here[package] or 'not installed'}; install the same everywhere"
+                )
+    if not found["workers"]:
         raise KSDiffError(
             f"scheduler {scheduler}: it has no workers; start some with "
             f"dask worker {scheduler} --nthreads 1"
         )
-    for worker, version in found.items():
-        if version != ksdiff.__version__:
-            raise KSDiffError(
-                f"scheduler {scheduler}: worker {worker} has KSDiff {version or 'not installed'}, "
-                f"this is {ksdiff.__version__}; install the same everywhere"
-            )
 
 
-def _version() -> str | None:
-    try:
-        import ksdiff
-    except ImportError:
-        return None
-    return ksdiff.__version__
+def _release(version: str | None) -> str | None:
+    """Without what tells builds of a release apart: 2.13.0 of 2.13.0+cpu."""
+    return version and version.partition("+")[0]
 
 
 @dataclass

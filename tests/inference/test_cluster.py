@@ -1,6 +1,8 @@
 """Batches on a dask cluster of real processes."""
 
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,7 +13,7 @@ import pytest
 
 from ksdiff.errors import KSDiffError
 from ksdiff.inference.batch import BatchResult, SharpenScene, sharpen_batch
-from ksdiff.inference.cluster import _gpus, _one_gpu, cluster, sharpen_on
+from ksdiff.inference.cluster import _gpus, _ready, cluster, sharpen_on
 from ksdiff.inference.options import SharpenOptions
 from ksdiff.inference.processes import Recipe
 from ksdiff.io.geotiff import write_scene
@@ -19,7 +21,8 @@ from ksdiff.io.jobs import list_jobs
 from ksdiff.io.output_options import OutputOptions
 from ksdiff.synthetic.scene import procedural_scene
 
-pytest.importorskip("distributed")
+distributed = pytest.importorskip("distributed")
+Client, LocalCluster = distributed.Client, distributed.LocalCluster
 SCENES = 3  # small ones, and a large one
 ROWS, LARGE = 5, 128**2
 
@@ -35,42 +38,54 @@ def scenes(tmp_path_factory):
     return folder
 
 
+def start(command, *words, **how):
+    """A process of dask's."""
+    line = [sys.executable, "-m", f"distributed.cli.{command}", *map(str, words)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(line, env=environment, stderr=subprocess.DEVNULL, **how)
+
+
+def start_scheduler(file, **how):
+    """A scheduler that writes its address into a file, and its process."""
+    where = ("--host", "127.0.0.1", "--port", 0, "--dashboard-address", ":0")
+    process = start("dask_scheduler", *where, "--scheduler-file", file, **how)
+    for _ in range(600):
+        if file.exists():
+            break
+        time.sleep(0.1)
+    return json.loads(file.read_text())["address"], process
+
+
+def start_worker(address, folder, **how):
+    alone = ("--nthreads", 1, "--no-nanny", "--no-dashboard", "--local-directory", folder)
+    return start("dask_worker", address, *alone, **how)
+
+
+def end(*processes):
+    for process in processes:
+        process.kill()
+        process.wait()
+
+
 @pytest.fixture(scope="module")
 def processes(tmp_path_factory):
     """The address of a scheduler with two workers, and the workers' processes."""
-    file = tmp_path_factory.mktemp("scheduler") / "scheduler.json"
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-
-    def start(command, *words):
-        line = [sys.executable, "-m", f"distributed.cli.{command}", *words]
-        return subprocess.Popen(line, env=environment, stderr=subprocess.DEVNULL)
-
-    scheduler = start(
-        *("dask_scheduler", "--host", "127.0.0.1", "--port", "0", "--dashboard-address", ":0"),
-        *("--scheduler-file", str(file)),
-    )
-    workers = [
-        start(
-            *("dask_worker", "--scheduler-file", str(file), "--nthreads", "1", "--no-nanny"),
-            *("--no-dashboard", "--local-directory", str(file.parent)),
-        )
-        for _ in range(2)
-    ]
+    folder = tmp_path_factory.mktemp("scheduler")
+    address, scheduler = start_scheduler(folder / "scheduler.json")
+    workers = [start_worker(address, folder) for _ in range(2)]
     try:
-        for _ in range(600):
-            if file.exists():
-                break
-            time.sleep(0.1)
-        from distributed import Client
-
-        with Client(scheduler_file=str(file)) as client:
+        with Client(address) as client:
             client.wait_for_workers(2, timeout=90)
-            address = client.scheduler.address
         yield address, workers
     finally:
-        for process in (*workers, scheduler):
-            process.kill()
-            process.wait()
+        end(*workers, scheduler)
+
+
+def claim(folder, package, version):
+    """Make Python processes that start in a folder take a package for another version."""
+    about = folder / f"{package}-{version}.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text(f"Name: {package}\nVersion: {version}\n")
 
 
 def test_a_lost_worker_loses_nothing_and_changes_no_pixel(scenes, processes, tmp_path):
@@ -97,7 +112,7 @@ def test_a_lost_worker_loses_nothing_and_changes_no_pixel(scenes, processes, tmp
     for job in jobs:
         files = [(tmp_path / folder / f"{job.name}.tif") for folder in ("cluster", "alone")]
         assert files[0].read_bytes() == files[1].read_bytes()
-    made = [name for name in os.listdir(out) if not name.endswith(".part.tif")]
+    made = [name for name in os.listdir(out) if not re.match(r"\..*\.part\.", name)]
     assert sorted(made) == sorted(f"{job.name}.tif" for job in jobs)
 
 
@@ -124,13 +139,43 @@ def test_a_scheduler_that_is_not_there_is_told(monkeypatch):
         pass
 
 
+def test_a_worker_of_another_version_is_told_before_anything_begins(processes, tmp_path):
+    address, _ = processes
+    claim(tmp_path, "ksdiff", "0.0.9")
+    with Client(address) as client:
+        count = len(client.scheduler_info()["workers"])
+        worker = start_worker(address, tmp_path, cwd=tmp_path)
+        try:
+            client.wait_for_workers(count + 1, timeout=90)
+            words = r"worker tcp://\S+ has ksdiff 0\.0\.9, this is .*; install the same everywhere"
+            with pytest.raises(KSDiffError, match=words), cluster(address, None):
+                pass
+        finally:
+            end(worker)
+
+
+def test_a_scheduler_of_another_version_or_without_workers_is_told(tmp_path):
+    claim(tmp_path, "distributed", "2020.1.0")
+    address, scheduler = start_scheduler(tmp_path / "scheduler.json", cwd=tmp_path)
+    try:
+        words = r"scheduler tcp://\S+: it has distributed 2020\.1\.0, this is"
+        with pytest.raises(KSDiffError, match=words), cluster(address, None):
+            pass
+    finally:
+        end(scheduler)
+    with LocalCluster(n_workers=0, processes=False, dashboard_address=None) as empty:
+        words = r"it has no workers; start some with dask worker"
+        with pytest.raises(KSDiffError, match=words), cluster(empty.scheduler_address, None):
+            pass
+
+
 def test_a_worker_of_this_machine_sees_one_gpu(monkeypatch):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
     assert _gpus() == ["0", "1"]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5, GPU-aa")
     seen = []
-    plugin = _one_gpu(_gpus())
+    plugin = _ready(_gpus())
     for number in range(3):
         plugin.setup(SimpleNamespace(name=number))
         seen.append(os.environ["CUDA_VISIBLE_DEVICES"])
