@@ -28,9 +28,9 @@ import torch
 
 from ksdiff.errors import KSDiffError
 from ksdiff.inference.batch import SharpenScene
+from ksdiff.inference.output_paths import OutputPaths
 from ksdiff.inference.processes import FUSING, Prepared, fuser_of, sharpener_of
 from ksdiff.inference.survey import SurveyPart, survey_spans, surveyed
-from ksdiff.inference.targets import Targets
 from ksdiff.inference.windows import Beside, fused_row, stacked, window_grid
 from ksdiff.inference.writing import Target
 from ksdiff.io.image import gdal_options
@@ -63,7 +63,7 @@ class Rows:
         with _opened(job) as pair:
             if pair.shape[0] * pair.shape[1] <= least:
                 return None
-            Targets(target).check([*names_of(pan), *names_of(ms)], sharpen.overwrite)
+            OutputPaths(target).check([*names_of(pan), *names_of(ms)], sharpen.overwrite)
             sharpener = sharpener_of(sharpen.recipe)
             sharpener.check(pair)
             tags = sharpener.provenance(pan, ms, pair, job.sensor)

@@ -24,11 +24,11 @@ from ksdiff.inference.classical import classical
 from ksdiff.inference.fusion import FusionModel, PriorStep, SceneTensors, WindowStep, addresses
 from ksdiff.inference.graphs import Graphs
 from ksdiff.inference.options import SharpenOptions
+from ksdiff.inference.output_paths import OutputPaths
 from ksdiff.inference.progress import Stage, progress_bars, silent
 from ksdiff.inference.scene import PreparedScene
 from ksdiff.inference.sensor import order_hint_of, pan_gain_of, sensor_of, unrelated_hint
 from ksdiff.inference.survey import Survey
-from ksdiff.inference.targets import Targets
 from ksdiff.inference.transfer import upload
 from ksdiff.inference.windows import Fuse, Part, fused_windows
 from ksdiff.inference.writing import Target
@@ -201,8 +201,8 @@ class Sharpener:
             KSDiffError: bad input, a band count without weights, a path that cannot be written.
         """
         began = time.perf_counter()
-        targets = Targets(out, rgb, preview, report)
-        targets.check((*names_of(pan), *names_of(ms)), overwrite)
+        paths = OutputPaths(out, rgb, preview, report)
+        paths.check((*names_of(pan), *names_of(ms)), overwrite)
         with rasterio.Env(**gdal_options()), open_pair(pan, ms, reading or InputOptions()) as pair:
             tags = self.provenance(pan, ms, pair, sensor)
             target = Target.of(out, pair, output or OutputOptions(), tags)

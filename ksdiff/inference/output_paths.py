@@ -11,7 +11,7 @@ from ksdiff.io.outputs import check_output
 
 
 @dataclass(frozen=True)
-class Targets:
+class OutputPaths:
     """By the names of the options; see `ksdiff.inference.sharpen.Sharpener.sharpen_files`."""
 
     out: str | Path
