@@ -50,7 +50,7 @@ AUTOMATIC: dict[str, dict[str, Choice]] = {
         "cuda": Choice(("cuda", "triton"), "one launch; not timed on a GPU yet"),
     },
     "batched_conv2d": {
-        "cpu": Choice(("cpu",), "own depthwise kernels, else PyTorch's fastest form"),
+        "cpu": Choice(("cpu",), "own kernels at stride 1, else PyTorch's fastest form"),
         "cuda": Choice(("triton",), "no CUDA C++; not timed on a GPU yet"),
     },
     "adaptive_conv2d": {

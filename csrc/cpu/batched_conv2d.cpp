@@ -1,6 +1,7 @@
-// batched_conv2d and its gradients on the CPU: depthwise kernels of its own, and otherwise the
-// one of PyTorch's forms that is the fastest for the shape.
+// batched_conv2d and its gradients on the CPU: depthwise and dense kernels of its own at stride 1,
+// and otherwise the one of PyTorch's forms that is the fastest for the shape.
 #include "aten.h"
+#include "dense.h"
 #include "depthwise.h"
 
 namespace ksdiff_ops::cpu {
@@ -29,9 +30,12 @@ struct Call {
     return window.stride_y == 1 && window.stride_x == 1 && window.dilation_y == 1 &&
            window.dilation_x == 1;
   }
-  // Whether it is a product of matrices, which groups in channels_last do not make.
-  bool is_product(bool channels_last) const {
-    return (groups == 1 || !channels_last) && kernel_y == 1 && kernel_x == 1 &&
+  // Whether it is a product of matrices that PyTorch makes best: groups in channels_last make none,
+  // and few pixels are multiplied here.
+  bool is_product(bool channels_last, bool shared) const {
+    constexpr int64_t few_pixels = 16 * 16;
+    const bool here = !channels_last && !shared && out_height * out_width <= few_pixels;
+    return !here && (groups == 1 || !channels_last) && kernel_y == 1 && kernel_x == 1 &&
            window.stride_y == 1 && window.stride_x == 1 && window.padding_y == 0 &&
            window.padding_x == 0 && height == out_height && width == out_width;
   }
@@ -45,26 +49,26 @@ struct Call {
     return pixels <= most_pixels && in / groups * (out / groups) >= least_kernels_per_pixel * pixels;
   }
 
-  Depthwise depthwise(bool channels_last) const {
-    return {batch,      in,
-            height,     width,
-            kernel_y,   kernel_x,
-            out_height, out_width,
-            window.padding_y, window.padding_x,
-            window.dilation_y, window.dilation_x,
-            channels_last};
+  // Measured: a grouped convolution of PyTorch's is the faster one, though not its gradients.
+  bool is_better_grouped() const {
+    constexpr int64_t least_pixels = 16 * 16 + 1, least_channels = 128;
+    return out_height * out_width >= least_pixels && in / groups >= least_channels &&
+           out / groups >= least_channels;
   }
 
-  // The same, as the gradient of the image sees it: taps lead in the opposite direction.
-  Depthwise mirrored(bool channels_last) const {
-    return {batch,      in,
-            out_height, out_width,
-            kernel_y,   kernel_x,
-            height,     width,
-            window.dilation_y * (kernel_y - 1) - window.padding_y,
-            window.dilation_x * (kernel_x - 1) - window.padding_x,
-            window.dilation_y, window.dilation_x,
-            channels_last};
+  Sliding sliding() const {
+    return {height,           width,
+            kernel_y,         kernel_x,
+            out_height,       out_width,
+            window.padding_y, window.padding_x,
+            window.dilation_y, window.dilation_x};
+  }
+  Depthwise depthwise(const Sliding& own, bool channels_last) const {
+    return {own, batch, in, channels_last};
+  }
+  // `into` channels of the image that slides, `from` of the other
+  Dense dense(const Sliding& own, int64_t into, int64_t from) const {
+    return {own, batch, groups, into / groups, from / groups};
   }
 
   // Rows and columns of zeros below and to the right that give exactly this output; fewer than
@@ -273,6 +277,51 @@ Tensor unfolded_grad_weight(const Call& call, const Tensor& grad, const Tensor& 
       torch::stable::transpose(patches_of(call, plain, plain.widen(x)), 2, 3));
 }
 
+// Whether kernels of this file convolve samples with kernels of their own.
+bool is_dense(const Call& call, const Tensor& image) {
+  return call.window.stride_y == 1 && call.window.stride_x == 1 && !call.is_depthwise() &&
+         image.is_contiguous() &&
+         (image.scalar_type() == ScalarType::Float || image.scalar_type() == ScalarType::Double);
+}
+
+template <typename Real>
+const Real* reals(const Tensor& tensor) {
+  return static_cast<const Real*>(tensor.const_data_ptr());
+}
+
+Tensor dense_forward(const Call& call, const Tensor& x, const Tensor& weight) {
+  const Tensor kernels = packed(weight);
+  Tensor out = new_output(x, call.out_size());
+  with_real(numbers_of(x), [&](auto real) {
+    using Real = decltype(real);
+    dense(call.dense(call.sliding(), call.in, call.out), reals<Real>(x), reals<Real>(kernels),
+          static_cast<Real*>(out.mutable_data_ptr()));
+  });
+  return out;
+}
+
+Tensor dense_grad_input(const Call& call, const Tensor& grad, const Tensor& weight) {
+  const Tensor kernels = packed(weight);
+  Tensor out = new_output(grad, call.x_size());
+  with_real(numbers_of(grad), [&](auto real) {
+    using Real = decltype(real);
+    dense_mirrored(call.dense(call.sliding().mirrored(), call.out, call.in), reals<Real>(grad),
+                   reals<Real>(kernels), static_cast<Real*>(out.mutable_data_ptr()));
+  });
+  return out;
+}
+
+Tensor dense_grad_weight(const Call& call, const Tensor& grad, const Tensor& x) {
+  Tensor out = new_output(grad, Sizes{call.batch, call.out, call.in / call.groups, call.kernel_y,
+                                      call.kernel_x});
+  with_real(numbers_of(grad), [&](auto real) {
+    using Real = decltype(real);
+    dense_grad_kernels(call.dense(call.sliding(), call.in, call.out), reals<Real>(x),
+                       reals<Real>(grad), static_cast<Real*>(out.mutable_data_ptr()));
+  });
+  return out;
+}
+
 Tensor plain_forward(const Call& call, const Tensor& x, const Tensor& weight) {
   const Plain plain(call);
   const Tensor image = plain.widen(x);
@@ -280,6 +329,7 @@ Tensor plain_forward(const Call& call, const Tensor& x, const Tensor& weight) {
     return aten::convolution(image, torch::stable::select(weight, 0, 0), call.stride(),
                              plain.padding, call.dilation(), call.groups);
   }
+  if (is_dense(call, x) && !call.is_better_grouped()) return dense_forward(call, x, weight);
   if (call.has_few_pixels(kForwardKernelsPerPixel)) return unfolded_forward(call, x, weight);
   if (is_better_one_by_one(image)) {
     return one_by_one(empty_like(x, call.out_size(), true), [&](int64_t b) {
@@ -302,6 +352,7 @@ Tensor plain_grad_input(const Call& call, const Tensor& grad, const Tensor& weig
         grad, like, torch::stable::select(weight, 0, 0), call.stride(), plain.padding,
         call.dilation(), call.groups));
   }
+  if (is_dense(call, grad)) return dense_grad_input(call, grad, weight);
   // Folding sums in the type that it is given.
   if (grad.scalar_type() != ScalarType::BFloat16 &&
       call.has_few_pixels(kGradientKernelsPerPixel)) {
@@ -325,6 +376,7 @@ Tensor plain_grad_input(const Call& call, const Tensor& grad, const Tensor& weig
 Tensor plain_grad_weight(const Call& call, const Tensor& grad, const Tensor& x) {
   const Plain plain(call);
   Sizes kernels = call.kernel_size();
+  if (is_dense(call, x) && is_dense(call, grad)) return dense_grad_weight(call, grad, x);
   if (call.batch > 1 && call.has_few_pixels(kGradientKernelsPerPixel)) {
     return unfolded_grad_weight(call, grad, x);
   }
@@ -400,13 +452,13 @@ Tensor forward(const Tensor& x, const Tensor& weight, Sizes size, Sizes stride, 
     Tensor out = empty_like(x, call.out_size(), channels_last);
     const Numbers numbers = numbers_of(x);
     with_real(numbers, [&](auto real) {
-      depthwise<decltype(real)>(call.depthwise(channels_last), numbers, image.const_data_ptr(),
+      depthwise<decltype(real)>(call.depthwise(call.sliding(), channels_last), numbers, image.const_data_ptr(),
                                 kernels.const_data_ptr(), false, out.mutable_data_ptr());
     });
     return out;
   }
   const Tensor wide = widened(image, call), kernels = widened(distinct(weight), call);
-  if (call.is_product(channels_last)) {
+  if (call.is_product(channels_last, kernels.size(0) == 1)) {
     const Tensor pixels = matrices(wide, groups, channels_last), mix = mixing(kernels, groups);
     const Tensor mixed =
         channels_last ? torch::stable::matmul(pixels, torch::stable::transpose(mix, 2, 3))
@@ -429,13 +481,13 @@ Tensor grad_input(const Tensor& grad, const Tensor& weight, Sizes size, Sizes st
     Tensor out = empty_like(grad, call.x_size(), channels_last);
     const Numbers numbers = numbers_of(grad);
     with_real(numbers, [&](auto real) {
-      depthwise<decltype(real)>(call.mirrored(channels_last), numbers, from.const_data_ptr(),
+      depthwise<decltype(real)>(call.depthwise(call.sliding().mirrored(), channels_last), numbers, from.const_data_ptr(),
                                 kernels.const_data_ptr(), true, out.mutable_data_ptr());
     });
     return out;
   }
   const Tensor wide = widened(from, call), kernels = widened(distinct(weight), call);
-  if (call.is_product(channels_last)) {
+  if (call.is_product(channels_last, kernels.size(0) == 1)) {
     const Tensor pixels = matrices(wide, groups, channels_last), mix = mixing(kernels, groups);
     const Tensor mixed =
         channels_last ? torch::stable::matmul(pixels, mix)
@@ -468,7 +520,7 @@ Tensor grad_weight(const Tensor& grad, const Tensor& x, Sizes kernel, Sizes stri
     Tensor out = torch::stable::new_empty(grad, size);
     const Numbers numbers = numbers_of(grad);
     with_real(numbers, [&](auto real) {
-      depthwise_grad_kernels<decltype(real)>(call.depthwise(channels_last), numbers,
+      depthwise_grad_kernels<decltype(real)>(call.depthwise(call.sliding(), channels_last), numbers,
                                              image.const_data_ptr(), from.const_data_ptr(),
                                              out.mutable_data_ptr());
     });
@@ -476,7 +528,7 @@ Tensor grad_weight(const Tensor& grad, const Tensor& x, Sizes kernel, Sizes stri
   }
   const Tensor wide = widened(image, call), wide_grad = widened(from, call);
   Tensor out;
-  if (call.is_product(channels_last)) {
+  if (call.is_product(channels_last, false)) {
     const Tensor pixels = matrices(wide, groups, channels_last),
                  grads = matrices(wide_grad, groups, channels_last);
     out = channels_last

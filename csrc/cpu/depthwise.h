@@ -4,18 +4,13 @@
 #pragma once
 
 #include "pixel_conv.h"
+#include "sliding.h"
 
 namespace ksdiff_ops::cpu {
 
-struct Depthwise {
+struct Depthwise : Sliding {
   int64_t batch, channels;
-  int64_t height, width;  // of the image
-  int64_t kernel_y, kernel_x;
-  int64_t out_height, out_width;
-  int64_t padding_y, padding_x, dilation_y, dilation_x;
   bool channels_last;  // the image and the output
-
-  int64_t taps() const { return kernel_y * kernel_x; }
 };
 
 // kernels [B, C, taps], read from the last tap to the first if `mirrored`

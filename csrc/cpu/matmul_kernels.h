@@ -12,22 +12,32 @@ inline void multiply_add(Numbers& sum, Numbers left, Numbers right) {
   sum += left * right;
 }
 
-// `kRows` x `kVectors` accumulators stay in registers through the whole sum.
+// `kRows` x `kVectors` accumulators stay in registers through the whole sum. The product comes by
+// value: results could overwrite one that is referred to.
 template <typename Real, typename Term, int kRows, int kVectors>
-inline void matmul_block(const MatrixProduct<Real, Term>& m, int64_t row, int64_t column) {
+inline void matmul_block(const MatrixProduct<Real, Term> m, int64_t row, int64_t column) {
   constexpr int step = VectorOf<Real>::lanes;
   Vector<Real> sums[kRows][kVectors] = {};
   const Term* const matrix = m.matrix + row * m.matrix_pitch;
   const Term* panel = m.panel + column;
-  for (int64_t t = 0; t < m.terms; ++t, panel += m.panel_pitch) {
-    Vector<Term> common[kVectors];
-#pragma GCC unroll 8
-    for (int v = 0; v < kVectors; ++v) common[v] = load(panel + v * step);
+  constexpr int64_t line = 64 / sizeof(Term);
+  for (int64_t first = 0; first < m.terms; first += line) {
+    // The next rows are far away, and short.
 #pragma GCC unroll 8
     for (int i = 0; i < kRows; ++i) {
-      const Vector<Term> weight = matrix[i * m.matrix_pitch + t] - Vector<Term>{};
+      __builtin_prefetch(matrix + (kRows + i) * m.matrix_pitch + first);
+    }
+    const int64_t last = first + line < m.terms ? first + line : m.terms;
+    for (int64_t t = first; t < last; ++t, panel += m.panel_pitch) {
+      Vector<Term> common[kVectors];
 #pragma GCC unroll 8
-      for (int v = 0; v < kVectors; ++v) multiply_add(sums[i][v], weight, common[v]);
+      for (int v = 0; v < kVectors; ++v) common[v] = load(panel + v * step);
+#pragma GCC unroll 8
+      for (int i = 0; i < kRows; ++i) {
+        const Vector<Term> weight = matrix[i * m.matrix_pitch + t] - Vector<Term>{};
+#pragma GCC unroll 8
+        for (int v = 0; v < kVectors; ++v) multiply_add(sums[i][v], weight, common[v]);
+      }
     }
   }
 #pragma GCC unroll 8

@@ -97,6 +97,22 @@ def test_many_kernels_for_few_pixels(dtype, window, memory_format):
     assert_as_accurate_as_pytorch(convolve, (x, weight))
 
 
+@pytest.mark.parametrize(
+    "channels, groups, size, kernel, window",
+    [
+        ((3, 300), 1, (9, 10), (3, 3), {}),  # few channels, and more than one task takes
+        ((300, 3), 1, (9, 10), (3, 3), {"padding": 4}),
+        ((36, 12), 2, (3, 500), (3, 5), {}),  # rows of several blocks
+        ((12, 9), 1, (41, 29), (2, 3), {"padding": (0, 3), "dilation": (2, 3)}),
+        ((70, 80), 1, (8, 8), (5, 5), {}),  # fewer pixels than outputs
+    ],
+)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_blocks_of_dense_kernels(channels, groups, size, kernel, window, dtype):
+    inputs = tensors(2, channels, groups, size, kernel, dtype)
+    assert_as_accurate_as_pytorch(partial(batched_conv2d, groups=groups, **window), inputs)
+
+
 # Where the CPU has bfloat16 units, PyTorch's own convolution gives garbage for the gradient of the
 # first one's kernels, and crashes in the second.
 @pytest.mark.parametrize(
