@@ -19,6 +19,7 @@ Sampler = Callable[[], float]  # seconds of one call
 _SAMPLE = 2e-3  # seconds that a sample lasts at least; shorter calls are repeated
 _WARMED = 0.5  # seconds; longer calls need no untimed call before each sample
 _LONG = 0.2  # seconds; longer calls need no warm-up for a memory measurement
+_HOPELESS = 3  # times as long as what a call is compared with
 _FEW = 3  # samples of a call that exceeds its budget
 _COPY_BYTES = 2**28  # beyond every cache
 _M_MMAP_THRESHOLD = -3  # of glibc's malloc.h
@@ -33,26 +34,27 @@ def synchronised_time() -> float:
     return time.perf_counter()
 
 
-def seconds_of(call: Call) -> float:
-    start = synchronised_time()
+def seconds_of(call: Call, clock: Sampler | None = None) -> float:
+    clock = clock or synchronised_time
+    start = clock()
     call()
-    return synchronised_time() - start
+    return clock() - start
 
 
-def sampler(call: Call) -> Sampler:
+def sampler(call: Call, clock: Sampler | None = None) -> Sampler:
     """Times one call per sample. The first sample also warms up and sets the repetitions."""
     estimate: list[float] = []
 
     def sample() -> float:
         if not estimate:
-            first = seconds_of(call)
-            estimate.append(first if first > _WARMED else seconds_of(call))
+            first = seconds_of(call, clock)
+            estimate.append(first if first > _WARMED else seconds_of(call, clock))
             if first > _WARMED:
                 return first
         repeats = max(1, round(_SAMPLE / estimate[0]))
         if estimate[0] < _WARMED:
             call()  # other calls have evicted its tensors from the caches
-        return seconds_of(lambda: [call() for _ in range(repeats)]) / repeats
+        return seconds_of(lambda: [call() for _ in range(repeats)], clock) / repeats
 
     return sample
 
@@ -87,6 +89,38 @@ def race(
             if (number + 1) * shares[name] // total > number * shares[name] // total:
                 samples[name].append(samplers[name]())
     return {name: summary(values) for name, values in samples.items()}
+
+
+def duel(
+    samplers: Mapping[Name, Sampler], first: Name, budget: float, rounds: tuple[int, int] = (5, 40)
+) -> dict[Name, dict[str, float]]:
+    """`race` by rounds of one sample each, for ratios to the time of ``first``.
+
+    Args:
+        samplers: as for `race`.
+        first: what the others are compared with.
+        budget: seconds for it; the others have as many rounds, but for those that take more than
+            three times as long at once, which have one.
+        rounds: fewest and most.
+
+    Returns:
+        Of each call the percentiles of `summary`, and ``ratio``, the median over the rounds of its
+        time over that of ``first`` in the same round.
+    """
+    times = {name: [sample()] for name, sample in samplers.items()}
+    least = times[first][0]
+    close = [name for name in samplers if times[name][0] <= _HOPELESS * least]
+    count = min(max(round(budget / max(least, 1e-9)), rounds[0]), rounds[1])
+    times.update({name: [] for name in close})
+    order = random.Random(0)
+    for _ in range(count):
+        for name in order.sample(close, len(close)):
+            times[name].append(samplers[name]())
+    return {
+        name: summary(own)
+        | {"ratio": statistics.median(a / b for a, b in zip(own, times[first], strict=False))}
+        for name, own in times.items()
+    }
 
 
 def timed(calls: Mapping[Name, Call], seconds: float) -> dict[Name, dict[str, float]]:

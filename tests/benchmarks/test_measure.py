@@ -40,6 +40,15 @@ def test_a_race_gives_long_calls_fewer_samples_but_some(clock):
     assert counts == {"short": 9, "long": 3}
 
 
+def test_a_duel_compares_calls_round_by_round_and_gives_up_the_hopeless():
+    times = {"ours": iter([9.0, 1.0, 2.0, 4.0]), "close": iter([8.0, 0.5, 1.0, 2.0])}
+    times["hopeless"] = iter([30.0])
+    samplers = {name: own.__next__ for name, own in times.items()}
+    found = measure.duel(samplers, "ours", 0.0, (3, 3))
+    assert found["close"]["ratio"] == 0.5 and found["close"]["rounds"] == 3
+    assert found["hopeless"]["rounds"] == 1 and found["hopeless"]["ratio"] > 3
+
+
 def test_long_calls_run_once_and_short_ones_share_the_budget(clock):
     lasting, now = clock
     times = measure.timed({"short": lasting(0.25), "long": lasting(30.0)}, seconds=10)
