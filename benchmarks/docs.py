@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import quality, serve, studies
+from benchmarks import quality, scale, serve, studies
 from benchmarks.files import against_gdal, busy, large
 from benchmarks.markdown import origin, table
 from benchmarks.models import plots as model_plots
@@ -65,6 +65,10 @@ BLOCKS: dict[str, tuple[Callable[[Path], str], str]] = {
     "busy": (busy.text, "busy.json"),
     "files": (against_gdal.text, "files.json"),
     "large": (large.text, "large.json"),
+    "scale-costs": (scale.cost_table, "scale.json"),
+    "scale-scheduler": (scale.scheduler_table, "scale.json"),
+    "scale-steps": (scale.steps_table, "scale.json"),
+    "scale-workers": (scale.workers_table, "scale.json"),
     "serve": (serve.text, "serve.json"),
     "tile": (studies.tile.text, "tile.json"),
     "strength": (studies.strength.text, "strength.json"),
