@@ -120,6 +120,15 @@ def test_without_a_gpu_the_command_says_what_measures_here(capsys, monkeypatch):
     assert "--device cpu measures here" in capsys.readouterr().err
 
 
+def test_without_built_operators_the_command_says_how_to_build_them(monkeypatch):
+    def missing(*_):
+        raise RuntimeError("no backend; build it with pip install ./ops")
+
+    monkeypatch.setattr(command.ksdiff_ops.backends, "choose", missing)
+    with pytest.raises(SystemExit, match=r"^benchmarks\.ops: no backend; build it"):
+        command.main(OPTIONS)
+
+
 @pytest.fixture(autouse=True)
 def quick_machine(monkeypatch):
     monkeypatch.setattr(results, "header", lambda device: dict(MACHINE))
