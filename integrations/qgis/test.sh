@@ -36,8 +36,9 @@ passed=0
 say() { printf '\n== %s\n' "$1"; }
 pass() { passed=$((passed + 1)); echo "ok: $1"; }
 fail() { echo "FAILED: $1" >&2; cat "$work/log" >&2; exit 1; }
-# The first python3 on PATH tells the Python in QGIS where its modules are.
-export PATH=$(dirname "$QGIS_PYTHON"):$PATH
+# The first python3 on PATH tells the Python in QGIS where its modules are. The command is not on it: that it is
+# missing is tried, too.
+export PATH=$(dirname "$QGIS_PYTHON"):/usr/bin:/bin
 unset VIRTUAL_ENV PYTHONHOME PYTHONPATH
 # What QGIS has on its path must not reach the command, which would end here.
 mkdir "$work/foreign" && echo 'raise SystemExit("a module of QGIS")' >"$work/foreign/torch.py"
