@@ -103,7 +103,8 @@ class Workers:
                 self._store.finish(job.id, FAILED, f"stopped: a job may take {limit}")
             self._remove_if_dismissed(job)
         except KSDiffError as error:
-            self._store.finish(job.id, FAILED, self._allowed.hidden(str(error)))
+            why = self._allowed.hidden(str(error)).replace(f"{self._store.results}/", "")
+            self._store.finish(job.id, FAILED, why)
         except sqlite3.Error:
             raise
         except Exception as error:  # one job's defect must not end the others
