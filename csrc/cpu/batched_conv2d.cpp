@@ -30,12 +30,9 @@ struct Call {
     return window.stride_y == 1 && window.stride_x == 1 && window.dilation_y == 1 &&
            window.dilation_x == 1;
   }
-  // Whether it is a product of matrices that PyTorch makes best: groups in channels_last make none,
-  // and few pixels are multiplied here.
-  bool is_product(bool channels_last, bool shared) const {
-    constexpr int64_t few_pixels = 16 * 16;
-    const bool here = !channels_last && !shared && out_height * out_width <= few_pixels;
-    return !here && (groups == 1 || !channels_last) && kernel_y == 1 && kernel_x == 1 &&
+  // Whether it is a product of matrices, which groups in channels_last do not make.
+  bool is_product(bool channels_last) const {
+    return (groups == 1 || !channels_last) && kernel_y == 1 && kernel_x == 1 &&
            window.stride_y == 1 && window.stride_x == 1 && window.padding_y == 0 &&
            window.padding_x == 0 && height == out_height && width == out_width;
   }
@@ -458,7 +455,7 @@ Tensor forward(const Tensor& x, const Tensor& weight, Sizes size, Sizes stride, 
     return out;
   }
   const Tensor wide = widened(image, call), kernels = widened(distinct(weight), call);
-  if (call.is_product(channels_last, kernels.size(0) == 1)) {
+  if (call.is_product(channels_last)) {
     const Tensor pixels = matrices(wide, groups, channels_last), mix = mixing(kernels, groups);
     const Tensor mixed =
         channels_last ? torch::stable::matmul(pixels, torch::stable::transpose(mix, 2, 3))
@@ -487,7 +484,7 @@ Tensor grad_input(const Tensor& grad, const Tensor& weight, Sizes size, Sizes st
     return out;
   }
   const Tensor wide = widened(from, call), kernels = widened(distinct(weight), call);
-  if (call.is_product(channels_last, kernels.size(0) == 1)) {
+  if (call.is_product(channels_last)) {
     const Tensor pixels = matrices(wide, groups, channels_last), mix = mixing(kernels, groups);
     const Tensor mixed =
         channels_last ? torch::stable::matmul(pixels, mix)
@@ -528,7 +525,7 @@ Tensor grad_weight(const Tensor& grad, const Tensor& x, Sizes kernel, Sizes stri
   }
   const Tensor wide = widened(image, call), wide_grad = widened(from, call);
   Tensor out;
-  if (call.is_product(channels_last, false)) {
+  if (call.is_product(channels_last)) {
     const Tensor pixels = matrices(wide, groups, channels_last),
                  grads = matrices(wide_grad, groups, channels_last);
     out = channels_last

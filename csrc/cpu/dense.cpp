@@ -36,8 +36,10 @@ struct Cut {
     columns = even(dense.out_width, most_pixels);
     rows = rows_of(dense.out_height, columns, most_pixels);
     channels = even(dense.in, most_terms / dense.taps());
-    // Whole strips of terms can be written where they belong.
-    if (dense.in % strip == 0 && dense.taps() <= strip) channels = round_up(channels, strip);
+    // Where one block is all there is, whole strips of terms are written where they belong.
+    if (pixels() == dense.out_plane() && dense.in % strip == 0 && dense.taps() <= strip) {
+      channels = round_up(channels, strip);
+    }
     outputs = even(dense.out, most_outputs);
     few = dense.out <= most_few;
   }
