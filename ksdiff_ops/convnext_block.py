@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ksdiff_ops import arguments, calls, native
+from ksdiff_ops import arguments, autocast, calls, native
 
 _SIDE = 7  # of the depthwise kernel that is compiled, as of ConvNeXt's
 _CHANNELS = 16  # a multiple of so many
@@ -77,7 +77,7 @@ def convnext_block(
         arguments.require_tensor(name, value, layout)
         arguments.require_shape(name, value, layout, shape)
         weights[name] = value
-    if not torch.is_autocast_enabled(x.device.type):
+    if not autocast.enabled(x.device.type):
         arguments.require_alike(("x", x), *weights.items())
     if (kh, kw) == (_SIDE, _SIDE) and hidden % _CHANNELS == 0 and _is_plain(x, *weights.values()):
         pixels = x.permute(0, 2, 3, 1)

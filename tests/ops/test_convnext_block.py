@@ -105,6 +105,18 @@ def test_other_layouts_kernels_and_dtypes_give_the_same(change):
     )
 
 
+def test_tensors_without_data_have_its_shape():
+    x = image(2, 16, 9, 11).to("meta")
+    assert convnext_block(x, *(value.to("meta") for value in weights())).shape == x.shape
+
+
+def test_autocast_casts_the_layers():
+    x, given = image(1, 16, 9, 11), weights()
+    with torch.autocast("cpu", torch.bfloat16):
+        y = convnext_block(x.bfloat16(), *given)
+    torch.testing.assert_close(y.float(), convnext_block(x, *given), rtol=0.1, atol=0.3)
+
+
 def test_gradients_are_those_of_the_layers():
     x = image(1, 4, 5, 6, dtype=torch.float64)
     leaves = [value.requires_grad_() for value in (x, *weights(4, 6, 3, torch.float64))]
