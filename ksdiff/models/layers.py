@@ -69,7 +69,7 @@ class UnpatchConv2d(nn.Conv2d):
         return unpatch(x, self.weight.flatten(1)[None], self.bias[None], self.side)
 
 
-def runs_in_parts(x: Tensor) -> bool:
+def _runs_in_parts(x: Tensor) -> bool:
     """Whether a layer may compute ``x`` some pixels at a time: eagerly, on a CPU, without
     gradients."""
     eager = not torch.is_grad_enabled() and not torch.compiler.is_compiling()
@@ -86,7 +86,7 @@ def unpatch(x: Tensor, weight: Tensor, bias: Tensor, side: int) -> Tensor:
     samples or one for each. The result is contiguous.
     """
     if len(weight) == 1:
-        if runs_in_parts(x) and x.dtype == weight.dtype:
+        if _runs_in_parts(x) and x.dtype == weight.dtype:
             return _unpatch_by_rows(x, weight[0], bias[0], side)
         return from_patches(F.conv2d(x, weight[0, :, :, None, None], bias[0]), side)
     planes = torch.baddbmm(bias[..., None], weight, x.flatten(2)).unflatten(-1, x.shape[-2:])

@@ -28,7 +28,7 @@ class ConvNeXtBlock(nn.Module):
 
     def forward(self, x: Tensor, kernels: Iterator[Tensor]) -> Tensor:
         depthwise, expand, project = itertools.islice(kernels, 3)
-        if torch.is_grad_enabled() or expand.dim() == 3 or len(expand) > 1:
+        if expand.dim() == 3 or len(expand) > 1:
             y = self.norm(self.depthwise(x, depthwise))
             y = self.project(F.gelu(self.expand(y, expand)), project)
             return torch.addcmul(x, self.scale, y)
