@@ -10,15 +10,15 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import quality, scale, serve, studies
-from benchmarks.files import against_gdal, busy, large
+from benchmarks import quality
 from benchmarks.markdown import origin, table
 from benchmarks.models import plots as model_plots
 from benchmarks.models import tables as models
-from benchmarks.ops import networks, overhead
+from benchmarks.ops import networks
 from benchmarks.ops import plots as op_plots
 from benchmarks.ops import tables as ops
-from benchmarks.results import RESULTS, ROOT, read
+from benchmarks.results import RESULTS, ROOT, Result, read
+from benchmarks.studies import STUDIES
 from ksdiff.errors import KSDiffError
 from ksdiff.evaluation.ablation_report import markdown
 
@@ -43,35 +43,24 @@ def prior(folder: Path) -> str:
     return f"{table(head, rows)}\n{origin(found[0]['header'])}\n"
 
 
+def _of_file(make: Callable[[Result], str]) -> Callable[[Path], str]:
+    return lambda path: make(read(path))
+
+
 # By name: what makes the text of a path in RESULTS, and the usual path.
 BLOCKS: dict[str, tuple[Callable[[Path], str], str]] = {
     **{name: (make, "models-cpu") for name, make in models.BLOCKS.items()},
     **{name: (make, ".") for name, make in quality.BLOCKS.items()},
+    **{
+        name: (_of_file(make), f"{study}.json")
+        for study, (_, tables) in STUDIES.items()
+        for name, make in tables.items()
+    },
     "networks": (networks.text, "networks-cpu.json"),
-    "calls": (overhead.calls_text, "overhead-cpu.json"),
-    "graph-memory": (overhead.memory_text, "overhead-cpu.json"),
-    "operators": (lambda path: ops.operators(read(path)), "ops-cpu.json"),
+    "operators": (_of_file(ops.operators), "ops-cpu.json"),
     "ablation": (ablation, "ablation-small.json"),
     "ablation-any": (ablation, "ablation-any.json"),
-    "adaptation": (studies.adaptation.text, "adaptation.json"),
-    "contrast": (studies.contrast.scores_table, "contrast.json"),
-    "contrast-spread": (studies.contrast.spread_table, "contrast.json"),
-    "full-resolution": (studies.full_resolution.text, "full-resolution.json"),
-    "held-out": (studies.held_out.text, "held-out.json"),
-    "held-out-prior": (studies.held_out.prior_text, "held-out-prior.json"),
-    "held-out-tenth": (studies.tenth.text, "."),
     "prior": (prior, "."),
-    "registration": (studies.registration.text, "registration.json"),
-    "busy": (busy.text, "busy.json"),
-    "files": (against_gdal.text, "files.json"),
-    "large": (large.text, "large.json"),
-    "scale-costs": (scale.cost_table, "scale.json"),
-    "scale-scheduler": (scale.scheduler_table, "scale.json"),
-    "scale-steps": (scale.steps_table, "scale.json"),
-    "scale-workers": (scale.workers_table, "scale.json"),
-    "serve": (serve.text, "serve.json"),
-    "tile": (studies.tile.text, "tile.json"),
-    "strength": (studies.strength.text, "strength.json"),
 }
 _BLOCK = re.compile(
     r"(<!-- ([\w-]+)(?:@([\w./-]+))?:begin -->\n).*?(<!-- \2(?:@[\w./-]+)?:end -->)", re.S

@@ -2,6 +2,7 @@
 
 import ctypes
 import gc
+import os
 import random
 import statistics
 import threading
@@ -187,6 +188,12 @@ def _resident_growth(call: Call, warm_up: bool) -> int | None:
     finally:
         libc.mallopt(_M_MMAP_THRESHOLD, _USUAL)
     return max(peak, 0) * 1024
+
+
+def cores() -> int:
+    """Those that this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def available_bytes(device: str) -> int | None:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import torch
 
-from benchmarks.measure import limits
+from benchmarks.measure import cores, limits
 from ksdiff.errors import KSDiffError
 from ksdiff.runtime import machine_header
 
@@ -38,10 +38,9 @@ class Result(NamedTuple):
 
 def header(device: str) -> dict[str, object]:
     """Machine, load and versions of a benchmark, without the machine's name or any path."""
-    affinity = getattr(os, "sched_getaffinity", None)
     facts = machine_header() | {
         "device": device,
-        "cores": len(affinity(0)) if affinity else os.cpu_count(),
+        "cores": cores(),
         "omp_wait_policy": os.environ.get("OMP_WAIT_POLICY", "default"),
         "triton": _version("triton"),
         "operators": _last_change("csrc", "ksdiff_ops"),

@@ -6,16 +6,15 @@ every validation scene. Truths serve only to judge.
 """
 
 from collections.abc import Iterator
-from pathlib import Path
 
 from benchmarks.markdown import indexes as shown
-from benchmarks.markdown import origin, pivot
-from benchmarks.results import read
-from benchmarks.studies.scenes import data, indexes
+from benchmarks.markdown import noted, pivot
+from benchmarks.results import Result
+from benchmarks.studies.scenes import data, scenes, scored
 from ksdiff.baselines import METHODS
 from ksdiff.errors import KSDiffError
 from ksdiff.evaluation.run import DEFAULT_BORDER
-from ksdiff.evaluation.scenes import Subject, subjects
+from ksdiff.evaluation.scenes import Subject
 from ksdiff.inference.sharpen import Sharpener
 from ksdiff.training.adapt import adapt
 
@@ -26,27 +25,25 @@ _BASELINE = "mtf-glp-hpm"
 _INDEXES = ("SAM", "ERGAS", "Q2n")
 
 
-def measure() -> dict[str, list[dict]]:
-    rows = [
-        {"scene": scene.info.name, "resolution": scene.info.resolution, **row}
-        for scene in subjects(data("val"), None)
-        for row in _rows(scene)
-    ]
-    return {"adaptation": rows}
+def measure() -> Iterator[dict]:
+    for subject in scenes("val"):
+        facts = {"scene": subject.info.name, "resolution": subject.info.resolution}
+        for row in _rows(subject):
+            yield facts | row
 
 
 def _rows(scene: Subject) -> Iterator[dict]:
     if scene.info.name in SCENES:
         classical = METHODS[_BASELINE](scene.measured().pair())
         yield {"method": _BASELINE, "indexes": scene.judge(classical, DEFAULT_BORDER)}
-        yield {"method": "left out", "indexes": indexes(Sharpener(WEIGHTS), scene)}
-        yield {"method": "left out, adapted", **_adapted(WEIGHTS, scene)}
-        yield {"method": "bundled", "indexes": indexes(Sharpener(), scene)}
+        yield scored(scene, Sharpener(WEIGHTS), method="left out")
+        yield _adapted(WEIGHTS, scene) | {"method": "left out, adapted"}
+        yield scored(scene, Sharpener(), method="bundled")
     try:
         adapted = _adapted(None, scene)
     except KSDiffError as error:
         adapted = {"refused": str(error)}
-    yield {"method": "bundled, adapted", **adapted}
+    yield adapted | {"method": "bundled, adapted"}
 
 
 def _adapted(weights: str | None, scene: Subject) -> dict:
@@ -54,19 +51,17 @@ def _adapted(weights: str | None, scene: Subject) -> dict:
     name, sensor = scene.info.name, scene.sensor.name
     images = (data("val") / f"{name}_{part}.tif" for part in ("pan", "ms"))
     done = adapt(*images, weights=weights, sensor=sensor, minutes=MINUTES)
-    return {
+    return scored(scene, Sharpener(done.model)) | {
         "sensor": sensor,
         "kept": done.kept,
         "steps": done.steps,
         "seconds": done.seconds,
         "error": {"before": done.before.product, "after": done.after.product},
-        "indexes": indexes(Sharpener(done.model), scene),
     }
 
 
-def text(path: Path) -> str:
+def text(found: Result) -> str:
     """Weights down and scenes across; the steps of adapting last."""
-    found = read(path)
     rows = [row for row in found.rows if row["scene"] in SCENES]
     steps = {"method": "steps of adapting the weights left out"}
     rows += [row | steps for row in rows if row["method"] == "left out, adapted"]
@@ -75,5 +70,5 @@ def text(path: Path) -> str:
         last = row["method"] == steps["method"]
         return str(row["steps"]) if last else shown(row["indexes"], _INDEXES)
 
-    note = f"\nAt most {MINUTES:g} minutes a scene. {origin(found.header)}\n"
-    return pivot(rows, "method", "scene", cell, " / ".join(_INDEXES)) + note
+    told = pivot(rows, "method", "scene", cell, " / ".join(_INDEXES))
+    return noted(told, found, f"At most {MINUTES:g} minutes a scene. ")

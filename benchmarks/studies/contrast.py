@@ -7,18 +7,17 @@ registered or as they lie.
 """
 
 import itertools
-from pathlib import Path
+from collections.abc import Iterator
 from statistics import fmean, pstdev
 
 import torch
 from torch import Tensor
 
 from benchmarks.markdown import indexes as shown
-from benchmarks.markdown import origin, pivot, table
-from benchmarks.results import read
-from benchmarks.studies.scenes import data, indexes
+from benchmarks.markdown import listing, noted, pivot
+from benchmarks.results import Result
+from benchmarks.studies.scenes import data, scenes, scored, unreferenced
 from ksdiff.config import load_config
-from ksdiff.evaluation.scenes import subjects
 from ksdiff.images.inputs import FusionInputs, SceneStatistics, detail_contrast, fusion_inputs
 from ksdiff.images.wald import degrade_ms
 from ksdiff.inference.sharpen import Sharpener
@@ -64,50 +63,43 @@ def spread(rows: list[dict]) -> dict[str, dict[str, float]]:
     }
 
 
-def scores() -> list[dict]:
-    rows = []
-    for subject in subjects(data("val"), None):
+def measure() -> Iterator[dict]:
+    chosen = load_config("ksdiff-s-4band").data
+    for pair in load_pairs(
+        data("train"), 4, chosen.exclude, chosen.crop, chosen.halved, True, chosen.least_gain
+    ):
+        yield {"pair": pair.name, "shares": shares(pair)}
+    for subject in scenes("val"):
         for contrast, registered in itertools.product(MEASURES, (True, False)):
             registration = "auto" if registered else "off"
             sharpener = Sharpener(registration=registration, contrast=contrast)
-            row = {"scene": subject.info.name, "contrast": contrast, "registered": registered}
-            rows.append({**row, "indexes": indexes(sharpener, subject)})
-    return rows
+            yield scored(subject, sharpener, contrast=contrast, registered=registered)
 
 
-def measure() -> dict[str, list[dict]]:
-    chosen = load_config("ksdiff-s-4band").data
-    pairs = load_pairs(
-        data("train"), 4, chosen.exclude, chosen.crop, chosen.halved, True, chosen.least_gain
-    )
-    rows = [{"pair": pair.name, "shares": shares(pair)} for pair in pairs]
-    return {"contrast": [*rows, *scores()]}
-
-
-def scores_table(path: Path) -> str:
+def scores_table(found: Result) -> str:
     """Contrast and registration down, scenes across."""
-    found = read(path)
     places = {True: "registered", False: "as they lie"}
 
     def cell(row: dict) -> str:
         if "SAM" in row["indexes"]:
             return shown(row["indexes"], ("SAM", "ERGAS"), "23")
-        return shown(row["indexes"], ("D_lambda_K", "D_s", "HQNR"), "333")
+        return unreferenced(row["indexes"])
 
     rows = (
         row | {"how": f"{row['contrast']}, {places[row['registered']]}"}
         for row in found.rows
         if "scene" in row
     )
-    note = f"\nSAM / ERGAS, or D_λ^K / D_s / HQNR. {origin(found.header)}\n"
-    return pivot(rows, "how", "scene", cell, "contrast, PAN and bands") + note
+    told = pivot(rows, "how", "scene", cell, "contrast, PAN and bands")
+    return noted(told, found, "SAM / ERGAS, or D_λ^K / D_s / HQNR. ")
 
 
-def spread_table(path: Path) -> str:
-    found = [row for row in read(path).rows if "pair" in row]
-    head = ["spread of the share, as a factor", "between scenes", "between bands of a scene"]
-    rows = [
-        [name, *(f"e^±{value:.2f}" for value in own.values())]
-        for name, own in spread(found).items()
-    ]
-    return table(head, rows) + f"\n{len(found)} training pairs.\n"
+def spread_table(found: Result) -> str:
+    pairs = [row for row in found.rows if "pair" in row]
+    rows = ({"name": name, **own} for name, own in spread(pairs).items())
+    columns = {
+        "spread of the share, as a factor": "{name}",
+        "between scenes": "e^±{between scenes:.2f}",
+        "between bands of a scene": "e^±{between bands:.2f}",
+    }
+    return f"{listing(rows, columns)}\n{len(pairs)} training pairs.\n"

@@ -1,7 +1,8 @@
 """Weights for any bands on what their training has not seen.
 
-Cases of `ksdiff.training.held_out`, beside the best of the classical methods on each index, and
-what the prior is worth on them.
+Cases of `ksdiff.training.held_out`, beside the best of the classical methods on each index; what
+the prior is worth on them; and the same cases with a tenth of the training, after
+`ksdiff train ksdiff/configs/ksdiff-s-tenth.yaml`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,8 +13,8 @@ from statistics import fmean
 import torch
 from torch import Tensor
 
-from benchmarks.markdown import origin, table
-from benchmarks.results import read
+from benchmarks.markdown import noted, table
+from benchmarks.results import RESULTS, ROOT, Result, read
 from benchmarks.studies.scenes import data
 from ksdiff.baselines import METHODS, ClassicalPair
 from ksdiff.evaluation.prior import inspect_prior
@@ -24,6 +25,7 @@ from ksdiff.models.weights import load_weights
 from ksdiff.training.held_out import SIDE, Case, cases
 from ksdiff.training.validation import case_scene, fuse_all
 
+TENTH = ROOT / "runs/ksdiff-s-tenth/weights.safetensors"
 _INNER = (..., slice(20, -21), slice(20, -21))
 _FAMILIES = {"1": (1,), "2": (2,), "3": (3,), "4": (4,), "5 to 7": (5, 6, 7), "8, 10": (8, 10)}
 _PRIORS = {
@@ -87,13 +89,22 @@ def prior_rows(model: KSDiff, every: Sequence[Case]) -> Iterator[dict]:
 
 
 @torch.inference_mode()
-def measure() -> dict[str, list[dict]]:
+def measure(weights: str = "ksdiff-s") -> list[dict]:
+    """Weights for any bands beside the best classical method on every held-out case."""
+    model, _ = load_weights(weights)
+    return [case_row(model, case) for case in held_out_cases()]
+
+
+def measure_tenth(weights: Path = TENTH) -> list[dict]:
+    """The same cases with weights of a tenth of the training."""
+    return measure(str(weights))
+
+
+@torch.inference_mode()
+def measure_prior() -> list[dict]:
+    """What the prior is worth on the held-out cases, by the number of bands."""
     model, _ = load_weights("ksdiff-s")
-    every = list(held_out_cases())
-    return {
-        "held-out": [case_row(model, case) for case in every],
-        "held-out-prior": list(prior_rows(model, every)),
-    }
+    return list(prior_rows(model, list(held_out_cases())))
 
 
 def held_out_cases(side: int = SIDE) -> Iterator[Case]:
@@ -106,25 +117,12 @@ def changes(rows: Sequence[dict], index: str) -> list[float]:
     return [own / best - 1 for own, best in pairs if best >= _LEAST]
 
 
-def prior_text(path: Path) -> str:
-    """Band counts down; what other priors cost beside the scene's own across."""
-    found = read(path)
-    rows = []
-    for row in found.rows:
-        own = row["ergas"]["sampled"]
-        costs = [f"{100 * (row['ergas'][prior] / own - 1):+.1f} %" for prior in _PRIORS]
-        rows.append([row["bands"], str(row["scenes"]), f"{own:.2f}", *costs])
-    head = ["bands", "cases", "ERGAS", *_PRIORS.values()]
-    return f"{table(head, rows)}\n{origin(found.header)}\n"
-
-
 def _change(value: float, best: float) -> str:
     return "–" if best < _LEAST else f"{100 * (value / best - 1):+.0f} %"
 
 
-def text(path: Path) -> str:
+def text(found: Result) -> str:
     """Cases down; the mean of the changes last."""
-    found = read(path)
     rows = []
     for row in found.rows:
         cells = [row["case"]]
@@ -135,5 +133,29 @@ def text(path: Path) -> str:
     mean = [f"{100 * fmean(changes(found.rows, index)):+.1f} %" for index in ("SAM", "ERGAS")]
     rows.append(["mean", "", "", mean[0], "", "", mean[1], "", ""])
     head = ["case", *("best SAM", "SAM", "change"), *("best ERGAS", "ERGAS", "change")]
-    note = f"\n{origin(found.header)}\n"
-    return table([*head, "factor, PAN's gain told", "not told"], rows) + note
+    return noted(table([*head, "factor, PAN's gain told", "not told"], rows), found)
+
+
+def prior_text(found: Result) -> str:
+    """Band counts down; what other priors cost beside the scene's own across."""
+    rows = []
+    for row in found.rows:
+        own = row["ergas"]["sampled"]
+        costs = [f"{100 * (row['ergas'][prior] / own - 1):+.1f} %" for prior in _PRIORS]
+        rows.append([row["bands"], str(row["scenes"]), f"{own:.2f}", *costs])
+    return noted(table(["bands", "cases", "ERGAS", *_PRIORS.values()], rows), found)
+
+
+def tenth_text(found: Result) -> str:
+    """Weights down; each index beside the best classical method's across."""
+    rows = []
+    bundled = read(RESULTS / "held-out.json")
+    for weights, own in (("`ksdiff-s`", bundled), ("`ksdiff-s-tenth.yaml`", found)):
+        cells = []
+        for index in ("SAM", "ERGAS"):
+            moved = changes(own.rows, index)
+            below = sum(change <= -0.05 for change in moved)
+            cells += [f"{100 * fmean(moved):+.1f} %", f"{below} of {len(moved)}"]
+        rows.append([weights, *cells])
+    head = ["weights", *(x for index in ("SAM", "ERGAS") for x in (index, "lower by 5 % or more"))]
+    return noted(table(head, rows), found)

@@ -5,16 +5,16 @@ seen as the bands see it, in blocks of 32 x 32 MS pixels: the better the place, 
 much a known shift of PAN is missed.
 """
 
-from pathlib import Path
+from collections.abc import Iterator
 from statistics import fmean, median
 
 import torch
 
-from benchmarks.markdown import origin, table
-from benchmarks.results import read
-from benchmarks.studies.scenes import data
+from benchmarks.markdown import noted, table
+from benchmarks.results import Result
+from benchmarks.studies.scenes import scenes, sensor_name
 from ksdiff.errors import KSDiffError
-from ksdiff.evaluation.scenes import Subject, subjects
+from ksdiff.evaluation.scenes import Subject
 from ksdiff.images.inputs import local_detail
 from ksdiff.images.pair import ArrayPair
 from ksdiff.images.translation import shift
@@ -30,8 +30,8 @@ _BLOCK = 32  # MS pixels
 def prepared(subject: Subject, mode: str, by: tuple[float, float] = (0.0, 0.0)) -> PreparedScene:
     pan = shift(subject.pan, *by) if any(by) else subject.pan
     sharpener = Sharpener(method="exp", registration=mode)
-    name = None if subject.sensor.name == "unknown" else subject.sensor.name
-    return sharpener.prepare(ArrayPair(pan[0], subject.ms[0], subject.phase), name)
+    pair = ArrayPair(pan[0], subject.ms[0], subject.phase)
+    return sharpener.prepare(pair, sensor_name(subject))
 
 
 @torch.inference_mode()
@@ -66,20 +66,16 @@ def _row(subject: Subject) -> dict:
     return row
 
 
-def measure() -> dict[str, list[dict]]:
-    folders = ("val", "train", "pairs")
-    rows = []
-    for subject in (one for folder in folders for one in subjects(data(folder), None)):
+def measure() -> Iterator[dict]:
+    for subject in scenes("val", "train", "pairs"):
         try:
-            rows.append(_row(subject))
+            yield _row(subject)
         except KSDiffError as error:
             print(f"{subject.info.name} left out: {error}")
-    return {"registration": rows}
 
 
-def text(path: Path) -> str:
+def text(found: Result) -> str:
     """Scenes whose shift varies down, ways to register across; and what a shift is missed by."""
-    found = read(path)
     rows = [
         [row["scene"], row["field"], *(f"{row['shares'][mode]:.3f}" for mode in MODES)]
         for row in found.rows
@@ -90,9 +86,8 @@ def text(path: Path) -> str:
     rows.append([f"mean of {len(others)} others", "", *mean])
     missed = [row["missed"] for row in found.rows if "missed" in row]
     note = (
-        f"\nShare of the variance of PAN's detail that the bands explain. PAN moved by another "
+        f"Share of the variance of PAN's detail that the bands explain. PAN moved by another "
         f"{MOVED[0]:g} rows and {-MOVED[1]:g} columns is found again to {median(missed):.2f} "
         f"pixels in the middle one of {len(missed)} scenes, to {max(missed):.2f} in the worst. "
-        f"{origin(found.header)}\n"
     )
-    return table(["scene", "field of auto", *MODES], rows) + note
+    return noted(table(["scene", "field of auto", *MODES], rows), found, note)

@@ -1,20 +1,36 @@
 """The scenes of the studies, and their scores."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
+from benchmarks.markdown import indexes as shown
 from ksdiff.evaluation.run import DEFAULT_BORDER
-from ksdiff.evaluation.scenes import Subject
+from ksdiff.evaluation.scenes import Subject, subjects
 from ksdiff.inference.sharpen import Sharpener
 from ksdiff.training.samples import data_path
-
-
-def indexes(sharpener: Sharpener, subject: Subject) -> dict[str, float]:
-    """Quality indexes of a scene sharpened in one piece, with its own sensor."""
-    pan, ms = subject.pan[0], subject.ms[0]
-    fused = sharpener.sharpen(pan, ms, subject.phase, subject.sensor.name)
-    return subject.judge(fused[None], DEFAULT_BORDER)
 
 
 def data(folder: str) -> Path:
     """A folder of the data, which the environment variable KSDIFF_DATA names."""
     return data_path("${KSDIFF_DATA}") / folder
+
+
+def scenes(*folders: str) -> Iterator[Subject]:
+    for folder in folders:
+        yield from subjects(data(folder), None)
+
+
+def sensor_name(subject: Subject) -> str | None:
+    return None if subject.sensor.name == "unknown" else subject.sensor.name
+
+
+def scored(subject: Subject, sharpener: Sharpener, **facts: object) -> dict:
+    """A row with the quality indexes of a scene sharpened in one piece, with its own sensor."""
+    pan, ms = subject.pan[0], subject.ms[0]
+    fused = sharpener.sharpen(pan, ms, subject.phase, subject.sensor.name)
+    indexes = subject.judge(fused[None], DEFAULT_BORDER)
+    return {"scene": subject.info.name, **facts, "indexes": indexes}
+
+
+def unreferenced(indexes: dict[str, float]) -> str:
+    return shown(indexes, ("D_lambda_K", "D_s", "HQNR"), "333")

@@ -1,13 +1,13 @@
 """Validation scores at several strengths of the learnt residual."""
 
 import dataclasses
-from pathlib import Path
+from collections.abc import Iterator
 
 from benchmarks.markdown import indexes as shown
-from benchmarks.markdown import origin, pivot
-from benchmarks.results import read
-from benchmarks.studies.scenes import data, indexes
-from ksdiff.evaluation.scenes import Subject, subjects
+from benchmarks.markdown import noted, pivot
+from benchmarks.results import Result
+from benchmarks.studies.scenes import scenes, scored
+from ksdiff.evaluation.scenes import Subject
 from ksdiff.inference.sharpen import Sharpener
 from ksdiff.models.weights import load_weights, weights_for
 
@@ -21,21 +21,14 @@ def with_strength(subject: Subject, strength: float) -> Sharpener:
     return Sharpener(model)
 
 
-def measure() -> dict[str, list[dict]]:
-    rows = [
-        {
-            **{"scene": subject.info.name, "strength": strength},
-            "indexes": indexes(with_strength(subject, strength), subject),
-        }
-        for subject in subjects(data("val"), None)
-        for strength in STRENGTHS
-    ]
-    return {"strength": rows}
+def measure() -> Iterator[dict]:
+    for subject in scenes("val"):
+        for strength in STRENGTHS:
+            yield scored(subject, with_strength(subject, strength), strength=strength)
 
 
-def text(path: Path) -> str:
+def text(found: Result) -> str:
     """Strengths down and scenes across."""
-    found = read(path)
 
     def cell(row: dict) -> str:
         if "HQNR" in row["indexes"]:
@@ -43,5 +36,5 @@ def text(path: Path) -> str:
         return shown(row["indexes"], ("SAM", "ERGAS", "Q2n"))
 
     rows = (row | {"strength": f"{row['strength']:g}"} for row in found.rows)
-    note = f"\nSAM / ERGAS / Q2n, or HQNR. {origin(found.header)}\n"
-    return pivot(rows, "strength", "scene", cell, "residual_strength") + note
+    told = pivot(rows, "strength", "scene", cell, "residual_strength")
+    return noted(told, found, "SAM / ERGAS / Q2n, or HQNR. ")

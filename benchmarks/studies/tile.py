@@ -3,15 +3,14 @@
 Beside the weights for four and eight bands alone, in turn, on one thread.
 """
 
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
 
-from benchmarks.markdown import duration, origin, table
+from benchmarks.markdown import duration, listing, noted
 from benchmarks.measure import race, sampler
-from benchmarks.results import read
+from benchmarks.results import Result
 from ksdiff.images.pair import ArrayPair
 from ksdiff.inference.sharpen import Sharpener
 from ksdiff.models.weights import load_weights
@@ -41,28 +40,26 @@ def _call(bands: int, weights: str) -> Callable[[], Tensor]:
     return fuse
 
 
-def measure() -> dict[str, list[dict]]:
+def measure() -> Iterator[dict]:
     torch.set_num_threads(1)
-    samplers = {tile: sampler(_call(*tile)) for tile in _TILES}
-    found = race(samplers, _BUDGET)
-    return {
-        "tile": [
-            {"bands": bands, "weights": weights, "seconds": found[bands, weights]["p50"]}
-            for bands, weights in _TILES
-        ]
-    }
+    found = race({tile: sampler(_call(*tile)) for tile in _TILES}, _BUDGET)
+    for bands, weights in _TILES:
+        seconds = found[bands, weights]["p50"]
+        yield {"bands": bands, "weights": weights, "seconds": seconds}
 
 
-def text(path: Path) -> str:
+def text(found: Result) -> str:
     """Bands down; time with the weights for any bands, and beside that of the others."""
-    found = read(path)
-    times = {(row["bands"], row["weights"]): row["seconds"] for row in found.rows}
-    rows = []
-    for (bands, weights), seconds in times.items():
-        if weights != "ksdiff-s":
-            continue
-        other = times.get((bands, f"ksdiff-s-{bands}band"))
-        beside = "–" if other is None else f"{seconds / other:.2f}"
-        rows.append([str(bands), duration(seconds), beside])
-    head = ["bands", "ksdiff-s", "over the weights for that number of bands"]
-    return f"{table(head, rows)}\n{origin(found.header)}\n"
+    others = {row["weights"]: row["seconds"] for row in found.rows}
+
+    def beside(row: dict) -> str:
+        other = others.get(f"ksdiff-s-{row['bands']}band")
+        return "–" if other is None else f"{row['seconds'] / other:.2f}"
+
+    columns = {
+        "bands": "{bands}",
+        "ksdiff-s": lambda row: duration(row["seconds"]),
+        "over the weights for that number of bands": beside,
+    }
+    rows = (row for row in found.rows if row["weights"] == "ksdiff-s")
+    return noted(listing(rows, columns), found)

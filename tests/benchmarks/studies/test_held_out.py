@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import torch
 
-from benchmarks.results import write
+from benchmarks.results import Result
 from benchmarks.studies.held_out import (
     case_row,
     classical,
@@ -36,7 +36,7 @@ def test_the_truth_has_no_error_and_half_its_detail_wants_twice_as_much():
     assert abs(scores(case, (lms + case.gt) / 2)["factor"] - 2) < 1e-3
 
 
-def test_a_row_names_the_best_classical_method_and_becomes_a_line(tmp_path):
+def test_a_row_names_the_best_classical_method_and_becomes_a_line():
     torch.manual_seed(0)
     model = KSDiff(any_bands_config())
     case = _case()
@@ -45,18 +45,16 @@ def test_a_row_names_the_best_classical_method_and_becomes_a_line(tmp_path):
         others = classical(case)
     value, name = row["best"]["ERGAS"]
     assert value == min(one["ERGAS"] for one in others.values()) == others[name]["ERGAS"]
-    write(tmp_path / "held-out.json", machine_header(), [row])
-    lines = text(tmp_path / "held-out.json").splitlines()
+    lines = text(Result(machine_header(), [row])).splitlines()
     assert lines[2].startswith("| drawn |") and lines[3].startswith("| mean |")
 
 
-def test_the_prior_is_judged_by_the_number_of_bands(tmp_path):
+def test_the_prior_is_judged_by_the_number_of_bands():
     torch.manual_seed(0)
     model = KSDiff(any_bands_config()).eval()
     drawn = [_case(bands) for bands in (1, 2, 3, 4, 5, 8) for _ in range(2)]
     every = [replace(case, name=f"{index} {case.name}") for index, case in enumerate(drawn)]
     rows = list(prior_rows(model, every))
     assert [row["scenes"] for row in rows] == [2] * 6
-    write(tmp_path / "held-out-prior.json", machine_header(), rows)
-    lines = prior_text(tmp_path / "held-out-prior.json").splitlines()
+    lines = prior_text(Result(machine_header(), rows)).splitlines()
     assert lines[2].startswith("| 1 | 2 |") and lines[7].startswith("| 8, 10 | 2 |")

@@ -64,26 +64,12 @@ def run(
     return Run(seconds, usage.ru_utime + usage.ru_stime, peak, process.returncode)
 
 
-def _resident(process: int) -> int:
-    """Bytes: the most that it had itself, and what its children have."""
-    own = _kilobytes(process, "VmHWM") * 1024
-    return own + sum(_kilobytes(child, "VmRSS") * 1024 for child in _children(process))
-
-
-def _children(process: int) -> list[int]:
-    found: list[int] = []
-    for task in Path(f"/proc/{process}/task").glob("*/children"):
-        try:
-            direct = [int(word) for word in task.read_text().split()]
-        except OSError:  # it has ended
-            continue
-        for child in direct:
-            found += [child, *_children(child)]
-    return found
-
-
-def _kilobytes(process: int, field: str) -> int:
+def _resident(process: int, field: str = "VmHWM") -> int:
+    """Bytes: the most that a process had itself, and what its children have; 0 if it has ended."""
     try:
-        return kilobytes(Path(f"/proc/{process}/status"), field)
-    except OSError:  # it has ended
+        own = kilobytes(Path(f"/proc/{process}/status"), field) * 1024
+        threads = Path(f"/proc/{process}/task").glob("*/children")
+        children = [int(word) for path in threads for word in path.read_text().split()]
+    except OSError:
         return 0
+    return own + sum(_resident(child, "VmRSS") for child in children)

@@ -1,6 +1,5 @@
 """Scenes of any size, written strip by strip: a drawn landscape, mirrored again and again."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,7 +26,7 @@ class Drawn(NamedTuple):
     ms: Path
 
 
-def draw(folder: Path, size: int, bands: int, told: Callable[[str], object] = print) -> Drawn:
+def draw(folder: Path, size: int, bands: int) -> Drawn:
     """Write pan.tif and ms.tif, uint16 of 11 bits, uncompressed, in memory that does not grow.
 
     Light varies slowly over the scene, and noise is new everywhere, so that no part is another's.
@@ -45,7 +44,6 @@ def draw(folder: Path, size: int, bands: int, told: Callable[[str], object] = pr
     files = Drawn(folder / "pan.tif", folder / "ms.tif")
     for path, pattern, step in ((files.pan, pan, 1), (files.ms, np.stack(ms), RATIO)):
         _write(path, pattern, size // step, step)
-        told(f"{path.name}: {path.stat().st_size / 1e9:.2f} GB")
     return files
 
 

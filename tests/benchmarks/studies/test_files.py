@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import rasterio
 
-from benchmarks.files import against_gdal, busy, large
-from benchmarks.files.drawing import draw
-from benchmarks.files.process import run
-from benchmarks.results import write
+from benchmarks.process import run
+from benchmarks.results import Result
+from benchmarks.studies import busy, files, large
+from benchmarks.studies.drawing import draw
 from ksdiff.errors import KSDiffError
 from ksdiff.io.rasters import open_pair
 from tests.support.benchmarks import MACHINE
@@ -22,8 +22,8 @@ TIMES = {"p20": 1.0, "p50": 2.0, "p80": 3.0, "rounds": 3}
 
 
 def test_a_drawn_scene_is_a_pair_that_goes_on_across_its_mirrors(tmp_path, monkeypatch):
-    monkeypatch.setattr("benchmarks.files.drawing._PATTERN", 128)
-    with open_pair(*draw(tmp_path, 320, 3, lambda line: None)) as pair:
+    monkeypatch.setattr("benchmarks.studies.drawing._PATTERN", 128)
+    with open_pair(*draw(tmp_path, 320, 3)) as pair:
         assert (pair.ratio, pair.phase, pair.bands, pair.shape) == (4, (1.5, 1.5), 3, (320, 320))
         patch = pair.read()
     for image, border in ((patch.pan[0], 128), (patch.ms[0], 32)):
@@ -52,9 +52,9 @@ def test_a_process_is_ended_when_it_is_enough_and_its_failure_is_told(tmp_path):
 
 
 def test_windows_fused_alone_agree_with_a_file_unless_it_shows_a_seam(tmp_path, monkeypatch):
-    monkeypatch.setattr("benchmarks.files.drawing._PATTERN", 256)
+    monkeypatch.setattr("benchmarks.studies.drawing._PATTERN", 256)
     monkeypatch.setattr(large, "_PLACES", 1)
-    drawn, out = draw(tmp_path, 768, 4, lambda line: None), tmp_path / "fused.tif"
+    drawn, out = draw(tmp_path, 768, 4), tmp_path / "fused.tif"
     large.Sharpener().sharpen_files(*drawn, out)
     found = large.compared(drawn, out)
     assert found["differs_most"] <= found["differs_bound"]
@@ -66,17 +66,15 @@ def test_windows_fused_alone_agree_with_a_file_unless_it_shows_a_seam(tmp_path, 
     assert seam["differs_most"] > seam["differs_bound"]
 
 
-def test_tables_tell_machine_and_ratios(tmp_path):
-    path, head = tmp_path / "x.json", MACHINE | {"gdal": "3.6.2"}
+def test_tables_tell_machine_and_ratios():
     facts = {"kind": "COG", "size": 3328, "bands": 8, "cpu_seconds": 4.0, "peak_bytes": 2**29}
-    ours = {"name": against_gdal.OURS, **facts, **TIMES, "p50": 5.0, "cpu_seconds": 6.0}
-    write(path, head, [{"name": against_gdal.GDAL, **facts, **TIMES}, ours])
-    told = against_gdal.text(path)
+    facts["gdal"] = "3.6.2"
+    ours = {"name": files.OURS, **facts, **TIMES, "p50": 5.0, "cpu_seconds": 6.0}
+    told = files.text(Result(MACHINE, [{"name": files.GDAL, **facts, **TIMES}, ours]))
     assert "| ksdiff sharpen | 5 s (1 s – 3 s) | 2.5× | 6 s, 1.5× | 512 MiB |" in told
-    assert "GDAL 3.6.2, load 0.5 of other programs before. Abacus 2, 2 threads" in told
+    assert "GDAL 3.6.2. Load 0.5 of other programs before. Abacus 2, 2 threads" in told
     row = {"loops": 1, "omp_wait_policy": "ACTIVE", "bands": 4, "size": 2048, **TIMES}
-    write(path, head, [row])
-    assert "| 1 of 2 | spin (ACTIVE) | 2 s | 1 s – 3 s |" in busy.text(path)
+    assert "| 1 of 2 | spin (ACTIVE) | 2 s | 1 s – 3 s |" in busy.text(Result(MACHINE, [row]))
 
 
 def test_loops_end_with_the_measurement():

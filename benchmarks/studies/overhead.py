@@ -1,26 +1,19 @@
-"""Times calls so small that only what is around the computing takes time, and counts what graphs
-keep.
-
-python -m benchmarks.ops.overhead
-    into benchmarks/results/overhead-cpu.json
-"""
+"""Calls so small that only what is around the computing takes time, and what graphs keep."""
 
 import functools
 import statistics
-import time
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterator
 
 import torch
 import torch.nn.functional as F
-import typer
 from torch import Tensor
 
 import ksdiff_ops
-from benchmarks import results
-from benchmarks.markdown import origin, table
+from benchmarks.markdown import listing, origin
+from benchmarks.measure import seconds_of
 from benchmarks.ops import networks
 from benchmarks.ops.cases import OURS
+from benchmarks.results import Result
 
 CONV2D = "torch.nn.functional.conv2d"
 _SMALL = (1, 1, 8, 8)
@@ -63,26 +56,27 @@ _FLOORS = {
 }
 
 
-def call_rows(rounds: int) -> list[dict]:
-    rows = []
+def calls(rounds: int = 2000) -> Iterator[dict]:
+    """Take ROUNDS samples of each call."""
+    torch.set_num_threads(1)
     for gradients in (False, True):
-        calls, times = {}, {}
+        ready, times = {}, {}
         for name, (function, shapes) in {**_CALLS, **_FLOORS}.items():
             tensors = [torch.randn(shape, requires_grad=gradients) for shape in shapes]
-            calls[name], times[name] = functools.partial(function, *tensors), []
+            ready[name], times[name] = functools.partial(function, *tensors), []
         # Some ten microseconds at a time: what else runs disturbs few of so short samples.
-        for _ in range(rounds):
-            for name, call in calls.items():
-                with torch.set_grad_enabled(gradients):
-                    start = time.perf_counter()
-                    for _ in range(_AT_ONCE):
-                        call()
-                    times[name].append((time.perf_counter() - start) / _AT_ONCE)
-        rows += [
-            {"call": name, "gradients": gradients, "p50": statistics.median(found)}
-            for name, found in times.items()
-        ]
-    return rows
+        with torch.set_grad_enabled(gradients):
+            for _ in range(rounds):
+                for name, call in ready.items():
+                    times[name].append(seconds_of(lambda call=call: _several(call)))
+        for name, found in times.items():
+            median = statistics.median(found) / _AT_ONCE
+            yield {"call": name, "gradients": gradients, "p50": median}
+
+
+def _several(call: Callable[[], Tensor]) -> None:
+    for _ in range(_AT_ONCE):
+        call()
 
 
 def kept_bytes(function: Callable[..., Tensor], tensors: list[Tensor]) -> int:
@@ -101,9 +95,8 @@ def kept_bytes(function: Callable[..., Tensor], tensors: list[Tensor]) -> int:
     return sum(kept.values()) if y.requires_grad else 0
 
 
-def memory_rows(most_numbers: int = 2**21) -> list[dict]:
+def graph_memory(most_numbers: int = 2**21) -> Iterator[dict]:
     """What graphs keep at the smaller of `networks.SITES`."""
-    rows = []
     for site in networks.SITES:
         if max(torch.Size(shape).numel() for shape in site.shapes) > most_numbers:
             continue
@@ -111,49 +104,41 @@ def memory_rows(most_numbers: int = 2**21) -> list[dict]:
         given = sum(tensor.nbytes for tensor in tensors)
         for name, form in {OURS: site.ours, **site.plain}.items():
             counts = {"kept_bytes": kept_bytes(form, tensors), "input_bytes": given}
-            rows.append({"network": site.network, "what": site.what, "form": name, **counts})
-    return rows
+            yield {"network": site.network, "what": site.what, "form": name, **counts}
 
 
-def calls_text(path: Path) -> str:
+def calls_text(found: Result) -> str:
     """Times of calls over conv2d's."""
-    head, rows = results.read(path)
-    times = {(row["call"], row["gradients"]): row["p50"] for row in rows if "call" in row}
-    lines = [
-        [
-            f"`{name}`" if name in _CALLS else name,
-            *(f"{times[name, g] / times[CONV2D, g]:.1f}" for g in (False, True)),
-        ]
-        for name in (*_CALLS, *_FLOORS)
-    ]
-    heads = ["call", "without gradients", "recorded for gradients"]
-    return f"{origin(head)}\n\n{table(heads, lines)}"
+    times = {(row["call"], row["gradients"]): row["p50"] for row in found.rows}
+
+    def over(row: dict, gradients: bool) -> str:
+        return f"{times[row['call'], gradients] / times[CONV2D, gradients]:.1f}"
+
+    columns = {
+        "call": lambda row: f"`{row['call']}`" if row["call"] in _CALLS else row["call"],
+        "without gradients": lambda row: over(row, False),
+        "recorded for gradients": lambda row: over(row, True),
+    }
+    rows = (row for row in found.rows if not row["gradients"])
+    return f"{origin(found.header)}\n\n{listing(rows, columns)}"
 
 
-def memory_text(path: Path) -> str:
+def memory_text(found: Result) -> str:
     """What our graphs keep, and those of the PyTorch form that keeps least."""
-    rows = [row for row in results.read(path).rows if "kept_bytes" in row]
     sites: dict[tuple[str, str], dict[str, dict]] = {}
-    for row in rows:
+    for row in found.rows:
         sites.setdefault((row["network"], row["what"]), {})[row["form"]] = row
     lines = []
-    for (network, what), forms in sites.items():
-        ours, (least, theirs) = forms.pop(OURS), min(forms.items(), key=_kept)
-        numbers = ours["input_bytes"], ours["kept_bytes"], theirs["kept_bytes"]
-        lines.append([network, what, *(f"{n / 2**20:.2f}" for n in numbers), least])
-    heads = ["network", "operator", "inputs, MiB", "ours, MiB", "PyTorch, MiB", "form"]
-    return table(heads, lines)
-
-
-def _kept(named: tuple[str, dict]) -> tuple[int, str]:
-    return named[1]["kept_bytes"], named[0]
-
-
-def main(rounds: int = 2000, json: Path = results.RESULTS / "overhead-cpu.json") -> None:
-    """Take ROUNDS samples of each call, and count what graphs keep."""
-    torch.set_num_threads(1)
-    results.write(json, results.header("cpu"), [*call_rows(rounds), *memory_rows()])
-
-
-if __name__ == "__main__":
-    typer.run(main)
+    for forms in sites.values():
+        ours = forms.pop(OURS)
+        least = min(forms.values(), key=lambda row: (row["kept_bytes"], row["form"]))
+        lines.append({**ours, "form": least["form"], "least_bytes": least["kept_bytes"]})
+    columns = {
+        "network": "{network}",
+        "operator": "{what}",
+        "inputs, MiB": lambda row: f"{row['input_bytes'] / 2**20:.2f}",
+        "ours, MiB": lambda row: f"{row['kept_bytes'] / 2**20:.2f}",
+        "PyTorch, MiB": lambda row: f"{row['least_bytes'] / 2**20:.2f}",
+        "form": "{form}",
+    }
+    return listing(lines, columns)

@@ -1,13 +1,11 @@
-"""A large scene through `ksdiff sharpen`: `python -m benchmarks.files.large`
+"""A large scene through `ksdiff sharpen`.
 
 It is drawn strip by strip, sharpened, compared in places with windows fused alone whose borders lie
-elsewhere, and sharpened again by a command that is ended on its way. A hidden folder beside --json
-holds the files meanwhile, some 20 bytes a PAN pixel. The result is benchmarks/results/large.json;
-its table is printed.
+elsewhere, and sharpened again by a command that is ended on its way. A hidden folder in the current
+one holds the files meanwhile, some 20 bytes a PAN pixel.
 """
 
 import functools
-import os
 import signal
 import sys
 import tempfile
@@ -16,12 +14,11 @@ from pathlib import Path
 import numpy as np
 import rasterio
 import torch
-import typer
 
-from benchmarks.files.drawing import Drawn, draw
-from benchmarks.files.process import run
-from benchmarks.markdown import origin, table
-from benchmarks.results import RESULTS, header, read, write
+from benchmarks.markdown import load, mebibytes, noted, table
+from benchmarks.process import run
+from benchmarks.results import Result
+from benchmarks.studies.drawing import Drawn, draw
 from ksdiff.errors import KSDiffError
 from ksdiff.inference.sharpen import Sharpener
 from ksdiff.inference.tiles import Span
@@ -35,47 +32,41 @@ _END_AT, _EARLY = 0.5, 0.05  # shares that are written when the command is ended
 _CLOSE = 1.0  # DN: how far neighbours that blend may be off a window fused alone
 
 
-def main(size: int = 30_000, bands: int = 4, json: Path = RESULTS / "large.json") -> None:
+def measure(size: int = 30_000, bands: int = 4) -> list[dict]:
     """Sharpen a scene of SIZE x SIZE PAN pixels, and end the command on its way."""
-    head = header("cpu")
-    with tempfile.TemporaryDirectory(prefix=".large", dir=json.parent) as name:
-        row = measure(Path(name), size, bands)
-    write(json, head, [row])
-    print(text(json))
+    with tempfile.TemporaryDirectory(prefix=".large", dir=".") as name:
+        drawn = draw(Path(name), size, bands)
+        out, log = Path(name, "fused.tif"), Path(name, "log")
+        command = (sys.executable, "-m", "ksdiff", "sharpen", *drawn, out, "--progress", "json")
+        done = run(command, log)
+        print(f"sharpened in {done.seconds:.0f} s, {mebibytes(done.peak_bytes)}", flush=True)
+        row = {
+            **{"size": size, "bands": bands, "p50": done.seconds, "cpu_seconds": done.cpu_seconds},
+            **{"peak_bytes": done.peak_bytes, "bytes": out.stat().st_size},
+            **compared(drawn, out),
+            "end_at": _END_AT,
+        }
+        print(f"compared: {row}", flush=True)
+        out.unlink()
+        row["left"] = left(command, log, out, size**2 * bands * 2)
     if row["left"] or row["differs_most"] > row["differs_bound"]:
-        raise SystemExit("files were left, or windows show")
+        raise KSDiffError(f"files were left, or windows show: {row}")
+    return [row]
 
 
-def measure(folder: Path, size: int, bands: int) -> dict:
-    drawn = draw(folder, size, bands, lambda line: print(line, flush=True))
-    out, log = folder / "fused.tif", folder / "log"
-    command = (sys.executable, "-m", "ksdiff", "sharpen", *drawn, out, "--progress", "json")
-    done = run(command, log)
-    print(f"sharpened in {done.seconds:.0f} s, {done.peak_bytes / 2**20:.0f} MiB", flush=True)
-    seams = compared(drawn, out)
-    print(f"compared: {seams}", flush=True)
-    size_of_it = out.stat().st_size
-    out.unlink()
-    before = set(folder.iterdir())
-    left = []
+def left(command: tuple, log: Path, out: Path, complete: int) -> list[str]:
+    """Names of files that the command leaves when it is ended before it has written all bytes."""
+    before, found = set(out.parent.iterdir()), []
     # One that a program can answer, and one that it cannot: it may leave a hidden file.
     for ending, share in ((signal.SIGTERM, _END_AT), (signal.SIGKILL, _EARLY)):
-        enough = functools.partial(_written, out, share * size**2 * bands * 2)
+        enough = functools.partial(_written, out, share * complete)
         if run(command, log, enough, ending).status == 0:
             raise KSDiffError(f"{out.name}: was complete before {ending.name} came")
-        new = set(folder.iterdir()) - before
-        left += [path.name for path in new if ending == signal.SIGTERM or path == out]
+        new = set(out.parent.iterdir()) - before
+        found += [path.name for path in new if ending == signal.SIGTERM or path == out]
         for path in new:
             path.unlink()
-    return {
-        "size": size,
-        "bands": bands,
-        **{"p50": done.seconds, "cpu_seconds": done.cpu_seconds, "peak_bytes": done.peak_bytes},
-        "bytes": size_of_it,
-        **seams,
-        "end_at": _END_AT,
-        "left": left,
-    }
+    return found
 
 
 def _written(out: Path, size: float, process: int) -> bool:
@@ -131,14 +122,14 @@ def _alone(middle: int, length: int) -> Span:
     return Span(start, stop, stop, read_start, read_stop, read_stop, 0, 0)
 
 
-def text(path: Path) -> str:
-    head, (row,) = read(path)
-    size, bands = row["size"], row["bands"]
+def text(found: Result) -> str:
+    (row,) = found.rows
+    size, megapixels = row["size"], row["size"] ** 2 / 1e6
     rows = {
         "time": f"{row['p50'] / 60:.0f} min, {row['cpu_seconds'] / 60:.0f} min of one core",
-        "the same for a megapixel": f"{row['p50'] / size**2 * 1e6:.2f} s, "
-        f"{row['cpu_seconds'] / size**2 * 1e6:.2f} s of one core",
-        "most memory": f"{row['peak_bytes'] / 2**20:.0f} MiB",
+        "the same for a megapixel": f"{row['p50'] / megapixels:.2f} s, "
+        f"{row['cpu_seconds'] / megapixels:.2f} s of one core",
+        "most memory": mebibytes(row["peak_bytes"]),
         "the fused file, with overviews": f"{row['bytes'] / 2**30:.1f} GiB",
         "mean difference to windows fused alone, where windows blend and elsewhere": (
             f"{row['differs_near']:.3f} DN and {row['differs_elsewhere']:.3f} DN; rounding is 0.25"
@@ -148,11 +139,5 @@ def text(path: Path) -> str:
         ),
         "files left by commands that were ended on their way": ", ".join(row["left"]) or "none",
     }
-    scene = f"{size:,} × {size:,} PAN pixels, {bands} bands, uint16"
-    note = f"\n{origin(head)} Load {head['load_before']} of other programs before.\n"
-    return table([scene, ""], [list(item) for item in rows.items()]) + note
-
-
-if __name__ == "__main__":
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    typer.run(main)
+    scene = f"{size:,} × {size:,} PAN pixels, {row['bands']} bands, uint16"
+    return noted(table([scene, ""], rows.items()), found, load(found.header))

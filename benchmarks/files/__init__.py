@@ -1,1 +1,0 @@
-"""Whole files through the command: beside GDAL, beside other work, and large."""

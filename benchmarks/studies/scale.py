@@ -1,0 +1,270 @@
+"""What many scenes cost, and how many workers share them.
+
+Core seconds of a scene, and of the steps of a large one; the time of one and two workers for the
+same drawn scenes, each with a core of its own; and what the scheduler needs for tasks that only
+sleep. To be run on a machine without other work.
+"""
+
+import logging
+import math
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+
+from benchmarks.markdown import listing, noted
+from benchmarks.results import Result
+from ksdiff.inference.batch import SharpenScene
+from ksdiff.inference.options import SharpenOptions
+from ksdiff.inference.processes import Recipe, sharpener_of
+from ksdiff.inference.rows import Rows
+from ksdiff.inference.sharpen import Sharpener
+from ksdiff.io.jobs import Job, list_jobs
+from ksdiff.io.output_options import OutputOptions
+from ksdiff.synthetic.simulate import draw_scenes
+
+T = TypeVar("T")
+
+SIDE = 1024  # PAN pixels of the scenes whose cost is measured
+GRIDS = ((4, 4), (8, 4), (6, 2))  # bands, ratio
+SCENES, SMALL, LARGE = 12, 512, 3072  # so many small scenes, or a large one, for workers
+TRIES = 3  # of each count of workers; the quickest counts
+WINDOW = 1.0  # seconds that a simulated task sleeps: about a window of 512 x 512
+PLACES = ((2, 5), (4, 25), (4, 250))  # workers, threads of each
+ROUNDS = 5  # tasks a place
+# Name, PAN pixel in metres, ratio, bands, bytes of a PAN and of an MS sample.
+SENSORS = (
+    ("Landsat 8/9", 15.0, 2, 6, 2, 2),
+    ("Sentinel-2, 20 m to 10 m", 10.0, 2, 6, 2, 2),
+    ("PlanetScope-like, 3 m from 6 m", 3.0, 2, 8, 2, 2),
+    ("GF-2", 0.8, 4, 4, 2, 2),
+    ("WorldView-3", 0.31, 4, 8, 2, 2),
+    ("Pléiades Neo", 0.3, 4, 6, 2, 2),
+)
+
+
+def costs(price: float = 0.04) -> Iterator[dict]:
+    """Core seconds of whole calls, files to file, weights loaded and first call made before.
+
+    PRICE is that of a core hour, in whatever currency.
+    """
+    for bands, ratio in GRIDS:
+        sharpener = Sharpener(device="cpu")
+        with tempfile.TemporaryDirectory() as folder:
+            for name, size in (("warm", 256), ("scene", SIDE)):
+                draw_scenes(Path(folder), name, size=size, bands=bands, ratio=ratio)
+                files = [f"{folder}/{name}_{role}.tif" for role in ("pan", "ms", "out")]
+                began = time.process_time()
+                sharpener.sharpen_files(*files)
+                seconds = time.process_time() - began
+        facts = {"bands": bands, "ratio": ratio, "side": SIDE, "price": price}
+        yield {**facts, "core_seconds": seconds}
+
+
+def steps() -> list[dict]:
+    """Core seconds of the steps of a large scene, one after the other in one process."""
+    found = []
+
+    def step(name: str, work: Callable[[], T]) -> T:
+        before, began = _moved(), time.process_time()
+        result = work()
+        seconds, after = time.process_time() - began, _moved()
+        read, written = (b - a for a, b in zip(before, after, strict=True))
+        facts = {"side": LARGE, "step": name, "core_seconds": seconds}
+        found.append({**facts, "read": read, "written": written})
+        return result
+
+    with tempfile.TemporaryDirectory() as folder:
+        draw_scenes(Path(folder), "large", size=LARGE)
+        (job,) = list_jobs(folder)
+        rows = Rows.of(_sharpen(), job, Path(folder, "out.tif"), least=0)
+        surveys = step("survey", lambda: [rows.survey(row) for row in range(rows.surveys)])
+        prepared = step("prior", lambda: rows.prepare(surveys))
+        step("windows", lambda: [rows.fuse(row, prepared) for row in range(rows.count)])
+        step("writing", rows.write)
+    return found
+
+
+def _moved() -> list[int]:
+    """Bytes that this process has read and written so far, what the system keeps in memory too."""
+    counts = dict(line.split(": ") for line in Path("/proc/self/io").read_text().splitlines())
+    return [int(counts[name]) for name in ("rchar", "wchar")]
+
+
+def workers() -> Iterator[dict]:
+    """The time of one and of two workers, a core each, for the same scenes."""
+    with tempfile.TemporaryDirectory() as folder:
+        scenes = {"small": (SCENES, SMALL), "large": (1, LARGE)}
+        for name, (count, size) in scenes.items():
+            draw_scenes(Path(folder, name), name, count, size)
+        jobs = {name: list_jobs(Path(folder, name)) for name in scenes}
+        for name in scenes:
+            times: dict[int, list[float]] = {1: [], 2: []}
+            for _ in range(TRIES):
+                for count, known in times.items():
+                    known.append(_time_of(jobs[name], jobs["small"][0], count))
+            for count, known in times.items():
+                yield {"scenes": name, "workers": count, "seconds": min(known), "tries": TRIES}
+
+
+def _time_of(jobs: list[Job], warm: Job, workers: int) -> float:
+    """Seconds of a cluster for these scenes, its start and its loading of weights left out."""
+    from ksdiff.inference.cluster import cluster, sharpen_on
+
+    with cluster(None, workers) as client, tempfile.TemporaryDirectory() as folder:
+        for core, worker in enumerate(client.scheduler_info()["workers"]):
+            client.run(_keep_to, core, workers=[worker])
+            client.submit(_warm, warm, Path(folder, f"{core}.tif"), workers=[worker]).result()
+        began = time.perf_counter()
+        done = sharpen_on(client, jobs, Path(folder, "out"), _sharpen(), split=0.5)
+        seconds = time.perf_counter() - began
+    if done.failed:
+        raise SystemExit(f"scenes failed: {done.failed}")
+    return seconds
+
+
+def _keep_to(core: int) -> None:
+    """Run this process, threads of GDAL's included, on one core."""
+    for thread in os.listdir("/proc/self/task"):
+        os.sched_setaffinity(int(thread), {core})
+
+
+def _warm(job: Job, out: Path) -> None:
+    torch.set_num_threads(1)  # of the thread that does a worker's tasks
+    pan, ms = job.rasters
+    sharpener_of(_sharpen().recipe).sharpen_files(pan, ms, out)
+
+
+def _sharpen() -> SharpenScene:
+    return SharpenScene(Recipe.of(None, SharpenOptions(device="cpu")), OutputOptions())
+
+
+def scheduler() -> Iterator[dict]:
+    """The scheduler's share: tasks like those of a large scene that only sleep.
+
+    Scheduler and client are one process, as in ``ksdiff batch --workers``; its core time counts.
+    """
+    from distributed import Client, LocalCluster, as_completed
+
+    for workers, threads in PLACES:
+        local = LocalCluster(
+            n_workers=workers,
+            threads_per_worker=threads,
+            memory_limit=0,
+            dashboard_address=None,
+            silence_logs=logging.CRITICAL,
+        )
+        tasks = ROUNDS * workers * threads
+        with local, Client(local) as client:
+            prepared = client.submit(dict)
+            prepared.result()
+            began, cores = time.perf_counter(), time.process_time()
+            waits = [client.submit(_wait, k, prepared, pure=False) for k in range(tasks)]
+            for _ in as_completed(waits):
+                pass
+            seconds, cores = time.perf_counter() - began, time.process_time() - cores
+        facts = {"places": workers * threads, "workers": workers, "tasks": tasks, "sleep": WINDOW}
+        yield {**facts, "seconds": seconds, "core_ms_per_task": 1e3 * cores / tasks}
+
+
+def _wait(number: int, prepared: dict) -> None:
+    time.sleep(WINDOW)
+
+
+def core_seconds(rows: list[dict], bands: int, ratio: int) -> float:
+    """Of a PAN pixel, between and beyond the band counts that were measured at about that ratio."""
+    known = sorted((r["bands"], r["core_seconds"] / r["side"] ** 2) for r in rows)
+    exact = [r for r in rows if (r["bands"], r["ratio"]) == (bands, ratio)]
+    if exact:
+        return exact[0]["core_seconds"] / exact[0]["side"] ** 2
+    (low, less), (high, more) = known[0], known[-1]
+    return less + (more - less) * (bands - low) / (high - low)
+
+
+def cost_table(found: Result) -> str:
+    price = found.rows[0]["price"]
+    lines = []
+    for name, pixel, ratio, bands, pan_bytes, ms_bytes in SENSORS:
+        pixels = 1e12 / pixel**2  # of a million km²
+        hours = pixels * core_seconds(found.rows, bands, ratio) / 3600
+        lines.append(
+            {
+                **{"name": name, "bands": bands, "pixels": pixels / 1e12},
+                "read": 2 * pixels * (pan_bytes + bands * ms_bytes / ratio**2) / 1e12,
+                "written": pixels * bands * ms_bytes / 1e12,
+                **{"hours": _rounded(hours), "money": _rounded(hours * price)},
+            }
+        )
+    columns = {
+        "a million km²": "{name}",
+        "bands": "{bands}",
+        "10¹² PAN pixels": "{pixels:.3g}",
+        "TB read": "{read:.3g}",
+        "TB written": "{written:.3g}",
+        "core hours": "{hours}",
+        f"money at {price:g} an hour": "{money}",
+    }
+    speed = "; ".join(
+        f"{row['side'] ** 2 / row['core_seconds'] / 1e6:.2f} for {row['bands']} bands at ratio "
+        f"{row['ratio']}"
+        for row in found.rows
+    )
+    note = f"Megapixels of PAN a core second: {speed}. "
+    return noted(listing(lines, columns), found, note)
+
+
+def workers_table(found: Result) -> str:
+    titles = {
+        "small": f"{SCENES} scenes of {SMALL} x {SMALL}",
+        "large": f"one scene of {LARGE} x {LARGE} by rows",
+    }
+    seconds = {(row["scenes"], row["workers"]): row["seconds"] for row in found.rows}
+    lines = [
+        {"title": title, "alone": seconds[scenes, 1], "both": seconds[scenes, 2]}
+        for scenes, title in titles.items()
+    ]
+    columns = {
+        "PAN pixels, 4 bands": "{title}",
+        "one worker": "{alone:.1f} s",
+        "two workers": "{both:.1f} s",
+        "efficiency": lambda line: f"{line['alone'] / line['both'] / 2:.0%}",
+    }
+    head = found.header
+    note = f"{head['cores']} cores, load {head['load_before']:.0f} of other programs before. "
+    return noted(listing(lines, columns), found, note)
+
+
+def steps_table(found: Result) -> str:
+    total = sum(row["core_seconds"] for row in found.rows)
+    columns = {
+        "step, for a megapixel of PAN": "{step}",
+        "core time": lambda row: f"{row['core_seconds'] / row['side'] ** 2 * 1e6:.2f} s",
+        "share": lambda row: f"{row['core_seconds'] / total:.1%}",
+        "read": lambda row: f"{row['read'] / row['side'] ** 2:.1f} MB",
+        "written": lambda row: f"{row['written'] / row['side'] ** 2:.1f} MB",
+    }
+    return noted(listing(found.rows, columns), found)
+
+
+def scheduler_table(found: Result) -> str:
+    def efficiency(row: dict) -> str:
+        least = row["sleep"] * math.ceil(row["tasks"] / row["places"])
+        return f"{least / row['seconds']:.0%}"
+
+    columns = {
+        "places": "{places}",
+        f"tasks of {WINDOW:g} s": "{tasks}",
+        "core time a task": "{core_ms_per_task:.2f} ms",
+        "efficiency": efficiency,
+        "tasks a second": lambda row: f"{1e3 / row['core_ms_per_task']:.0f}",
+    }
+    return noted(listing(found.rows, columns), found)
+
+
+def _rounded(value: float) -> str:
+    """Two significant digits."""
+    return f"{float(f'{value:.2g}'):,.0f}" if value >= 10 else f"{value:.2g}"
