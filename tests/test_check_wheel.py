@@ -1,46 +1,85 @@
 """build_support/check_wheel.py, without the downloads."""
 
-import importlib.util
+import re
+import runpy
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parents[1] / "build_support/check_wheel.py"
-LIBRARY = "0123456789ab"
+from tests.support import ROOT
+
+FOLDER = ROOT / "build_support"
+LIBRARY = b"machine code"
 
 
 @pytest.fixture
 def script(monkeypatch):
-    spec = importlib.util.spec_from_file_location("check_wheel", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    monkeypatch.setattr(module, "built_library", lambda wheel: LIBRARY)
-    return module
+    monkeypatch.syspath_prepend(FOLDER)
+    import check_wheel
+
+    return check_wheel
 
 
-def outcome(version: str, **changes) -> dict:
-    fields = {"torch": version, "library": LIBRARY, "seconds": 1.0, "output": ""}
-    counts = {"tests": 9, "failures": 0, "errors": 0, "skipped": 2}
-    return fields | counts | changes
+def a_wheel(folder: Path, *, requires: str = "torch>=2.10", tag: str = "py3-none-any", **files):
+    """A small file that passes for the operators' wheel, but for what is named; None omits."""
+    path = folder / "ksdiff_ops-1.0-py3-none-any.whl"
+    needs = f"Requires-Dist: {requires}\nRequires-Dist: triton; extra == 'triton'\n"
+    content = {
+        "ksdiff_ops/__init__.py": "",
+        "ksdiff_ops/py.typed": "",
+        "ksdiff_ops/_C.so": LIBRARY,
+        "ksdiff_ops-1.0.dist-info/METADATA": f"Name: ksdiff-ops\n{needs}",
+        "ksdiff_ops-1.0.dist-info/WHEEL": f"Tag: {tag}\n",
+        **files,
+    }
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, text in content.items():
+            if text is not None:
+                archive.writestr(name, text)
+    return path
 
 
-def call(script, monkeypatch, check, *options: str) -> int:
+def row(script, **changes) -> dict:
+    usual = {"Python": "3.13.0", "PyTorch": "9.9", "beside PyTorch": "nothing", "seconds": "1"}
+    counts = {"passed": 7, "failed": 0, "skipped": 2, "output": ""}
+    return usual | counts | {"library": script.library_digest(LIBRARY)} | changes
+
+
+def call(script, monkeypatch, wheel: Path, check, *options: str) -> int:
     monkeypatch.setattr(script, "check", check)
-    monkeypatch.setattr(sys, "argv", ["check_wheel.py", "--wheel", "some.whl", *options])
+    monkeypatch.setattr(sys, "argv", ["check_wheel.py", "--wheel", str(wheel), *options])
     return script.main()
 
 
-def test_one_wheel_goes_through_the_oldest_that_of_ci_and_the_newest(script, monkeypatch, capsys):
+def test_one_wheel_goes_through_the_oldest_pytorch_that_of_ci_and_the_newest(
+    script, monkeypatch, capsys, tmp_path
+):
     seen = []
 
-    def check(version, wheel, folder, with_dependencies):
-        seen.append((version, wheel, with_dependencies))
-        return outcome(version)
+    def check(python, torch, wheel, folder, *, deps, tests):
+        seen.append((python, torch, deps, tests))
+        return row(script)
 
-    assert call(script, monkeypatch, check) == 0
-    assert seen == [(name, Path("some.whl"), True) for name in ("2.10.0", "2.13.0", "newest")]
-    assert f"| 2.13.0 | {LIBRARY} | 7 | 0 | 2 | 1 |" in capsys.readouterr().out
+    wheel = a_wheel(tmp_path)
+    assert call(script, monkeypatch, wheel, check) == 0
+    expected = ("2.10.0", "2.13.0", "newest")
+    assert seen == [(sys.executable, torch, True, True) for torch in expected]
+    assert "| nothing | 7 | 0 | 2 | 1 |" in capsys.readouterr().out
+
+
+def test_every_python_meets_every_pytorch(script, monkeypatch, tmp_path):
+    seen = []
+
+    def check(python, torch, *_, tests, **__):
+        seen.append((python, torch))
+        assert not tests
+        return row(script, passed="", failed="", skipped="")
+
+    options = ("--python", "a", "b", "--torch", "1", "2", "--quick")
+    assert call(script, monkeypatch, a_wheel(tmp_path), check, *options) == 0
+    assert seen == [("a", "1"), ("a", "2"), ("b", "1"), ("b", "2")]
 
 
 @pytest.mark.parametrize(("version", "wanted"), [("2.10.0", "torch==2.10.0"), ("newest", "torch")])
@@ -54,19 +93,19 @@ def test_the_newest_is_what_pip_finds(script, monkeypatch, tmp_path, version, wa
 
     monkeypatch.setattr(script, "run", run)
     with pytest.raises(script.Failed, match="far enough"):
-        script.check(version, Path("some.whl"), tmp_path, True)
+        script.check("python3", version, Path("some.whl"), tmp_path, deps=True, tests=True)
     assert commands[-1][-1] == wanted
 
 
-def test_a_version_that_cannot_be_installed_does_not_keep_the_others_from_running(
-    script, monkeypatch, capsys
+def test_an_environment_that_cannot_be_made_does_not_keep_the_others_from_running(
+    script, monkeypatch, capsys, tmp_path
 ):
-    def check(version, *_):
-        if version == "2.10.0":
+    def check(python, torch, *_, **__):
+        if torch == "2.10.0":
             raise script.Failed("no matching distribution")
-        return outcome(version)
+        return row(script, PyTorch=torch)
 
-    assert call(script, monkeypatch, check) == 1
+    assert call(script, monkeypatch, a_wheel(tmp_path), check) == 1
     text = capsys.readouterr().out
     assert "| newest |" in text
     assert "PyTorch 2.10.0:\nno matching distribution" in text
@@ -75,11 +114,41 @@ def test_a_version_that_cannot_be_installed_does_not_keep_the_others_from_runnin
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"library": "another"}, "another library than the wheel's was loaded under 9.9"),
-        ({"failures": 1, "output": "test_x failed"}, "PyTorch 9.9:\ntest_x failed"),
+        ({"library": "another"}, "PyTorch 9.9:\nanother library than the wheel's was loaded"),
+        ({"failed": 1, "output": "test_x failed"}, "PyTorch 9.9:\ntest_x failed"),
     ],
 )
-def test_another_library_or_a_failed_test_is_a_failure(script, monkeypatch, capsys, changes, words):
-    check = lambda version, *_: outcome(version, **changes)  # noqa: E731
-    assert call(script, monkeypatch, check, "--torch", "9.9") == 1
+def test_another_library_or_a_failed_test_is_a_failure(
+    script, monkeypatch, capsys, tmp_path, changes, words
+):
+    check = lambda *_, **__: row(script, **changes)  # noqa: E731
+    assert call(script, monkeypatch, a_wheel(tmp_path), check, "--torch", "9.9") == 1
     assert words in capsys.readouterr().out
+
+
+def test_a_wheel_in_order_has_no_problems(script, tmp_path):
+    assert script.wheel_contents.problems(a_wheel(tmp_path)) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"ksdiff_ops/py.typed": None}, "ksdiff_ops/py.typed is missing"),
+        ({"ksdiff_ops.libs/libc10.so": b""}, "not the operators': ksdiff_ops.libs/libc10.so"),
+        ({"ksdiff/__init__.py": ""}, "not the operators': ksdiff/__init__.py"),
+        ({"requires": "numpy"}, "it requires numpy, not torch>=2.10"),
+        ({"tag": "cp311-cp311-any"}, "it is for cp311-cp311-any, not for every Python"),
+    ],
+)
+def test_what_a_wheel_must_not_hold_is_named(script, tmp_path, changes, problem):
+    (told,) = script.wheel_contents.problems(a_wheel(tmp_path, **changes))
+    assert problem in told
+
+
+def test_the_first_calls_pass_and_run_the_examples(monkeypatch, capsys):
+    pages = [str(ROOT / "ops/README.md")]
+    told = runpy.run_path(str(FOLDER / "first_calls.py"))["main"](pages)
+    text = capsys.readouterr().out
+    assert told == 0
+    assert re.search(r'"examples": 1\b', text)
+    assert all(name in text for name in ("dynamic_conv", "tucker_kernel", "adaptive_conv2d"))
