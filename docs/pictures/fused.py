@@ -11,6 +11,7 @@ from PIL import Image
 FOLDER = Path(__file__).parent
 PREVIEW = FOLDER.parents[1] / "demo/fused.png"
 WIDTH = 1280
+GAP, TITLE = 8, 26  # of the preview, in pixels; its titles are too small to be read on a page
 
 
 def save(image: Image.Image, name: str) -> None:
@@ -20,9 +21,9 @@ def save(image: Image.Image, name: str) -> None:
 
 def main() -> None:
     preview = Image.open(PREVIEW).convert("RGB")
-    rows = preview.height // 2
-    save(preview.crop((0, rows, preview.width, preview.height)), "fused.jpg")
-    save(preview.crop((0, 0, preview.width, rows)), "fused-scene.jpg")
+    side = (preview.height - GAP) // 2 - TITLE
+    for name, top in (("fused-scene.jpg", TITLE), ("fused.jpg", 2 * TITLE + side)):
+        save(preview.crop((GAP, top, preview.width - GAP, top + side)), name)
 
 
 if __name__ == "__main__":

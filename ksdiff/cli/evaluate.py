@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args
 
 import typer
 from rich.console import Console
@@ -12,7 +12,7 @@ from rich.markup import escape
 
 from ksdiff.cli.options import Overwrite, Progress, Weights, takes
 from ksdiff.errors import KSDiffError
-from ksdiff.inference.options import SharpenOptions
+from ksdiff.inference.options import Method, SharpenOptions
 from ksdiff.inference.progress import tell_line
 
 
@@ -27,7 +27,8 @@ def evaluate(
     ],
     options: SharpenOptions,
     methods: Annotated[
-        str | None, typer.Option(help="Comma-separated names of methods; all by default.")
+        str | None,
+        typer.Option(help=f"Comma-separated: {', '.join(get_args(Method))}; all by default."),
     ] = None,
     out: Annotated[
         list[Path] | None,

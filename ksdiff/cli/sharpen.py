@@ -29,9 +29,9 @@ Given = str | list[str] | ProductImage
 Files = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[PRODUCT OUT | PAN MS OUT]",
+        metavar="PRODUCT OUT | PAN MS OUT",
         help="A scene as its provider delivers it (folder, archive, metadata file or address) "
-        "and the result; or the three files of --pan, --ms and --out.",
+        "and the file to write; or the three files of --pan, --ms and --out.",
     ),
 ]
 Pan = Annotated[

@@ -131,8 +131,8 @@ def _check_model(pan: Image, ms: Image, target: _Target, mismatch: GridMismatch)
     moved = parallax(pan, ms)
     if max(moved, target.bent) > _MOST_BENT:
         raise GridMismatch(
-            f"{mismatch}; by {_by(ms)} they are off any affine map by up to {target.bent:.1f} PAN "
-            f"pixels, and by {moved:.1f} more with relief: orthorectify both, "
+            f"{mismatch}; by {_by(ms)} no affine map joins them: the best is off by up to "
+            f"{target.bent:.1f} PAN pixels, and relief adds {moved:.1f}; orthorectify both, "
             + orthorectify(pan, ms, target.ratio)
         )
 

@@ -63,8 +63,8 @@ def relate(pan: Image, ms: Image) -> tuple[tuple[float, float], int]:
         )
     if drift > 0.5:
         raise GridMismatch(
-            f"{sizes}: so near a ratio of {ratio} and yet the grids drift apart by {drift:.1f} PAN "
-            f"pixels across {ms.name}; resample one of the two"
+            f"{sizes}: the ratio is nearly {ratio}, but across {ms.name} the grids drift apart by "
+            f"{drift:.1f} PAN pixels; resample one of the two"
         )
     return (to_pan.f, to_pan.c), ratio
 
