@@ -71,7 +71,7 @@ def cluster(scheduler: str | None, workers: int | None) -> Iterator[Client]:
 
 
 def _ready(gpus: Sequence[str] = ()) -> WorkerPlugin:
-    """Readies workers before anything there has computed.
+    """Prepares workers before their first computation.
 
     Dask lets malloc return freed memory at once, and clearing new pages for every window then takes
     as long as fusing it. Of GPUs each worker is shown one; more workers than GPUs share them.
@@ -121,7 +121,7 @@ def _check_versions(client: Client, scheduler: str) -> None:
 
 
 def _release(version: str | None) -> str | None:
-    """Without what tells builds of a release apart: 2.13.0 of 2.13.0+cpu."""
+    """The version without its build tag: 2.13.0 for 2.13.0+cpu."""
     return version and version.partition("+")[0]
 
 

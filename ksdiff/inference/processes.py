@@ -34,7 +34,7 @@ class Recipe:
 
     @classmethod
     def of(cls, weights: str | Path | None, options: SharpenOptions) -> Recipe:
-        """A weights file gets a name that does not depend on where a process was started.
+        """Make a recipe; a weights file gets its absolute path.
 
         Raises:
             KSDiffError: no such weights.

@@ -94,7 +94,7 @@ class Rows:
             ]
 
     def prepare(self, rows: list[list[SurveyPart]]) -> Prepared:
-        """From all rows of the survey, what every window needs."""
+        """Combine the rows of the survey into what every window needs."""
         with _held(self) as pair:
             known = surveyed(pair.shape, pair.ratio, (part for row in rows for part in row))
             token = self.folder.name
@@ -179,7 +179,7 @@ def _kept(path: Path) -> Iterator[BinaryIO]:
 
 
 def _folder(target: Path, tags: Mapping[str, str], files: Iterable[str]) -> Path:
-    """Named after what makes the values of rows: inputs, weights, options, versions."""
+    """The folder of the rows; its name depends on inputs, weights, options and versions."""
     stamps = [_stamp(name) for name in files]
     said = json.dumps([dict(tags), torch.__version__, stamps])
     key = hashlib.sha256(said.encode()).hexdigest()[:16]
@@ -191,8 +191,8 @@ def _folder(target: Path, tags: Mapping[str, str], files: Iterable[str]) -> Path
 
 
 def _stamp(name: str) -> tuple[object, ...]:
-    """What changes when a file does. Of one that is not on this machine, something that never
-    returns: its rows are not taken up again."""
+    """A value that changes when the file does. For a file on another machine it is never the same
+    twice, so its rows are not reused."""
     # /vsitar//folder/a.tar/b.tif lies in /folder/a.tar.
     path = Path(re.sub(r"^(/vsi\w+/)+", "", name))
     file = next((place for place in (path, *path.parents) if place.is_file()), None)

@@ -349,7 +349,7 @@ class Sharpener:
         return self._network(scene, kernels)
 
     def kernels(self, scene: PreparedScene) -> object:
-        """Of a scene's own prior; None for a classical method, which has none."""
+        """Kernels from a scene's own prior; None for a classical method, which has none."""
         return None if self._classical else self._kernels(self._model(scene.pair), scene)
 
     def _network(self, scene: PreparedScene, kernels: object = None) -> Fuse:
@@ -399,7 +399,7 @@ class Sharpener:
         return provenance(inputs, options, weights=weights)
 
     def _weights_name(self, pair: Pair) -> str:
-        """Or the name of the classical method."""
+        """The name of the weights, or of the classical method."""
         if self._classical:
             return self.options.method
         told = self.options.pan_gain != "auto"
@@ -417,7 +417,7 @@ class Sharpener:
         return model
 
     def _kernels(self, model: FusionModel, scene: PreparedScene) -> object:
-        """Of the prior, which is sampled once for the whole scene."""
+        """Kernels from the prior, which is sampled once for the whole scene."""
         generator = torch.Generator().manual_seed(self.options.seed)
         if not isinstance(model, KSDiff) or not _capturable(model):
             return model.estimate_kernels(scene.prior_inputs, generator=generator)

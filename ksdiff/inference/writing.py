@@ -38,7 +38,7 @@ class Target:
     def of(
         cls, path: str | Path, pair: ScenePair, options: OutputOptions, tags: Mapping[str, str]
     ) -> Target:
-        """Of a scene's fused image.
+        """The raster for a scene's fused image.
 
         Args:
             tags: how it was made.

@@ -66,7 +66,7 @@ def find_collar(image: Image, value: float) -> Collar | None:
 
 
 def _from_border(cells: np.ndarray) -> np.ndarray:
-    """Those of the cells that are connected with the border."""
+    """The cells of the set that are connected to the border."""
     reached = np.zeros_like(cells)
     for edge in (np.s_[0], np.s_[-1], np.s_[:, 0], np.s_[:, -1]):
         reached[edge] = cells[edge]
@@ -82,7 +82,7 @@ def _from_border(cells: np.ndarray) -> np.ndarray:
 
 
 def _spread(reached: np.ndarray, cells: np.ndarray, axis: int) -> np.ndarray:
-    """Carry ``reached`` along an axis until a cell that is not of the set."""
+    """Extend ``reached`` along an axis, up to the first cell outside the set."""
     at = np.arange(cells.shape[axis])
     at = at[:, None] if axis == 0 else at[None]
     last_stop = np.maximum.accumulate(np.where(cells, -1, at), axis)

@@ -46,7 +46,7 @@ class Delivery:
             moments.add(band if opaque is None else band[opaque], self._nodata, band.size)
 
     def statistics(self) -> list[dict[str, str]]:
-        """As GDAL tags them, band by band."""
+        """Statistics of each band, under GDAL's names of tags."""
         return [moments.tags() for moments in self._moments]
 
 

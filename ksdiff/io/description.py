@@ -33,7 +33,7 @@ class Description:
         bands: Sequence[int],
         names: Sequence[str | None] | None = None,
     ) -> Description:
-        """Of chosen bands of an open raster, counted from 1, for an image made from them.
+        """The description of an image made from these bands (counted from 1) of an open raster.
 
         Args:
             names: of these bands, where others are known than the raster's.
@@ -59,11 +59,11 @@ class Description:
         )
 
     def with_tags(self, tags: Mapping[str, str]) -> Description:
-        """With further tags of no domain."""
+        """A copy with further tags in the default domain."""
         return replace(self, tags={**self.tags, "": {**self.tags.get("", {}), **tags}})
 
     def with_wavelengths(self, limits: Sequence[tuple[float, float] | None]) -> Description:
-        """With GDAL's tags for the wavelengths of bands, given in nm where they are known."""
+        """A copy with GDAL's tags for wavelengths, given in nm where they are known."""
         tags = [{} if each is None else _wavelength(*each) for each in limits]
         return replace(
             self,
@@ -71,7 +71,7 @@ class Description:
         )
 
     def with_alpha(self) -> Description:
-        """Of the same bands and an alpha band behind them."""
+        """A copy for the same bands followed by an alpha band."""
         count = len(self.colours)
         return replace(
             self,
@@ -84,7 +84,7 @@ class Description:
         )
 
     def apply(self, target: DatasetWriter) -> None:
-        """Write it into a raster of as many bands."""
+        """Write it into an open raster with the same number of bands."""
         for band, name in enumerate(self.names, start=1):
             if name:
                 target.set_band_description(band, name)

@@ -43,7 +43,7 @@ _PREDICTED = ("DEFLATE", "LZW", "ZSTD")  # compressions that predictors serve
 
 @dataclass(frozen=True)
 class Format:
-    """A driver of GDAL and what it is told."""
+    """A driver of GDAL and its creation options."""
 
     driver: str
     options: dict[str, str] = field(default_factory=dict)
@@ -51,7 +51,7 @@ class Format:
 
     @classmethod
     def of(cls, path: str | Path, options: OutputOptions, dtype: str) -> Format:
-        """By the ending of a name.
+        """The format for the ending of a file name.
 
         Raises:
             KSDiffError: an ending that no driver of GDAL can write.
@@ -194,7 +194,7 @@ class _Told(logging.Handler):
 
 @contextlib.contextmanager
 def _warnings() -> Iterator[list[str]]:
-    """What GDAL complains of, which rasterio only logs; an unknown option is nothing more to it."""
+    """GDAL's warnings, which rasterio only logs: an unknown creation option is only a warning."""
     log, told = logging.getLogger("rasterio._env"), _Told()
     propagate = log.propagate
     log.addHandler(told)

@@ -142,7 +142,7 @@ class RasterWriter:
 
 @contextlib.contextmanager
 def writing_errors(path: str | Path) -> Iterator[None]:
-    """GDAL's and the system's errors as KSDiffError."""
+    """Raise errors of GDAL and of the system as KSDiffError."""
     try:
         yield
     except (rasterio.errors.RasterioError, CPLE_BaseError, OSError) as error:
@@ -151,7 +151,7 @@ def writing_errors(path: str | Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Images without georeference are no reason to warn."""
+    """Suppress rasterio's warning about images without georeference."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
         yield

@@ -1,4 +1,4 @@
-"""Where the grids of a PAN and an MS raster lie to each other."""
+"""How the grids of a PAN and an MS raster lie relative to each other."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def relate(pan: Image, ms: Image) -> tuple[tuple[float, float], int]:
 
 
 def _ratio_of_sizes(pan: Image, ms: Image) -> int:
-    """Of images that nothing places, which are taken to cover the same ground."""
+    """The ratio of two images without georeference, which are taken to cover the same ground."""
     try:
         return ratio_of_shapes(pan.shape, ms.shape)
     except KSDiffError as error:

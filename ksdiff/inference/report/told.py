@@ -19,7 +19,7 @@ class Decision(NamedTuple):
 def decisions(
     pair: ScenePair, scene: PreparedScene, options: SharpenOptions, method: str, valid: float
 ) -> list[Decision]:
-    """Everything that was not told, and what was told instead.
+    """Every decision on a scene: what was set, measured or guessed, and why.
 
     Args:
         pair: as delivered.

@@ -67,8 +67,8 @@ def is_product(path: str | Path) -> bool:
 
 
 def name_of(path: str | Path) -> str:
-    """Of the folder, archive or metadata file, or the last part of an address, without what ends
-    the names of files."""
+    """The scene's name: that of the folder, archive or metadata file, or the last part of an
+    address, without the endings of file names."""
     if "://" in str(path):
         last = PurePosixPath(urllib.parse.urlsplit(str(path)).path).name
         return without_ending(last).removesuffix(".json")
@@ -79,7 +79,7 @@ def name_of(path: str | Path) -> str:
 
 
 def _readers(place: Path) -> Iterator[tuple[Reader, Files, list[str]]]:
-    """Those that recognise a place, with the files and metadata files they are to look at."""
+    """The readers that recognise a place, each with the files and metadata files it looks at."""
     if place.is_dir() or is_archive(place):
         files = Files.of(place)
         for reader in READERS:

@@ -28,7 +28,7 @@ class Files:
 
     @classmethod
     def of(cls, path: Path, depth: int = _DEPTH) -> Files:
-        """Of a folder, or of a .tar or .zip archive.
+        """The files of a folder, or of a .tar or .zip archive.
 
         Args:
             depth: how many folders below it are looked into.
@@ -59,11 +59,11 @@ class Files:
         return [name for name in self.names if whole.fullmatch(name.rpartition("/")[2])]
 
     def gdal(self, name: str) -> str:
-        """By which GDAL opens a file, and messages name it."""
+        """The name by which GDAL opens a file, and which messages show."""
         return f"{self.prefix}/{name}"
 
     def text(self, name: str) -> str:
-        """Of a metadata file.
+        """The text of a metadata file.
 
         Raises:
             KSDiffError: it cannot be read.
@@ -79,7 +79,7 @@ class Files:
         return os.path.normpath(f"{folder}/{other}" if folder else other).replace(os.sep, "/")
 
     def only(self, name: str) -> Files:
-        """As if there were no other file."""
+        """A copy that knows only this file."""
         return replace(self, names=(name,))
 
     def find(self, name: str) -> str | None:
