@@ -16,7 +16,20 @@ from benchmarks.markdown import duration, table
 from ksdiff.errors import KSDiffError
 
 _LEAST = 0.03
-_LABELS = ("op", "section", "name", "mode", "shape", "layer", "size", "bands", "batch", "out")
+_LABELS = (
+    "network",
+    "what",
+    "op",
+    "section",
+    "name",
+    "mode",
+    "shape",
+    "layer",
+    "size",
+    "bands",
+    "batch",
+    "out",
+)
 _LABELS += ("kernel", "groups", "dtype", "direction", "form")
 
 

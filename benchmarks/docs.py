@@ -14,7 +14,6 @@ from benchmarks import quality
 from benchmarks.markdown import origin, table
 from benchmarks.models import plots as model_plots
 from benchmarks.models import tables as models
-from benchmarks.ops import networks
 from benchmarks.ops import plots as op_plots
 from benchmarks.ops import tables as ops
 from benchmarks.results import RESULTS, ROOT, Result, read
@@ -56,7 +55,7 @@ BLOCKS: dict[str, tuple[Callable[[Path], str], str]] = {
         for study, (_, tables) in STUDIES.items()
         for name, make in tables.items()
     },
-    "networks": (networks.text, "networks-cpu.json"),
+    "networks": (_of_file(ops.networks), "networks-cpu.json"),
     "operators": (_of_file(ops.operators), "ops-cpu.json"),
     "ablation": (ablation, "ablation-small.json"),
     "ablation-any": (ablation, "ablation-any.json"),

@@ -12,8 +12,8 @@ from pathlib import Path
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from benchmarks.ops import cases
-from benchmarks.ops.tables import cases_of
+from benchmarks.ops.suites import sizes
+from benchmarks.ops.tables import by_case
 from benchmarks.results import read
 
 _CALLS = 20
@@ -23,7 +23,7 @@ def worst(folder: Path) -> dict[str, object]:
     """Our row of the case whose time is the most of its floor's, with the floor in seconds."""
     machine = json.loads((folder / "first.json").read_text())["machine"]
     path = folder / "operators.json"
-    found = cases_of(read(path).rows) if path.exists() else []
+    found = by_case(read(path).rows) if path.exists() else []
     if not found:
         raise SystemExit(f"gpu_profile: no timings in {folder}")
     case = max(found, key=lambda case: case.ours["p50"] / case.floor(machine))
@@ -34,12 +34,12 @@ def run(row: dict[str, object], device: str, calls: int) -> None:
     """Run the case of the suite that a row is about."""
     case, direction = next(
         (case, direction)
-        for case, direction, _ in cases.suite(device)
+        for case, direction, _ in sizes(device)
         if case.row(direction).items() <= row.items()
     )
     inputs = case.draw(device)
     for _ in range(calls):
-        output = case.forms[0].function(*inputs)
+        output = case.ours(*inputs)
         if direction != "forward":
             torch.autograd.grad(output, inputs, torch.ones_like(output))
 

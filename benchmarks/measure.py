@@ -2,6 +2,7 @@
 
 import ctypes
 import gc
+import math
 import os
 import random
 import statistics
@@ -20,7 +21,6 @@ Sampler = Callable[[], float]  # seconds of one call
 _SAMPLE = 2e-3  # seconds that a sample lasts at least; shorter calls are repeated
 _WARMED = 0.5  # seconds; longer calls need no untimed call before each sample
 _LONG = 0.2  # seconds; longer calls need no warm-up for a memory measurement
-_HOPELESS = 3  # times as long as what a call is compared with
 _FEW = 3  # samples of a call that exceeds its budget
 _COPY_BYTES = 2**28  # beyond every cache
 _M_MMAP_THRESHOLD = -3  # of glibc's malloc.h
@@ -61,67 +61,47 @@ def sampler(call: Call, clock: Sampler | None = None) -> Sampler:
 
 
 def race(
-    samplers: Mapping[Name, Sampler], budget: float = 0.4, rounds: tuple[int, int] = (5, 60)
+    samplers: Mapping[Name, Sampler],
+    budget: float = 0.4,
+    rounds: tuple[int, int] = (5, 60),
+    over: Name | None = None,
 ) -> dict[Name, dict[str, float]]:
     """Time calls in turn, in an order that changes every round; any disturbance hits all of them.
 
     Args:
         samplers: what draws one sample of each call, in seconds.
-        budget: seconds for each call. A call that takes longer has one to three samples; calls
-            with few samples have them spread evenly over the whole time.
+        budget: seconds for each call, about. A call that takes longer has one to three samples;
+            calls with few samples take part in every second round, every fourth, and so on.
         rounds: fewest and most samples.
+        over: the call that the others are compared with.
 
     Returns:
-        Of each call the percentiles of `summary`.
+        Of each call the percentiles of `summary`, and, with ``over``, ``ratio``: the median, over
+        the rounds of both, of its time over that of ``over``.
     """
-    samples: dict[Name, list[float]] = {name: [] for name in samplers}
+    samples: dict[Name, dict[int, float]] = {name: {} for name in samplers}
     shares = {}
     for name, sample in samplers.items():
         start = synchronised_time()
         first = sample()
         cost = max(synchronised_time() - start, 1e-9)
         if cost >= budget:
-            samples[name].append(first)
+            samples[name][-1] = first
         fewest = rounds[0] if cost < budget else min(_FEW, rounds[0])
         shares[name] = min(max(round(budget / cost), fewest), rounds[1]) - len(samples[name])
     total, order = max(shares.values()), random.Random(0)
+    every = {name: 2 ** int(math.log2(total / share)) for name, share in shares.items() if share}
     for number in range(total):
-        for name in order.sample(list(samplers), len(samplers)):
-            if (number + 1) * shares[name] // total > number * shares[name] // total:
-                samples[name].append(samplers[name]())
-    return {name: summary(values) for name, values in samples.items()}
-
-
-def duel(
-    samplers: Mapping[Name, Sampler], first: Name, budget: float, rounds: tuple[int, int] = (5, 40)
-) -> dict[Name, dict[str, float]]:
-    """`race` by rounds of one sample each, for ratios to the time of ``first``.
-
-    Args:
-        samplers: as for `race`.
-        first: what the others are compared with.
-        budget: seconds for it; the others have as many rounds, but for those that take more than
-            three times as long at once, which have one.
-        rounds: fewest and most.
-
-    Returns:
-        Of each call the percentiles of `summary`, and ``ratio``, the median over the rounds of its
-        time over that of ``first`` in the same round.
-    """
-    times = {name: [sample()] for name, sample in samplers.items()}
-    least = times[first][0]
-    close = [name for name in samplers if times[name][0] <= _HOPELESS * least]
-    count = min(max(round(budget / max(least, 1e-9)), rounds[0]), rounds[1])
-    times.update({name: [] for name in close})
-    order = random.Random(0)
-    for _ in range(count):
-        for name in order.sample(close, len(close)):
-            times[name].append(samplers[name]())
-    return {
-        name: summary(own)
-        | {"ratio": statistics.median(a / b for a, b in zip(own, times[first], strict=False))}
-        for name, own in times.items()
-    }
+        for name in order.sample(list(every), len(every)):
+            if number % every[name] == 0:
+                samples[name][number] = samplers[name]()
+    found = {name: summary(list(own.values())) for name, own in samples.items()}
+    if over is not None:
+        base = samples[over]
+        for name, own in samples.items():
+            both = own.keys() & base.keys()
+            found[name]["ratio"] = statistics.median(own[key] / base[key] for key in both)
+    return found
 
 
 def timed(calls: Mapping[Name, Call], seconds: float) -> dict[Name, dict[str, float]]:

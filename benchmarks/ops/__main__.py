@@ -2,8 +2,12 @@
 
 python -m benchmarks.ops --op dynamic_conv --shape 8,64,256,256 --kernel 5 --dtype bf16
     a shape of your own
-python -m benchmarks.ops
-    the suite, into benchmarks/results/ops-DEVICE.json; what that file holds is not repeated
+python -m benchmarks.ops [sizes]
+    many sizes and dtypes, into benchmarks/results/ops-DEVICE.json
+python -m benchmarks.ops networks
+    the shapes of published networks beside every eager form, into networks-DEVICE.json
+
+What a file holds is not repeated.
 """
 
 import argparse
@@ -18,7 +22,8 @@ from benchmarks import results
 from benchmarks.markdown import duration, table
 from benchmarks.ops import cases
 from benchmarks.ops.measure import measure
-from benchmarks.ops.tables import Case, cases_of, megabytes
+from benchmarks.ops.suites import SUITES
+from benchmarks.ops.tables import Measured, by_case, megabytes
 from ksdiff.errors import KSDiffError
 
 _DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16", "fp64": "float64"}
@@ -59,6 +64,7 @@ def _parser() -> argparse.ArgumentParser:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("suite", nargs="?", choices=SUITES, default="sizes")
     parser.add_argument("--device", choices=("cpu", "cuda"), help="default: cuda where available")
     parser.add_argument("--eager", action="store_true", help="leave out forms that need compiling")
     parser.add_argument("--json", type=Path, help="result file to write")
@@ -74,40 +80,51 @@ def _parser() -> argparse.ArgumentParser:
         "--out-channels", dest="cout", type=int, help="default: as many as the image has"
     )
     one.add_argument("--direction", default="both", choices=(*cases.DIRECTIONS, "both"))
-    suite = parser.add_argument_group("the suite")
+    suite = parser.add_argument_group("a suite")
     suite.add_argument("--quick", action="store_true", help="only the most telling cases")
-    suite.add_argument("--again", action="store_true", help="measure all, also what the file holds")
+    suite.add_argument("--only", default="", metavar="TEXT", help="cases whose name has this")
+    suite.add_argument("--again", action="store_true", help="measure also what the file holds")
     suite.add_argument("--seconds", type=float, help="start no case later than this")
     return parser
 
 
 def run_suite(given: argparse.Namespace, device: str) -> None:
-    path = given.json or results.RESULTS / f"ops-{device}.json"
+    stem = "ops" if given.suite == "sizes" else given.suite
+    path = given.json or results.RESULTS / f"{stem}-{device}.json"
     head, rows = results.header(device), []
-    if path.exists() and not given.again:
+    chosen = [
+        (case, direction)
+        for case, direction, quick in SUITES[given.suite](device)
+        if (quick or not given.quick) and given.only in case.label(direction)
+    ]
+    if path.exists() and not (given.again and not given.only):
         earlier = results.read(path)
         differing = results.differences(earlier.header, head, results.MACHINE + results.VERSIONS)
-        if differing:
+        if differing and not given.again:
             raise KSDiffError(
                 f"{path}: measured with another {'; '.join(differing)}; --again replaces it, "
                 "--json names another file"
             )
         rows = earlier.rows
         head |= {name: max(head[name], earlier.header[name]) for name in results.LIMITS}
-    done = {results.identity({**row, "form": None}) for row in rows}
+    known = {_identity(row) for row in rows}
     began = time.monotonic()
-    for case, direction, quick in cases.suite(device):
-        late = given.seconds is not None and time.monotonic() - began > given.seconds
-        if late:
+    for case, direction in chosen:
+        if given.seconds is not None and time.monotonic() - began > given.seconds:
             print(f"stopped after {given.seconds:g} s; the same command measures the rest")
             return
-        known = results.identity({**case.row(direction), "form": None}) in done
-        if known or (given.quick and not quick):
+        own = _identity(case.row(direction))
+        if own in known and not given.again:
             continue
-        found = measure(case, direction, device, not given.eager)
-        rows += found
+        eager = given.eager or given.suite == "networks"
+        found = measure(case, direction, device, not eager)
+        rows = [row for row in rows if _identity(row) != own] + found
         results.write(path, head, rows)
-        print(cases_of(found)[0].line(), flush=True)
+        print(by_case(found)[0].line(), flush=True)
+
+
+def _identity(row: dict) -> str:
+    return results.identity({**row, "form": None})
 
 
 def run_one(given: argparse.Namespace, device: str) -> None:
@@ -116,7 +133,7 @@ def run_one(given: argparse.Namespace, device: str) -> None:
     for direction in cases.DIRECTIONS if given.direction == "both" else (given.direction,):
         found = measure(case, direction, device, not given.eager)
         rows += found
-        print(shown(cases_of(found)[0], head))
+        print(shown(by_case(found)[0], head))
     if given.json:
         results.write(given.json, head, rows)
 
@@ -163,7 +180,7 @@ def _sizes(option: str, given: str | None, names: str) -> tuple[int, ...]:
     return sizes
 
 
-def shown(case: Case, machine: dict) -> str:
+def shown(case: Measured, machine: dict) -> str:
     """All forms of a case, ours first, beside the machine's limits."""
     ours, rows = case.ours, []
     for name, form in case.forms.items():

@@ -1,9 +1,8 @@
-"""What is measured: an operator at a size, its forms, bytes and operations; and the suite."""
+"""What is measured: an operator at a size, its forms, bytes and operations."""
 
 import functools
-import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -18,37 +17,31 @@ DTYPES = {
 }
 DIRECTIONS = ("forward", "forward+backward")
 OURS = "ksdiff_ops"
+COMPILED = "compiled "  # how the names of forms begin that torch.compile makes
+_SHORT = {"out": "to ", "kernel": "k ", "groups": "G ", "rank": "R ", "factor": "by "}
 
-
-@dataclass(frozen=True)
-class Form:
-    """A way to compute an operator.
-
-    ``patch_copies``: how many times it writes the image once per tap, forward and with backward.
-    """
-
-    name: str
-    function: Callable[..., Tensor]
-    compiled: bool = False
-    patch_copies: tuple[int, int] = (0, 0)
+Function = Callable[..., Tensor]
+Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Case:
-    """An operator at a size. ``facts`` tell the case from others of the operator.
+    """An operator at a size, beside the same in PyTorch.
 
-    ``flops`` counts a multiply-add as two operations, forward only; ``patch_elements`` is the image
-    once per tap. The first of ``forms`` is ours.
+    ``size`` tells the case from others of the operator. ``flops`` counts a multiply-add as two
+    operations, forward only; ``patches`` are the elements of the image once per tap.
     """
 
     op: str
-    facts: dict[str, object]
+    size: dict[str, object]
     dtype: str
-    shapes: tuple[tuple[int, ...], ...]
-    output: tuple[int, ...]
+    shapes: tuple[Shape, ...]
+    output: Shape
     flops: int
-    forms: tuple[Form, ...]
-    patch_elements: int = 0
+    ours: Function
+    plain: dict[str, Function]
+    patches: int = 0
+    network: str = ""  # that has the operator at this size
 
     def draw(self, device: str, seed: int = 0) -> list[Tensor]:
         """The inputs, standard normal; they require gradients."""
@@ -61,18 +54,25 @@ class Case:
 
     def row(self, direction: str) -> dict[str, object]:
         """The facts that all rows of this case share."""
-        return {"op": self.op, **self.facts, "dtype": self.dtype, "direction": direction}
+        facts = {"network": self.network, "what": self.what} if self.network else {"op": self.op}
+        facts |= {} if self.network else self.size
+        return {**facts, "dtype": self.dtype, "direction": direction}
 
     @property
-    def element_size(self) -> int:
-        return DTYPES[self.dtype].itemsize
+    def what(self) -> str:
+        return f"{self.op} {short(self.size)}"
+
+    def label(self, direction: str) -> str:
+        network = f"{self.network}: " if self.network else ""
+        return f"{network}{self.what} {self.dtype} {direction}"
 
     def least_bytes(self, direction: str) -> int:
         """What must move: inputs in, output out; backward the output's gradient and the inputs
         in, one gradient per input out.
         """
-        inputs = self.element_size * sum(math.prod(shape) for shape in self.shapes)
-        output = self.element_size * math.prod(self.output)
+        element = DTYPES[self.dtype].itemsize
+        inputs = element * sum(math.prod(shape) for shape in self.shapes)
+        output = element * math.prod(self.output)
         forward = inputs + output
         return forward if direction == "forward" else forward + output + 2 * inputs
 
@@ -80,57 +80,77 @@ class Case:
         """Forward as counted; backward counts twice as many."""
         return self.flops if direction == "forward" else 3 * self.flops
 
-    def scratch_bytes(self, form: Form, direction: str) -> int:
-        """About what a form allocates: its copies of all patches, and a few images."""
-        copies = form.patch_copies[direction != "forward"]
-        return 4 * self.least_bytes(direction) + self.element_size * copies * self.patch_elements
+    def scratch_bytes(self, form: str, direction: str) -> int:
+        """About what a form allocates: a few images, and the patches up to five times."""
+        copies = 5 if "unfold" in form else 0
+        return 4 * self.least_bytes(direction) + copies * DTYPES[self.dtype].itemsize * self.patches
 
 
-def dynamic_conv(shape: tuple[int, ...], kernel: int, groups: int, dtype: str) -> Case:
+def short(size: dict[str, object]) -> str:
+    """As labels show it: 1×32×64×64 k 5 G 1."""
+    return " ".join(f"{_SHORT.get(key, '')}{times(value)}" for key, value in size.items())
+
+
+def times(value: object) -> str:
+    return "×".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def group_name(groups: int, channels: int) -> str:
+    return "C" if groups == channels and channels > 1 else str(groups)
+
+
+def _sides(kernel: int | Shape) -> Shape:
+    return (kernel, kernel) if isinstance(kernel, int) else kernel
+
+
+def dynamic_conv(shape: Shape, kernel: int | Shape, groups: int, dtype: str = "float32") -> Case:
     """x of ``shape`` [B, C, H, W], one kernel a pixel and group."""
     b, c, h, w = shape
-    patches = b * c * kernel**2 * h * w
+    kh, kw = _sides(kernel)
+    patches = b * c * kh * kw * h * w
+    several = {
+        "unfold and sum": forms.unfold_sum,
+        "unfold and einsum": forms.unfold_einsum,
+        "shift": forms.shift,
+        "compiled shift": forms.shift,
+    }
     return Case(
         "dynamic_conv",
         {"shape": list(shape), "kernel": kernel, "groups": group_name(groups, c)},
         dtype,
-        (shape, (b, groups, kernel, kernel, h, w)),
+        (shape, (b, groups, kh, kw, h, w)),
         shape,
         2 * patches,
-        (
-            Form(OURS, ksdiff_ops.dynamic_conv),
-            Form("eager unfold", forms.unfold_conv, patch_copies=(2, 3)),
-            Form("eager shift", forms.shift_conv),
-            Form("compiled shift", forms.shift_conv, compiled=True),
-        ),
+        ksdiff_ops.dynamic_conv,
+        {"product": forms.product} if kh * kw == 1 else several,
         patches,
     )
 
 
 def lowrank_dynamic_conv(
-    shape: tuple[int, ...], kernel: int, groups: int, dtype: str, rank: int = 4
+    shape: Shape, kernel: int, groups: int, dtype: str = "float32", rank: int = 4
 ) -> Case:
     """x of ``shape`` [B, C, H, W]; every pixel mixes ``rank`` kernels of its group."""
     b, c, h, w = shape
     taps = kernel**2
-    patches = b * c * taps * h * w
     mixed_kernels = taps * (groups * rank + c)
     mixed_results = c * rank * (taps + 1)
+    size = {"shape": list(shape), "kernel": kernel, "groups": group_name(groups, c), "rank": rank}
     return Case(
         "lowrank_dynamic_conv",
-        {"shape": list(shape), "rank": rank, "kernel": kernel, "groups": group_name(groups, c)},
+        size,
         dtype,
         (shape, (b, groups, rank, h, w), (b, groups, rank, kernel, kernel)),
         shape,
         2 * b * h * w * min(mixed_kernels, mixed_results),
-        (
-            Form(OURS, ksdiff_ops.lowrank_dynamic_conv),
-            Form("eager unfold", forms.lowrank_unfold, patch_copies=(3, 5)),
-            Form("eager shift", forms.lowrank_shift, patch_copies=(1, 2)),
-            Form("compiled shift", forms.lowrank_shift, compiled=True, patch_copies=(1, 2)),
-            Form("eager convolve and mix", forms.lowrank_mix),
-        ),
-        patches,
+        ksdiff_ops.lowrank_dynamic_conv,
+        {
+            "unfold": forms.lowrank_unfold,
+            "shift": forms.lowrank_shift,
+            "compiled shift": forms.lowrank_shift,
+            "convolve and mix": forms.lowrank_mix,
+        },
+        b * c * taps * h * w,
     )
 
 
@@ -138,58 +158,54 @@ def _tucker_kernel(core: Tensor, *rest: Tensor, backend: str | None = None) -> T
     return ksdiff_ops.tucker_kernel(core, rest[:4], rest[4], backend=backend)
 
 
-def tucker_kernel(
-    batch: int, layer: tuple[int, int, int], ranks: tuple[int, ...], dtype: str = "float32"
-) -> Case:
+def tucker_kernel(batch: int, layer: Shape, ranks: Shape, dtype: str = "float32") -> Case:
     """The kernels of one ``layer`` (C_out, C_in / groups, k), times its base kernel."""
     cout, cin, k = layer
     modes = cout, cin, k, k
-    r1, r2, r3, r4 = (min(rank, mode) for rank, mode in zip(ranks, modes, strict=True))
+    r1, r2, r3, r4 = own = tuple(map(min, ranks, modes))
     steps = (r1 * r2 * r3 * r4 * k, r1 * r2 * r3 * k * k, r1 * r2 * cin * k * k)
     kernel = (batch, *modes)
     return Case(
         "tucker_kernel",
-        {"ranks": list(ranks), "layer": list(layer), "batch": batch},
+        {"layer": list(layer), "batch": batch, "ranks": list(ranks)},
         dtype,
-        (
-            (batch, r1, r2, r3, r4),
-            *((batch, m, r) for m, r in zip(modes, (r1, r2, r3, r4), strict=True)),
-            modes,
-        ),
+        ((batch, *own), *((batch, *pair) for pair in zip(modes, own, strict=True)), modes),
         kernel,
         2 * batch * (sum(steps) + r1 * math.prod(modes)) + math.prod(kernel),
-        (
-            Form(OURS, _tucker_kernel),
-            Form("eager einsum", forms.tucker_einsum),
-            Form("eager steps", forms.tucker_steps),
-            Form("compiled steps", forms.tucker_steps, compiled=True),
-        ),
+        _tucker_kernel,
+        {
+            "einsum": forms.tucker_einsum,
+            "steps": forms.tucker_steps,
+            "compiled steps": forms.tucker_steps,
+        },
     )
 
 
-def batched_conv2d(shape: tuple[int, ...], cout: int, kernel: int, groups: int, dtype: str) -> Case:
+def batched_conv2d(
+    shape: Shape, cout: int, kernel: int, groups: int = 1, dtype: str = "float32"
+) -> Case:
     """x of ``shape`` [B, C_in, H, W], each sample with kernels of its own."""
     b, cin, h, w = shape
     patches = b * cin * kernel**2 * h * w
     return Case(
         "batched_conv2d",
-        {"shape": list(shape), "out": cout, "kernel": kernel, "groups": groups},
+        {"shape": list(shape), "out": cout, "kernel": kernel, "groups": group_name(groups, cin)},
         dtype,
         (shape, (b, cout, cin // groups, kernel, kernel)),
         (b, cout, h, w),
         2 * cout * (patches // groups),
-        (
-            Form(OURS, functools.partial(ksdiff_ops.batched_conv2d, groups=groups)),
-            Form("grouped convolution", forms.batched_grouped),
-            Form("convolution per sample", forms.batched_loop),
-            Form("per sample, channels_last", forms.batched_loop_channels_last),
-            Form("unfold and multiply", forms.batched_unfold, patch_copies=(1, 2)),
-        ),
+        functools.partial(ksdiff_ops.batched_conv2d, groups=groups),
+        {
+            "grouped convolution": forms.batched_grouped,
+            "convolution per sample": forms.batched_loop,
+            "per sample, channels_last": forms.batched_loop_channels_last,
+            "unfold and matmul": forms.batched_unfold,
+        },
         patches,
     )
 
 
-def adaptive_conv2d(shape: tuple[int, ...], cout: int, kernel: int, dtype: str) -> Case:
+def adaptive_conv2d(shape: Shape, cout: int, kernel: int = 3, dtype: str = "float32") -> Case:
     """x of ``shape`` [B, C_in, H, W], patches scaled per pixel and tap, to ``cout`` channels."""
     b, cin, h, w = shape
     patches = b * cin * kernel**2 * h * w
@@ -200,61 +216,68 @@ def adaptive_conv2d(shape: tuple[int, ...], cout: int, kernel: int, dtype: str) 
         (shape, (b, kernel, kernel, h, w), (cout, cin, kernel, kernel)),
         (b, cout, h, w),
         patches * (2 * cout + 1),
-        (
-            Form(OURS, ksdiff_ops.adaptive_conv2d),
-            Form("eager unfold", forms.adaptive_unfold, patch_copies=(2, 3)),
-            Form("compiled unfold", forms.adaptive_unfold, compiled=True, patch_copies=(2, 3)),
-            Form("eager shift", forms.adaptive_shift),
-            Form("compiled shift", forms.adaptive_shift, compiled=True),
-        ),
+        ksdiff_ops.adaptive_conv2d,
+        {
+            "unfold and matmul": forms.adaptive_unfold,
+            "compiled unfold and matmul": forms.adaptive_unfold,
+            "shift": forms.adaptive_shift,
+            "compiled shift": forms.adaptive_shift,
+        },
         patches,
     )
 
 
-def group_name(groups: int, channels: int) -> str:
-    return "C" if groups == channels and channels > 1 else str(groups)
+def decoupled_filter(shape: Shape, kernel: int = 3, dtype: str = "float32") -> Case:
+    """x of ``shape`` [B, C, H, W], each channel and sample with weights of its own."""
+    b, c, h, w = shape
+    patches = b * c * kernel**2 * h * w
+    return Case(
+        "adaptive_conv2d",
+        {"shape": list(shape), "kernel": kernel, "groups": "C"},
+        dtype,
+        (shape, (b, kernel, kernel, h, w), (b, c, 1, kernel, kernel)),
+        shape,
+        3 * patches,
+        functools.partial(ksdiff_ops.adaptive_conv2d, groups=c),
+        {
+            "kernels written out, shift": forms.decoupled_planes_shift,
+            "kernels written out, unfold": forms.decoupled_planes_unfold,
+            "shift": forms.decoupled_shift,
+            "unfold and einsum": forms.decoupled_einsum,
+            "unfold and matmul": forms.decoupled_matmul,
+        },
+        patches,
+    )
 
 
-# What the suite measures; the largest is for GPUs. PAN-sized images, LAGNet's and KSDiff's layers.
-_PER_PIXEL = {"cpu": (1, 32, 256, 256), "cuda": (8, 64, 256, 256)}
-_SIDES = {"cpu": (32, 64, 128, 512), "cuda": (64, 128, 512, 1024)}  # _PER_PIXEL has 256
-_ADAPTIVE = {
-    "cpu": ((1, 32, 256, 256), (1, 9, 256, 256), (8, 32, 64, 64)),
-    "cuda": ((8, 32, 256, 256), (1, 32, 256, 256), (32, 32, 64, 64)),
-}
-# (C_out, C_in / groups, k): pointwise and depthwise of PanNeXt-U, and a plain 3 x 3 layer.
-_LAYERS = ((192, 96, 1), (96, 1, 7), (64, 64, 3))
-# (C_in, C_out, groups, k, side of the image)
-_CONVOLUTIONS = ((48, 48, 48, 7, 128), (48, 96, 1, 1, 128), (64, 64, 1, 3, 64))
-_QUICK = {(5, 1, "float32"), (5, None, "float32"), (5, 1, "bfloat16")}
+def carafe(shape: Shape, kernel: int = 5, factor: int = 2, dtype: str = "float32") -> Case:
+    """x of ``shape`` [B, C, H, W], one kernel for every pixel of the larger image."""
+    b, c, h, w = shape
+    output = (b, c, factor * h, factor * w)
+    return Case(
+        "carafe",
+        {"shape": list(shape), "kernel": kernel, "factor": factor},
+        dtype,
+        (shape, (b, 1, kernel, kernel, *output[2:])),
+        output,
+        2 * kernel**2 * math.prod(output),
+        functools.partial(ksdiff_ops.carafe, scale=factor),
+        {"unfold, repeat": forms.carafe_unfold, "matmul per place": forms.carafe_subpixel},
+        kernel**2 * math.prod(output),
+    )
 
 
-def suite(device: str) -> Iterator[tuple[Case, str, bool]]:
-    """(case, direction, whether it is one of the most telling) of all that is measured."""
-    for case, quick in _suite(device):
-        for direction in DIRECTIONS:
-            yield case, direction, quick
-    for side in _SIDES[device]:
-        shape = (1, 32, side, side)
-        yield dynamic_conv(shape, 5, 1, "float32"), "forward", False
-        yield lowrank_dynamic_conv(shape, 5, 1, "float32"), "forward", False
-        yield adaptive_conv2d(shape, 32, 3, "float32"), "forward", False
-
-
-def _suite(device: str) -> Iterator[tuple[Case, bool]]:
-    shape = _PER_PIXEL[device]
-    axes = (dynamic_conv, lowrank_dynamic_conv), ("float32", "bfloat16"), (3, 5, 7), (1, 4, None)
-    for op, dtype, kernel, groups in itertools.product(*axes):
-        yield op(shape, kernel, groups or shape[1], dtype), (kernel, groups, dtype) in _QUICK
-    for layer, batch in itertools.product(_LAYERS, (1, 8, 32)):
-        yield tucker_kernel(batch, layer, (4, 4, 2, 2)), layer == _LAYERS[0]
-    batches = ((1, "float32"), (8, "float32"), (8, "bfloat16"))
-    for (cin, cout, groups, kernel, side), (batch, dtype) in itertools.product(
-        _CONVOLUTIONS, batches
-    ):
-        shape = (batch, cin, side, side)
-        quick = (batch, dtype) == batches[1]
-        yield batched_conv2d(shape, cout, kernel, groups, dtype), quick
-    for number, dtype in ((0, "float32"), (0, "bfloat16"), (1, "float32"), (2, "float32")):
-        quick = (number, dtype) == (0, "float32")
-        yield adaptive_conv2d(_ADAPTIVE[device][number], 32, 3, dtype), quick
+def separable_dynamic_conv(shape: Shape, kernel: int, dtype: str = "float32") -> Case:
+    """x of ``shape`` [B, C, H, W], a vertical and a horizontal kernel a pixel."""
+    own = (shape[0], 1, kernel, *shape[2:])
+    return Case(
+        "separable_dynamic_conv",
+        {"shape": list(shape), "kernel": kernel},
+        dtype,
+        (shape, own, own),
+        shape,
+        2 * kernel * (kernel + 1) * math.prod(shape),
+        ksdiff_ops.separable_dynamic_conv,
+        {"unfold and einsum": forms.separable_unfold, "row by row": forms.separable_rows},
+        kernel**2 * math.prod(shape),
+    )

@@ -1,34 +1,57 @@
 """The operators as one writes them in PyTorch without ksdiff_ops: what a timing is compared with.
 
-Shapes as in `ksdiff_ops`; stride 1, "same" padding, odd square kernels.
+Shapes as in `ksdiff_ops`; stride 1, "same" padding, odd kernels.
 """
+
+from collections.abc import Iterator
+from functools import reduce
+from operator import add
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 
-def unfold_conv(x: Tensor, weight: Tensor) -> Tensor:
-    """dynamic_conv by F.unfold: k * k copies of the image, then one product and sum."""
-    batch, channels, height, width = x.shape
-    groups, k = weight.shape[1:3]
-    patches = F.unfold(x, k, padding=k // 2)
-    patches = patches.view(batch, groups, channels // groups, k * k, height, width)
-    kernels = weight.reshape(batch, groups, 1, k * k, height, width)
-    return (patches * kernels).sum(3).view_as(x)
+def _patches(x: Tensor, kernel: tuple[int, int]) -> Tensor:
+    """[B, C, kh * kw, H, W]: every pixel's neighbourhood, copied."""
+    columns = F.unfold(x, kernel, padding=(kernel[0] // 2, kernel[1] // 2))
+    return columns.view(*x.shape[:2], -1, *x.shape[2:])
 
 
-def shift_conv(x: Tensor, weight: Tensor) -> Tensor:
+def _shifts(x: Tensor, kernel: tuple[int, int]) -> Iterator[tuple[int, int, Tensor]]:
+    """(i, j, the image as tap (i, j) sees it), without a copy of each."""
+    (kh, kw), (height, width) = kernel, x.shape[2:]
+    padded = F.pad(x, [kw // 2, kw // 2, kh // 2, kh // 2])
+    for i in range(kh):
+        for j in range(kw):
+            yield i, j, padded[..., i : i + height, j : j + width]
+
+
+def unfold_sum(x: Tensor, weight: Tensor) -> Tensor:
+    """dynamic_conv by F.unfold, then one product and sum."""
+    patches = _patches(x, weight.shape[2:4]).unflatten(1, (weight.shape[1], -1))
+    return (patches * weight.flatten(2, 3)[:, :, None]).sum(3).view_as(x)
+
+
+def unfold_einsum(x: Tensor, weight: Tensor) -> Tensor:
+    """dynamic_conv by F.unfold and einsum."""
+    patches = _patches(x, weight.shape[2:4]).unflatten(1, (weight.shape[1], -1))
+    return torch.einsum("bgckhw,bgkhw->bgchw", patches, weight.flatten(2, 3)).reshape(x.shape)
+
+
+def shift(x: Tensor, weight: Tensor) -> Tensor:
     """dynamic_conv tap by tap: the shifted image times that tap's plane, summed up."""
-    channels, height, width = x.shape[1:]
-    groups, k = weight.shape[1:3]
-    padded = F.pad(x, [k // 2] * 4).unflatten(1, (groups, channels // groups))
-    y = 0
-    for i in range(k):
-        for j in range(k):
-            window = padded[..., i : i + height, j : j + width]
-            y = y + window * weight[:, :, None, i, j]
-    return y.flatten(1, 2)
+    groups, kernel = weight.shape[1], weight.shape[2:4]
+    terms = (
+        window.unflatten(1, (groups, -1)) * weight[:, :, None, i, j]
+        for i, j, window in _shifts(x, kernel)
+    )
+    return reduce(add, terms).flatten(1, 2)
+
+
+def product(x: Tensor, weight: Tensor) -> Tensor:
+    """dynamic_conv with one tap."""
+    return (x.unflatten(1, (weight.shape[1], -1)) * weight[:, :, None, 0, 0]).flatten(1, 2)
 
 
 def _mixed_kernels(coeff: Tensor, basis: Tensor) -> Tensor:
@@ -36,23 +59,23 @@ def _mixed_kernels(coeff: Tensor, basis: Tensor) -> Tensor:
 
 
 def lowrank_unfold(x: Tensor, coeff: Tensor, basis: Tensor) -> Tensor:
-    """lowrank_dynamic_conv with every pixel's kernel written out, then `unfold_conv`."""
-    return unfold_conv(x, _mixed_kernels(coeff, basis))
+    """lowrank_dynamic_conv with every pixel's kernel written out, then `unfold_sum`."""
+    return unfold_sum(x, _mixed_kernels(coeff, basis))
 
 
 def lowrank_shift(x: Tensor, coeff: Tensor, basis: Tensor) -> Tensor:
-    """lowrank_dynamic_conv with every pixel's kernel written out, then `shift_conv`."""
-    return shift_conv(x, _mixed_kernels(coeff, basis))
+    """lowrank_dynamic_conv with every pixel's kernel written out, then `shift`."""
+    return shift(x, _mixed_kernels(coeff, basis))
 
 
 def lowrank_mix(x: Tensor, coeff: Tensor, basis: Tensor) -> Tensor:
     """lowrank_dynamic_conv as R ordinary convolutions whose results the coefficients mix."""
     batch, channels, height, width = x.shape
-    groups, rank, k = basis.shape[1:4]
+    groups, rank, kh, kw = basis.shape[1:]
     per_group = channels // groups
-    kernels = basis.repeat_interleave(per_group, 1).reshape(batch * channels * rank, 1, k, k)
+    kernels = basis.repeat_interleave(per_group, 1).reshape(batch * channels * rank, 1, kh, kw)
     image = x.reshape(1, batch * channels, height, width)
-    filtered = F.conv2d(image, kernels, padding=k // 2, groups=batch * channels)
+    filtered = F.conv2d(image, kernels, padding=(kh // 2, kw // 2), groups=batch * channels)
     filtered = filtered.view(batch, groups, per_group, rank, height, width)
     return (filtered * coeff[:, :, None]).sum(3).view_as(x)
 
@@ -108,21 +131,90 @@ def batched_unfold(x: Tensor, weight: Tensor) -> Tensor:
 
 def adaptive_unfold(x: Tensor, attention: Tensor, weight: Tensor) -> Tensor:
     """adaptive_conv2d by F.unfold, as LAGConv is published: patches, scaled, then a product."""
-    batch, channels, height, width = x.shape
-    k = weight.shape[-1]
-    patches = F.unfold(x, k, padding=k // 2).view(batch, channels, k * k, height * width)
-    scaled = patches * attention.reshape(batch, 1, k * k, height * width)
-    return (weight.flatten(1) @ scaled.flatten(1, 2)).view(batch, -1, height, width)
+    scaled = _patches(x, weight.shape[2:]) * attention.flatten(1, 2)[:, None]
+    y = weight.flatten(1) @ scaled.flatten(3).flatten(1, 2)
+    return y.view(len(x), -1, *x.shape[2:])
 
 
 def adaptive_shift(x: Tensor, attention: Tensor, weight: Tensor) -> Tensor:
     """adaptive_conv2d tap by tap: a pointwise convolution of the shifted, scaled image."""
-    height, width = x.shape[2:]
-    k = weight.shape[-1]
-    padded = F.pad(x, [k // 2] * 4)
-    y = 0
-    for i in range(k):
-        for j in range(k):
-            window = padded[..., i : i + height, j : j + width] * attention[:, None, i, j]
-            y = y + torch.einsum("bchw,oc->bohw", window, weight[..., i, j])
-    return y
+    return reduce(
+        add,
+        (
+            torch.einsum("bchw,oc->bohw", window * attention[:, None, i, j], weight[..., i, j])
+            for i, j, window in _shifts(x, weight.shape[2:])
+        ),
+    )
+
+
+# A decoupled dynamic filter: adaptive_conv2d with a group a channel, its weights [B, C, 1, k, k].
+
+
+def _planes(attention: Tensor, weight: Tensor) -> Tensor:
+    """The kernels as published, written out: [B, C, k, k, H, W]."""
+    return attention[:, None] * weight[:, :, 0, ..., None, None]
+
+
+def decoupled_planes_shift(x: Tensor, attention: Tensor, weight: Tensor) -> Tensor:
+    return shift(x, _planes(attention, weight))
+
+
+def decoupled_planes_unfold(x: Tensor, attention: Tensor, weight: Tensor) -> Tensor:
+    return unfold_sum(x, _planes(attention, weight))
+
+
+def decoupled_shift(x: Tensor, attention: Tensor, weight: Tensor) -> Tensor:
+    terms = (
+        window * attention[:, None, i, j] * weight[..., i, j, None]
+        for i, j, window in _shifts(x, weight.shape[3:])
+    )
+    return reduce(add, terms)
+
+
+def decoupled_einsum(x: Tensor, attention: Tensor, weight: Tensor) -> Tensor:
+    scaled = _patches(x, weight.shape[3:]) * attention.flatten(1, 2)[:, None]
+    return torch.einsum("bckhw,bck->bchw", scaled, weight[:, :, 0].flatten(2))
+
+
+def decoupled_matmul(x: Tensor, attention: Tensor, weight: Tensor) -> Tensor:
+    scaled = _patches(x, weight.shape[3:]) * attention.flatten(1, 2)[:, None]
+    return (weight.flatten(3) @ scaled.flatten(3)).view_as(x)
+
+
+def carafe_unfold(x: Tensor, weight: Tensor) -> Tensor:
+    """As in the usual PyTorch rewritings of CARAFE: patches, repeated, times their kernels."""
+    factor, k = weight.shape[-1] // x.shape[-1], weight.shape[2]
+    patches = _patches(x, (k, k)).flatten(1, 2)
+    patches = F.interpolate(patches, scale_factor=factor, mode="nearest")
+    patches = patches.unflatten(1, (-1, k * k))
+    return torch.einsum("bckhw,bkhw->bchw", patches, weight[:, 0].flatten(1, 2))
+
+
+def carafe_subpixel(x: Tensor, weight: Tensor) -> Tensor:
+    """Every low-resolution patch times the kernels of its factor * factor output pixels."""
+    batch, channels, height, width = x.shape
+    factor, k = weight.shape[-1] // width, weight.shape[2]
+    patches = _patches(x, (k, k)).permute(0, 3, 4, 1, 2).reshape(-1, channels, k * k)
+    own = F.pixel_unshuffle(weight[:, 0].flatten(1, 2), factor)
+    own = own.view(batch, k * k, factor**2, height, width).permute(0, 3, 4, 1, 2)
+    y = patches @ own.reshape(-1, k * k, factor**2)
+    y = y.view(batch, height, width, channels * factor**2).permute(0, 3, 1, 2)
+    return F.pixel_shuffle(y, factor)
+
+
+def separable_unfold(x: Tensor, vertical: Tensor, horizontal: Tensor) -> Tensor:
+    k = vertical.shape[2]
+    patches = _patches(x, (k, k)).unflatten(2, (k, k))
+    return torch.einsum("bcijhw,bihw,bjhw->bchw", patches, vertical[:, 0], horizontal[:, 0])
+
+
+def separable_rows(x: Tensor, vertical: Tensor, horizontal: Tensor) -> Tensor:
+    """Row by row: the shifted image times the horizontal kernel, then the vertical weight."""
+    k, (height, width) = vertical.shape[2], x.shape[2:]
+    bands = F.pad(x, [k // 2] * 4).unfold(3, width, 1)  # [B, C, H + k - 1, k, W]
+    terms = (
+        torch.einsum("bchjw,bjhw->bchw", bands[:, :, i : i + height], horizontal[:, 0])
+        * vertical[:, :, i]
+        for i in range(k)
+    )
+    return reduce(add, terms)

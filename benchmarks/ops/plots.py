@@ -6,7 +6,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from benchmarks.ops.cases import OURS
-from benchmarks.ops.tables import Case, by_operator
+from benchmarks.ops.tables import Measured, by_operator
 from benchmarks.results import Result
 
 # Okabe and Ito's colours, which colour-blind people can tell apart.
@@ -47,8 +47,8 @@ def save(result: Result, folder: Path, name: str) -> None:
 
 
 def _points(
-    found: dict[str, list[Case]],
-    value: Callable[[Case], float | None],
+    found: dict[str, list[Measured]],
+    value: Callable[[Measured], float | None],
     label: str,
     decorate: Callable,
 ) -> Figure:
@@ -85,7 +85,7 @@ def _points(
     return figure
 
 
-def _usual(case: Case, own: list[Case]) -> bool:
+def _usual(case: Measured, own: list[Measured]) -> bool:
     """Whether a per-pixel case has the shape that most cases of its operator have."""
     if case.facts["op"] not in ("dynamic_conv", "lowrank_dynamic_conv"):
         return True
@@ -93,10 +93,10 @@ def _usual(case: Case, own: list[Case]) -> bool:
     return case.facts["shape"] == max(shapes, key=shapes.count)
 
 
-def _name(case: Case) -> str:
+def _name(case: Measured) -> str:
     dtype = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16", "float64": "fp64"}
     per_pixel = case.facts["op"] in ("dynamic_conv", "lowrank_dynamic_conv")
-    size = "k{kernel} G{groups}".format(**case.facts) if per_pixel else case.size()
+    size = "k {kernel} G {groups}".format(**case.facts) if per_pixel else case.size()
     return f"{size}  {dtype[case.facts['dtype']]}"
 
 
@@ -111,7 +111,7 @@ def _speed_axis(axis) -> None:
     axis.minorticks_off()
 
 
-def _sizes(found: dict[str, list[Case]], machine: dict) -> Figure | None:
+def _sizes(found: dict[str, list[Measured]], machine: dict) -> Figure | None:
     series = {op: _series(own) for op, own in found.items()}
     series = {op: own for op, own in series.items() if len(own) > 2}
     if not series:
@@ -146,9 +146,9 @@ def _sizes(found: dict[str, list[Case]], machine: dict) -> Figure | None:
     return figure
 
 
-def _series(own: list[Case]) -> list[Case]:
+def _series(own: list[Measured]) -> list[Measured]:
     """The longest series of cases that differ only in the image's size; float32, forward."""
-    kinds: dict[tuple, list[Case]] = {}
+    kinds: dict[tuple, list[Measured]] = {}
     for case in own:
         facts = case.facts
         if (facts["direction"], facts["dtype"]) == ("forward", "float32") and "shape" in facts:

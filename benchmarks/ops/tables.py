@@ -4,8 +4,8 @@ import math
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from benchmarks.markdown import duration, origin, table
-from benchmarks.ops.cases import OURS
+from benchmarks.markdown import duration, listing, origin, spread, table
+from benchmarks.ops.cases import OURS, short, times
 from benchmarks.results import LIMITS, Result, identity
 
 OPERATORS = (
@@ -13,11 +13,12 @@ OPERATORS = (
     *("batched_conv2d", "adaptive_conv2d"),
 )
 # Facts with columns of their own, in this order, where a case has them; and their short names.
-KEYS = ("shape", "layer", "batch", "out", "kernel", "groups", "dtype", "direction")
-HEADS = {"kernel": "k", "groups": "G", "batch": "B", "out": "C_out"}
+_SIZE = ("shape", "layer", "batch", "out", "kernel", "groups")
+_HEADS = {"kernel": "k", "groups": "G", "batch": "B", "out": "C_out"}
+NO_LOSS = 0.97  # of the best PyTorch form's time over ours; the rest is the timer's
 
 
-class Case(NamedTuple):
+class Measured(NamedTuple):
     """All forms of a case; the best of those written in PyTorch (None if none ran)."""
 
     facts: dict
@@ -30,8 +31,8 @@ class Case(NamedTuple):
 
     @property
     def speed_up(self) -> float | None:
-        """Median time of the best PyTorch form over ours."""
-        return None if self.best is None else self.forms[self.best]["p50"] / self.ours["p50"]
+        """Time of the best PyTorch form over ours."""
+        return None if self.best is None else _over(self.forms[self.best], self.ours)
 
     @property
     def bandwidth(self) -> float:
@@ -49,37 +50,47 @@ class Case(NamedTuple):
         return max(self.ours["least_bytes"] / copy, self.ours["flops"] / rate)
 
     def size(self) -> str:
-        short = {"kernel": "k", "groups": "G", "batch": "B", "out": "to "}
-        keys = (key for key in KEYS[:-2] if key in self.facts)
-        return " ".join(f"{short.get(key, '')}{text(self.facts[key])}" for key in keys)
+        return short({key: self.facts[key] for key in _SIZE if key in self.facts})
 
     def label(self) -> str:
         facts = self.facts
-        return f"{facts['op']} {self.size()} {facts['dtype']} {facts['direction']}"
+        what = f"{facts['op']} {self.size()}" if "op" in facts else "{network}: {what}"
+        return f"{what} {{dtype}} {{direction}}".format_map(facts)
 
     def line(self) -> str:
         against = "" if self.best is None else f"{self.speed_up:6.2f}x faster than {self.best}"
         return f"{self.label():70} {duration(self.ours['p50']):>9} {against}"
 
 
-def cases_of(rows: Iterable[dict]) -> list[Case]:
-    """The cases that have a row of ours, in the order in which they are shown."""
+def _over(form: dict, ours: dict) -> float:
+    """Round by round, or, in files from before rounds were compared, of the medians."""
+    return form.get("ratio", form["p50"] / ours["p50"])
+
+
+def by_case(rows: Iterable[dict]) -> list[Measured]:
+    """The cases that have a row of ours."""
     groups: dict[str, dict[str, dict]] = {}
     for row in rows:
         groups.setdefault(identity({**row, "form": None}), {})[row["form"]] = row
     found = []
     for forms in groups.values():
         timed = [n for n, form in forms.items() if not n.startswith(OURS) and "p50" in form]
-        best = min(timed, key=lambda name: forms[name]["p50"]) if timed else None
-        found.append(Case(forms[OURS], forms, best))
-    return sorted(found, key=_order)
+        best = min(timed, key=lambda name: _over(forms[name], forms[OURS]), default=None)
+        found.append(Measured(forms[OURS], forms, best))
+    return found
 
 
-def _order(case: Case) -> tuple:
+def by_operator(result: Result) -> dict[str, list[Measured]]:
+    """The cases in the order in which they are shown."""
+    cases = sorted(by_case(row for row in result.rows if "form" in row), key=_order)
+    found = {op: [case for case in cases if case.facts["op"] == op] for op in OPERATORS}
+    return {op: own for op, own in found.items() if own}
+
+
+def _order(case: Measured) -> tuple:
     facts = case.facts
     groups = facts.get("groups", 0)
     return (
-        facts["op"],
         facts["dtype"] != "float32",
         math.prod(facts.get("shape", [])),
         *(facts.get("layer", []), facts.get("batch", 0), facts.get("kernel", 0)),
@@ -88,84 +99,83 @@ def _order(case: Case) -> tuple:
     )
 
 
-def by_operator(result: Result) -> dict[str, list[Case]]:
-    cases = cases_of(row for row in result.rows if "form" in row)
-    found = {op: [case for case in cases if case.facts["op"] == op] for op in OPERATORS}
-    return {op: own for op, own in found.items() if own}
-
-
 def operators(result: Result) -> str:
     """The machine, then per operator a table against the best form and one of all forms."""
-    parts = [origin(result.header), _limits(result.header)]
+    machine = result.header
+    parts = [
+        origin(machine),
+        "Copy {copy_gb_per_s} GB/s, multiply-adds {fma_gflop_per_s} GFLOP/s, OMP_WAIT_POLICY "
+        "{omp_wait_policy}, operators at commit {operators}.\n".format_map(machine),
+    ]
     for op, cases in by_operator(result).items():
-        keys = [key for key in KEYS if any(key in case.facts for case in cases)]
-        others = [n for n in dict.fromkeys(n for c in cases for n in c.forms) if n != OURS]
-        head = [HEADS.get(key, key) for key in keys]
-        lead = [[text(case.facts.get(key, "")) for key in keys] for case in cases]
-        columns = (
-            *(OURS, "20–80 %", "GB/s", "GFLOP/s", "of the floor", "MB"),
-            *("best PyTorch form", "its time", "its MB", "speed-up", "at most"),
-        )
-        same = (f"{k} {text(cases[0].facts[k])}" for k in ("rank", "ranks") if k in cases[0].facts)
-        against = (_against(case, result.header) for case in cases)
-        forms = ([_form(case.forms.get(name)) for name in (OURS, *others)] for case in cases)
+        keys = [key for key in (*_SIZE, "dtype", "direction") if key in cases[0].facts]
+        names = [OURS, *dict.fromkeys(n for case in cases for n in case.forms if n != OURS)]
+        head = [_HEADS.get(key, key) for key in keys]
+        lead = [[times(case.facts[key]) for key in keys] for case in cases]
+        same = [f"{k} {times(cases[0].facts[k])}" for k in ("rank", "ranks") if k in cases[0].facts]
+        against = [_against(case, machine) for case in cases]
+        forms = [[_form(case.forms.get(name)) for name in names] for case in cases]
         left_out = "".join(
-            f"- {name}, {case.size()} {case.facts['dtype']} {case.facts['direction']}: "
-            f"{form['left_out']}\n"
+            f"- {name}, {case.label()}: {form['left_out']}\n"
             for case in cases
             for name, form in case.forms.items()
             if "left_out" in form
         )
         parts += [
             f"### {', '.join([f'`{op}`', *same])}\n",
-            table([*head, *columns], [a + b for a, b in zip(lead, against, strict=True)]),
+            table([*head, *_AGAINST], map(list.__add__, lead, against)),
             f"<details><summary>Every form of <code>{op}</code>: time, peak memory</summary>\n",
-            table([*head, OURS, *others], [a + b for a, b in zip(lead, forms, strict=True)]),
+            table([*head, *names], map(list.__add__, lead, forms)),
             "</details>\n",
             *([f"Left out:\n\n{left_out}"] if left_out else []),
         ]
     return "\n".join(parts)
 
 
-def _limits(machine: dict) -> str:
-    copy, rate = (machine[name] for name in LIMITS)
-    return (
-        f"Copy {copy} GB/s, multiply-adds {rate} GFLOP/s, OMP_WAIT_POLICY "
-        f"{machine['omp_wait_policy']}, operators at commit {machine['operators']}.\n"
-    )
+_AGAINST = (
+    *(OURS, "20–80 %", "GB/s", "GFLOP/s", "of the floor", "MB"),
+    *("best PyTorch form", "its time", "its MB", "speed-up", "at most"),
+)
 
 
-def _against(case: Case, machine: dict) -> list[str]:
-    ours = case.ours
-    cells = [
-        duration(ours["p50"]),
-        f"{duration(ours['p20'])} – {duration(ours['p80'])}",
-        f"{case.bandwidth:.1f}",
-        f"{case.rate:.1f}",
-        f"{case.floor(machine) / ours['p50']:.0%}",
-        megabytes(ours["peak_bytes"]),
-    ]
+def _against(case: Measured, machine: dict) -> list[str]:
+    ours, floor = case.ours, case.floor(machine)
+    rates = (f"{case.bandwidth:.1f}", f"{case.rate:.1f}", f"{floor / ours['p50']:.0%}")
+    cells = [duration(ours["p50"]), spread(ours), *rates, megabytes(ours["peak_bytes"])]
     if case.best is None:
         return [*cells, *[""] * 5]
     best = case.forms[case.best]
-    most = best["p50"] / case.floor(machine)
-    memory = megabytes(best["peak_bytes"])
-    speed_up = f"**{case.speed_up:.2f}×**"
-    return [*cells, case.best, duration(best["p50"]), memory, speed_up, f"{most:.2f}×"]
+    ratios = f"**{case.speed_up:.2f}×**", f"{best['p50'] / floor:.2f}×"
+    return [*cells, case.best, duration(best["p50"]), megabytes(best["peak_bytes"]), *ratios]
 
 
 def _form(form: dict | None) -> str:
-    if form is None:
-        return ""
-    if "left_out" in form:
-        return "left out"
+    if form is None or "left_out" in form:
+        return "left out" if form else ""
     memory = megabytes(form["peak_bytes"])
     return f"{duration(form['p50'])}{f', {memory} MB' if memory else ''}"
 
 
+def networks(result: Result) -> str:
+    """The losses, then all cases: time of the best PyTorch form over ours."""
+    lines = [
+        case.facts
+        | {"ours": duration(case.ours["p50"]), "theirs": duration(case.forms[case.best]["p50"])}
+        | {"best": case.best, "speed_up": case.speed_up}
+        for case in by_case(result.rows)
+    ]
+    columns = {
+        **{"network": "{network}", "operator": "{what}", "dtype": "{dtype}"},
+        **{"direction": "{direction}", "ours": "{ours}", "PyTorch": "{theirs}"},
+        **{"form": "{best}", "speed-up": "{speed_up:.2f}"},
+    }
+    losses = [line for line in lines if line["speed_up"] < NO_LOSS]
+    lost = listing(losses, columns) if losses else "None.\n"
+    return (
+        f"{origin(result.header)}\n\n{len(losses)} of {len(lines)} cases are slower than the best "
+        f"eager PyTorch form:\n\n{lost}\nAll cases:\n\n{listing(lines, columns)}"
+    )
+
+
 def megabytes(count: int | None) -> str:
     return "" if count is None else f"{count / 1e6:.1f}" if count < 1e8 else f"{count / 1e6:.0f}"
-
-
-def text(value: object) -> str:
-    return "×".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

@@ -1,6 +1,7 @@
 """Calls so small that only what is around the computing takes time, and what graphs keep."""
 
 import functools
+import math
 import statistics
 from collections.abc import Callable, Iterator
 
@@ -11,8 +12,8 @@ from torch import Tensor
 import ksdiff_ops
 from benchmarks.markdown import listing, origin
 from benchmarks.measure import seconds_of
-from benchmarks.ops import networks
 from benchmarks.ops.cases import OURS
+from benchmarks.ops.suites import NETWORKS
 from benchmarks.results import Result
 
 CONV2D = "torch.nn.functional.conv2d"
@@ -96,15 +97,16 @@ def kept_bytes(function: Callable[..., Tensor], tensors: list[Tensor]) -> int:
 
 
 def graph_memory(most_numbers: int = 2**21) -> Iterator[dict]:
-    """What graphs keep at the smaller of `networks.SITES`."""
-    for site in networks.SITES:
-        if max(torch.Size(shape).numel() for shape in site.shapes) > most_numbers:
-            continue
-        tensors = site.draw(torch.float32)
-        given = sum(tensor.nbytes for tensor in tensors)
-        for name, form in {OURS: site.ours, **site.plain}.items():
-            counts = {"kept_bytes": kept_bytes(form, tensors), "input_bytes": given}
-            yield {"network": site.network, "what": site.what, "form": name, **counts}
+    """What graphs keep at the smaller of `NETWORKS`' cases."""
+    for network, cases in NETWORKS.items():
+        for case in cases:
+            if max(map(math.prod, case.shapes)) > most_numbers:
+                continue
+            tensors = case.draw("cpu")
+            given = sum(tensor.nbytes for tensor in tensors)
+            for name, form in {OURS: case.ours, **case.plain}.items():
+                counts = {"kept_bytes": kept_bytes(form, tensors), "input_bytes": given}
+                yield {"network": network, "what": case.what, "form": name, **counts}
 
 
 def calls_text(found: Result) -> str:

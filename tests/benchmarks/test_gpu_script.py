@@ -189,7 +189,7 @@ def test_the_profile_is_of_the_case_furthest_from_its_floor(tmp_path, monkeypatc
     drawn = []
     monkeypatch.setattr(cases.Case, "draw", lambda case, device: drawn.append(case) or [])
     both = [(near, direction, True), (far, direction, True)]
-    monkeypatch.setattr(cases, "suite", lambda device: iter(both))
+    monkeypatch.setattr(gpu_profile, "sizes", lambda device: iter(both))
     row = gpu_profile.worst(tmp_path)
     assert row["floor"] == pytest.approx(1e-9)
     gpu_profile.run(row, "cpu", 0)

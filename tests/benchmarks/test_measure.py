@@ -40,13 +40,23 @@ def test_a_race_gives_long_calls_fewer_samples_but_some(clock):
     assert counts == {"short": 9, "long": 3}
 
 
-def test_a_duel_compares_calls_round_by_round_and_gives_up_the_hopeless():
-    times = {"ours": iter([9.0, 1.0, 2.0, 4.0]), "close": iter([8.0, 0.5, 1.0, 2.0])}
-    times["hopeless"] = iter([30.0])
-    samplers = {name: own.__next__ for name, own in times.items()}
-    found = measure.duel(samplers, "ours", 0.0, (3, 3))
-    assert found["close"]["ratio"] == 0.5 and found["close"]["rounds"] == 3
-    assert found["hopeless"]["rounds"] == 1 and found["hopeless"]["ratio"] > 3
+def test_a_race_compares_calls_in_the_rounds_of_both(clock):
+    lasting, _ = clock
+    times = {"ours": iter([1e-3, *[1e-3, 2e-3] * 4]), "slow": iter([4e-3, 3e-3, 4e-3])}
+
+    def taking(own):
+        def sample():
+            seconds = next(own)
+            lasting(seconds)()
+            return seconds
+
+        return sample
+
+    samplers = {name: taking(own) for name, own in times.items()}
+    found = measure.race(samplers, budget=8e-3, rounds=(2, 8), over="ours")
+    assert found["slow"]["rounds"] == 2 and found["ours"]["rounds"] == 8
+    # In rounds 0 and 4, of those in which ours takes a thousandth of a second.
+    assert found["slow"]["ratio"] == pytest.approx(3.5) and found["ours"]["ratio"] == 1
 
 
 def test_long_calls_run_once_and_short_ones_share_the_budget(clock):

@@ -22,7 +22,7 @@ def rows(kernel=3, side=4, ours=2.0, unfold=20.0, shift=5.0, compiled=3.0, sprea
     left_out = {"left_out": "does not compile: LoweringException: too large"}
     return [
         case | {"form": "ksdiff_ops", "backend": "cpu"} | form(ours, spread=spread),
-        case | {"form": "eager unfold"} | form(unfold, 9.0),
-        case | {"form": "eager shift"} | form(shift),
+        case | {"form": "unfold and sum"} | form(unfold, 9.0),
+        case | {"form": "shift"} | form(shift),
         case | {"form": "compiled shift"} | (form(compiled) if compiled else left_out),
     ]

@@ -1,5 +1,7 @@
 """The operators' benchmarks measure what they say, and leave out what fails with its reason."""
 
+import dataclasses
+import functools
 import json
 
 import pytest
@@ -8,65 +10,75 @@ import torch
 from benchmarks import measure as meter
 from benchmarks import results
 from benchmarks.ops import __main__ as command
-from benchmarks.ops import cases
+from benchmarks.ops import cases, suites
 from benchmarks.ops import measure as measuring
 from benchmarks.ops.measure import measure
 from tests.support.benchmarks import MACHINE
 
 SMALL = {
-    "dynamic_conv": cases.dynamic_conv((2, 4, 6, 7), 3, 2, "float32"),
+    "dynamic_conv": cases.dynamic_conv((2, 4, 6, 7), (3, 5), 2),
     "lowrank_dynamic_conv": cases.lowrank_dynamic_conv((2, 4, 6, 7), 3, 4, "bfloat16", rank=2),
     "tucker_kernel": cases.tucker_kernel(2, (6, 4, 3), (4, 4, 2, 2)),
-    "batched_conv2d": cases.batched_conv2d((3, 4, 6, 7), 8, 3, 2, "float32"),
-    "adaptive_conv2d": cases.adaptive_conv2d((2, 4, 6, 7), 5, 3, "float32"),
+    "batched_conv2d": cases.batched_conv2d((3, 4, 6, 7), 8, 3, 2),
+    "adaptive_conv2d": cases.adaptive_conv2d((2, 4, 6, 7), 5),
+}
+ALL = {
+    **SMALL,
+    "one tap": cases.dynamic_conv((2, 4, 6, 7), 1, 4),
+    "decoupled": cases.decoupled_filter((2, 4, 6, 7)),
+    "carafe": cases.carafe((1, 4, 5, 6), 3, 2),
+    "separable": cases.separable_dynamic_conv((1, 3, 8, 9), 5, "bfloat16"),
 }
 
 
 @pytest.fixture(autouse=True)
 def brief(monkeypatch):
-    monkeypatch.setattr(measuring, "race", lambda samplers: meter.race(samplers, 1e-3, (2, 2)))
+    race = functools.partial(meter.race, rounds=(2, 2))
+    monkeypatch.setattr(measuring, "race", race)
     monkeypatch.setattr(measuring, "peak_bytes", lambda call, device, seconds: 1)
 
 
 @pytest.mark.parametrize("direction", cases.DIRECTIONS)
-@pytest.mark.parametrize("case", SMALL.values(), ids=SMALL.keys())
+@pytest.mark.parametrize("case", ALL.values(), ids=ALL.keys())
 def test_all_eager_forms_of_an_operator_agree_and_are_timed(case, direction):
     rows = measure(case, direction, "cpu", compile_forms=False)
-    assert [row["form"] for row in rows] == [f.name for f in case.forms if not f.compiled]
-    assert all(row["p20"] <= row["p50"] <= row["p80"] for row in rows)
+    eager = [name for name in case.plain if not name.startswith(cases.COMPILED)]
+    assert [row["form"] for row in rows] == [cases.OURS, *eager]
+    assert all(row["p20"] <= row["p50"] <= row["p80"] and row["ratio"] > 0 for row in rows)
     assert all(case.row(direction).items() <= row.items() for row in rows)
     json.dumps(rows)
 
 
-def forms_of(case) -> dict[str, dict]:
-    return {row["form"]: row for row in measure(case, "forward", "cpu")}
+def test_a_compiled_form_is_one_of_them():
+    case = SMALL["dynamic_conv"]
+    case = dataclasses.replace(case, plain={name: case.plain[name] for name in ("compiled shift",)})
+    assert "p50" in measure(case, "forward", "cpu")[1]
 
 
-def with_form(case, form):
-    return cases.Case(**{**vars(case), "forms": (*case.forms[:3], form)})
+def measured(case, **plain) -> dict[str, dict]:
+    case = dataclasses.replace(case, plain=case.plain | plain)
+    return {row["form"]: row for row in measure(case, "forward", "cpu", compile_forms=False)}
 
 
 def test_a_form_that_computes_something_else_is_refused():
-    wrong = cases.Form("wrong", lambda x, weight: 1.01 * cases.forms.shift_conv(x, weight))
     with pytest.raises(AssertionError, match="wrong, forward: result is off by"):
-        measure(with_form(SMALL["dynamic_conv"], wrong), "forward", "cpu")
+        measured(SMALL["dynamic_conv"], wrong=lambda x, weight: 1.01 * cases.forms.shift(x, weight))
 
 
 def test_a_form_that_fails_is_left_out_with_its_reason():
     def broken(x, weight):
         raise RuntimeError("no such instruction\nand a long story")
 
-    case = with_form(SMALL["dynamic_conv"], cases.Form("broken", broken))
-    forms = forms_of(case)
+    forms = measured(SMALL["dynamic_conv"], broken=broken)
     assert forms["broken"]["left_out"] == "fails: RuntimeError: no such instruction"
     assert "p50" not in forms["broken"]
 
 
 def test_a_form_without_room_is_left_out_and_ours_is_not(monkeypatch):
     monkeypatch.setattr(measuring, "available_bytes", lambda device: 1000)
-    forms = forms_of(SMALL["dynamic_conv"])
+    forms = measured(SMALL["dynamic_conv"])
     assert "p50" in forms["ksdiff_ops"]
-    assert "GiB are free" in forms["eager unfold"]["left_out"]
+    assert "GiB, and 0.0 are free" in forms["unfold and sum"]["left_out"]
 
 
 def test_bytes_and_operations_are_those_of_the_definition():
@@ -77,6 +89,7 @@ def test_bytes_and_operations_are_those_of_the_definition():
     assert case.operations("forward") == 2 * pixels * 64 * 9
 
 
+GROUPED = ["--groups", "4", "--out-channels", "6"]
 OPTIONS = ["--op", "dynamic_conv", "--shape", "1,4,8,8", "--device", "cpu"]
 
 
@@ -91,17 +104,8 @@ OPTIONS = ["--op", "dynamic_conv", "--shape", "1,4,8,8", "--device", "cpu"]
         ([*OPTIONS, "--dtype", "int8"], "argument --dtype: invalid choice"),
         (["--op", "tucker_kernel", "--shape", "1,8,8,3,1"], "expected a square kernel"),
         (
-            [
-                "--op",
-                "batched_conv2d",
-                "--shape",
-                "1,4,8,8",
-                "--groups",
-                "4",
-                "--out-channels",
-                "6",
-            ],
-            "--out-channels: expected a multiple of 4",
+            ["--op", "batched_conv2d", *OPTIONS[2:4], *GROUPED],
+            "--out-channels: expected a multiple",
         ),
         (OPTIONS[:2], "--shape: expected B,C,H,W as positive whole numbers, got None"),
     ],
@@ -139,10 +143,15 @@ def test_one_line_times_a_shape_of_one_s_own(capsys, tmp_path, monkeypatch):
     path = tmp_path / "own.json"
     command.main([*OPTIONS, "--direction", "forward", "--eager", "--json", str(path)])
     shown = capsys.readouterr().out
-    for word in ("dynamic_conv 1×4×8×8 k3 G1 float32 forward", "eager shift", "peak MB", "floor"):
+    for word in ("dynamic_conv 1×4×8×8 k 3 G 1 float32 forward", "shift", "peak MB", "floor"):
         assert word in shown
     rows = results.read(path).rows
-    assert {row["form"] for row in rows} == {"ksdiff_ops", "eager unfold", "eager shift"}
+    assert {row["form"] for row in rows} == {
+        "ksdiff_ops",
+        "unfold and sum",
+        "unfold and einsum",
+        "shift",
+    }
     assert all(row["shape"] == [1, 4, 8, 8] for row in rows)
 
 
@@ -150,7 +159,7 @@ def test_one_line_times_a_shape_of_one_s_own(capsys, tmp_path, monkeypatch):
 def suite(monkeypatch, tmp_path):
     """`suite(*options)` measures three small cases into one file; gives its rows."""
     small = [(case, "forward", op == "dynamic_conv") for op, case in list(SMALL.items())[:3]]
-    monkeypatch.setattr(cases, "suite", lambda device: iter(small))
+    monkeypatch.setitem(command.SUITES, "sizes", lambda device: iter(small))
     path = tmp_path / "ops.json"
 
     def run(*options):
@@ -167,7 +176,11 @@ def test_the_suite_goes_on_where_its_file_ends(suite, capsys):
     assert every[: len(first)] == first
     assert [*dict.fromkeys(row["op"] for row in every)] == list(SMALL)[:3]
     assert suite() == every  # all is there: nothing is measured
-    assert suite("--again") != every
+    again = suite("--again", "--only", "tucker_kernel")
+    key = results.identity
+    assert set(map(key, again)) == set(map(key, every)) and again != every
+    assert again[: len(first)] == first
+    assert suite("--again") != again
     suite("--again", "--seconds", "-1")
     assert "the same command measures the rest" in capsys.readouterr().out
 
@@ -179,9 +192,11 @@ def test_the_suite_refuses_the_file_of_another_machine(suite, monkeypatch):
         suite()
 
 
+@pytest.mark.parametrize("name", suites.SUITES)
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
-def test_the_suite_has_every_operator_once_per_case_and_two_minutes_of_quick_ones(device):
-    found = list(cases.suite(device))
+def test_a_suite_has_a_case_once_and_the_first_every_operator_among_its_quick_ones(name, device):
+    found = list(suites.SUITES[name](device))
     rows = [json.dumps(case.row(direction)) for case, direction, _ in found]
     assert len(set(rows)) == len(rows) > 100
-    assert {case.op for case, _, quick in found if quick} == set(SMALL)
+    quick = {case.op for case, _, quick in found if quick}
+    assert quick == set(SMALL) if name == "sizes" else quick

@@ -8,7 +8,7 @@ from tests.support.benchmarks import MACHINE, rows
 
 
 def test_a_case_counts_speed_up_floor_and_rates():
-    (one,) = tables.cases_of(rows())
+    (one,) = tables.by_case(rows())
     machine = {"copy_gb_per_s": 10.0, "fma_gflop_per_s": 100.0}
     assert one.best == "compiled shift"
     assert one.speed_up == pytest.approx(1.5)
@@ -24,9 +24,27 @@ def test_the_table_gives_ours_the_best_form_and_why_one_is_missing():
         "| compiled shift | 3 ms | 1.0 | **1.50×** |"
     )
     assert row_of_three in text
-    assert "| eager shift | 5 ms | 1.0 | **2.50×** |" in text
-    assert "k5 G1 float32 forward: does not compile: LoweringException: too large" in text
+    assert "| shift | 5 ms | 1.0 | **2.50×** |" in text
+    assert "k 5 G 1 float32 forward: does not compile: LoweringException: too large" in text
     assert "| 20 ms, 9.0 MB |" in text
+
+
+def test_losses_are_listed_apart():
+    times = {"ksdiff_ops": 2.0, "shift": 1.0, "unfold": 3.0}
+    rows = [
+        {
+            **{"network": name, "what": "k 3", "dtype": "float32", "direction": "forward"},
+            **{"form": form, "p20": t, "p50": t * (scale if form == "ksdiff_ops" else 1)},
+            **{"p80": t, "rounds": 1, "ratio": t / (scale * times["ksdiff_ops"])},
+        }
+        for name, scale in (("lost", 1.0), ("won", 0.25))
+        for form, t in times.items()
+    ]
+    losses, every = tables.networks(Result(MACHINE, rows)).split("All cases:")
+    assert "1 of 2 cases" in losses
+    assert "| lost |" in losses and "0.50" in losses
+    assert "| won |" not in losses
+    assert "| won |" in every and f"{1 / (2 * 0.25):.2f}" in every
 
 
 def test_plots_are_drawn_for_what_was_measured(tmp_path):
