@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch._dynamo.exc import TorchDynamoException
 
-from benchmarks.measure import peak_bytes, seconds_of, timed
+from benchmarks.measure import peak_bytes, timed
 from benchmarks.models.contenders import (
     BANDS,
     BF16,
@@ -37,7 +37,6 @@ SENSORS = {8: "wv3", 4: "qb"}
 _ONE_PASS = (KSDIFF, NO_PRIOR, "fusionnet", f"{SMALL}, DDIM-1")
 # Four bands are timed for the plot of quality against time: only what is scored there.
 _SCORED = (KSDIFF, FEATURES, "fusionnet", SMALL)
-_SCOUTS = 3  # calls that find the mode in which a sampler's network is fastest
 # More networks of one class than torch.compile compiles by default; beyond them it must fail
 # instead of running eagerly in silence.
 torch._dynamo.config.recompile_limit = 64
@@ -97,8 +96,8 @@ def _parameters(module: nn.Module) -> int:
 def latency(found: Networks, device: str, budget: float) -> list[dict]:
     """One image of 256 x 256: everybody in every mode, in turn; and KSDiff's stages.
 
-    Samplers of more than one evaluation run in the modes in which their network is fastest, as
-    far as they take bearable time. At four bands: what is scored there, without compiling.
+    Samplers run as far as they take bearable time. At four bands: what is scored there, without
+    compiling.
     """
     rows = _latency(found, MODES, device, BANDS, 2 / 3 * budget)
     few = {n: net for n, net in networks(device, 4).items() if n in _SCORED and n in found}
@@ -109,19 +108,8 @@ def _latency(
     found: Networks, modes: Iterable[str], device: str, bands: int, budget: float
 ) -> list[dict]:
     tile = Tile(SIZE, 1, device, bands)
-    everyone, scouted = [], {}
-    for mode in modes:
-        ways = contenders(found, device, mode)
-        times = _scout(ways, tile.inputs, mode)
-        everyone += ways if times else []
-        scouted |= times
-    promising = {family: _promising(family, scouted) for family in found}
-    chosen = [
-        c
-        for c in everyone
-        if c.evaluations == 1 or (c.mode in promising[c.family] and _affordable(c))
-    ]
-    calls = _calls(chosen, tile.inputs)
+    ways = (way for mode in modes for way in _ready(contenders(found, device, mode), tile.inputs))
+    calls = _calls(filter(_affordable, ways), tile.inputs)
     if bands == BANDS and KSDIFF in found:
         for name, (call, _) in network_calls(found[KSDIFF], tile.inputs).items():
             calls[f"{KSDIFF}: {name}", EAGER] = call
@@ -129,35 +117,23 @@ def _latency(
     return _rows(calls, budget, SIZE, 1, bands)
 
 
-def _scout(ways: list[Contender], inputs: FusionInputs, mode: str) -> dict[tuple[str, str], float]:
-    """Compile, if the mode asks for it; seconds of one evaluation by family and mode."""
-    times = {}
-    try:
-        for c in ways:
-            if c.evaluations == 1:
-                began = time.perf_counter()
-                c.run(inputs)
-                print(f"{c.name}, {mode}: ready in {time.perf_counter() - began:.1f} s", flush=True)
-                took = [seconds_of(lambda run=c.run: run(inputs)) for _ in range(_SCOUTS)]
-                times.setdefault((c.family, mode), min(took))
-    except TorchDynamoException as problem:
-        reason = str(problem).strip().splitlines()[0]
-        print(
-            f"{mode}: skipped: {reason}; with a C++ compiler that torch.compile finds (CXX names "
-            "it): python -m benchmarks.models latency"
-        )
-        return {}
-    return times
-
-
-def _promising(family: str, scouted: dict[tuple[str, str], float]) -> set[str]:
-    """The fastest mode, and the fastest in float32, in case scores show that bfloat16 hurts.
-
-    The large U-Net has no scores: only its fastest mode counts.
-    """
-    times = {mode: seconds for (other, mode), seconds in scouted.items() if other == family}
-    exact = times if family == LARGE else {m: s for m, s in times.items() if BF16 not in m}
-    return {min(times, key=times.get), min(exact, key=exact.get)}
+def _ready(ways: list[Contender], inputs: FusionInputs) -> list[Contender]:
+    """Compiled, if their mode asks for it; none where that fails."""
+    for way in ways:
+        if way.evaluations > 1:
+            continue
+        began = time.perf_counter()
+        try:
+            way.run(inputs)
+        except TorchDynamoException as problem:
+            reason = str(problem).strip().splitlines()[0]
+            print(
+                f"{way.mode}: skipped: {reason}; with a C++ compiler that torch.compile finds (CXX "
+                "names it): python -m benchmarks.models latency"
+            )
+            return []
+        print(f"{way.name}, {way.mode}: ready in {time.perf_counter() - began:.1f} s", flush=True)
+    return ways
 
 
 def _affordable(contender: Contender) -> bool:
@@ -222,7 +198,7 @@ def memory(found: Networks, device: str, budget: float) -> list[dict]:
     ]
 
 
-def _calls(chosen: list[Contender], inputs: FusionInputs) -> _Calls:
+def _calls(chosen: Iterable[Contender], inputs: FusionInputs) -> _Calls:
     return {(c.name, c.mode): lambda run=c.run: run(inputs) for c in chosen}
 
 

@@ -7,7 +7,7 @@ from statistics import fmean
 
 import numpy as np
 
-from benchmarks.markdown import duration, origin, table
+from benchmarks.markdown import duration, listing, mebibytes, noted, table
 from benchmarks.markdown import indexes as shown
 from benchmarks.models.contenders import BF16, EAGER, KSDIFF, LARGE, NO_PRIOR, SMALL, UNFOLD
 from benchmarks.models.quality import INDEXES, PIPELINE
@@ -26,19 +26,22 @@ class Results:
     """The sections of a folder, by what a table asks for."""
 
     def __init__(self, folder: Path) -> None:
-        self.sections = read_folder(folder, UNTIMED)
-        self.header = self.sections["latency"].header
+        sections = read_folder(folder, UNTIMED)
+        self.header = sections["latency"].header
+        self._rows = {
+            name: [row | {"section": name} for row in one.rows] for name, one in sections.items()
+        }
         self.cost = {row["name"]: row for row in self.rows("cost")}
-        self.scored = [bands for bands in (4, 8) if f"quality-{bands}" in self.sections]
+        self.scored = [bands for bands in (4, 8) if f"quality-{bands}" in sections]
         self.scores = {bands: scores(self.judged(bands)) for bands in self.scored}
 
-    def rows(self, section: str) -> list[dict]:
-        return [row | {"section": section} for row in self.sections[section].rows]
+    def rows(self, section: str, **facts: object) -> list[dict]:
+        """Those of which the facts are true."""
+        own = self._rows.get(section, [])
+        return [row for row in own if all(row[key] == value for key, value in facts.items())]
 
     def judged(self, bands: int, mode: str = EAGER) -> list[dict]:
-        if f"quality-{bands}" not in self.sections:
-            return []
-        return [row for row in self.rows(f"quality-{bands}") if row["mode"] == mode]
+        return self.rows(f"quality-{bands}", mode=mode)
 
     def family(self, name: str) -> str:
         return self.cost[name]["family"] if name in self.cost else name
@@ -67,56 +70,68 @@ class Results:
         loss = self.loss_in_bf16(family, row["bands"])
         return family != KSDIFF if loss is None else loss <= UNAFFECTED
 
-    def timed(self, name: str, bands: int, size: int | None, *sections: str) -> dict | None:
-        """The row of the quickest admitted mode, of the first section that has any."""
-        for section in sections:
-            rows = [
-                row
-                for row in self.rows(section)
-                if (row["name"], row["bands"]) == (name, bands)
-                and size in (None, row["size"])
-                and self.admitted(row)
-            ]
-            if rows:
-                return min(rows, key=lambda row: row["p50"])
-        return None
+    def timed(self, section: str, **facts: object) -> dict | None:
+        """The row of the quickest admitted mode."""
+        rows = filter(self.admitted, self.rows(section, **facts))
+        return min(rows, key=lambda row: row["p50"], default=None)
 
-    def fastest(self, name: str, bands: int = BANDS) -> dict | None:
+    def at_size(self, name: str, bands: int) -> dict | None:
+        """For one image of 256 x 256."""
+        facts = {"name": name, "bands": bands, "size": SIZE}
+        return self.timed("latency", **facts) or self.timed("long", **facts)
+
+    def fastest(self, name: str) -> dict | None:
         """For one image of 256 x 256; of a sampler that takes too long there, for a smaller one."""
-        at_size = self.timed(name, bands, SIZE, "latency", "long")
-        return at_size or self.timed(name, bands, None, "long")
+        return self.at_size(name, BANDS) or self.timed("long", name=name, bands=BANDS)
 
     def ratio(self, row: dict) -> float | None:
         """Over ksdiff-s at the same size, measured in turn with the row."""
-        ours = self.timed(KSDIFF, row["bands"], row["size"], row["section"])
+        ours = self.timed(row["section"], name=KSDIFF, bands=row["bands"], size=row["size"])
         return row["p50"] / ours["p50"] if ours else None
 
     def over(self, name: str, other: str, mode: str, section: str = "latency") -> float:
         """How many times as long as ``other`` in the same mode."""
-        rows = (r for r in self.rows(section) if (r["mode"], r["bands"]) == (mode, BANDS))
-        times = {row["name"]: row["p50"] for row in rows}
-        return times[name] / times[other]
+        (own,), (base,) = (
+            self.rows(section, name=one, mode=mode, bands=BANDS) for one in (name, other)
+        )
+        return own["p50"] / base["p50"]
+
+    def stages(self) -> dict[str, float]:
+        """Seconds of each stage of ksdiff-s, eager."""
+        lead = f"{KSDIFF}: "
+        rows = (row for row in self.rows("latency") if row["name"].startswith(lead))
+        return {row["name"].removeprefix(lead): row["p50"] for row in rows}
+
+    def scenes(self) -> list[dict]:
+        """A row for every size of scene, with the seconds of each part."""
+        sizes: dict[int, dict] = {}
+        for row in self.rows("scene"):
+            sizes.setdefault(row["size"], dict(row))[row["name"]] = row["p50"]
+        for row in sizes.values():
+            row["rest"] = row["whole"] - row["prior"] - row["network"]
+            row["megapixels"] = row["size"] ** 2 * 1e-6
+        return [sizes[size] for size in sorted(sizes)]
 
     def points(self, bands: int) -> dict[str, tuple[float, float]]:
         """(seconds per megapixel, ERGAS) of all that has been timed and scored."""
         return {
-            name: (row["p50"] / (row["size"] ** 2 * 1e-6), self.scores[bands][name]["ERGAS"])
+            name: (row["p50"] / (SIZE**2 * 1e-6), self.scores[bands][name]["ERGAS"])
             for name in self.cost
-            if name in self.scores[bands]
-            and (row := self.timed(name, bands, SIZE, "latency", "long"))
+            if name in self.scores[bands] and (row := self.at_size(name, bands))
         }
 
 
 def scores(rows: Iterable[dict]) -> dict[str, dict[str, float]]:
     """Each method's indexes: the mean over scenes of the mean over seeds."""
-    values: dict[str, dict[str, dict[str, list[float]]]] = {}
+    seeds: dict[str, dict[str, list[dict]]] = {}
     for row in rows:
-        scenes = values.setdefault(row["name"], {})
-        for index in INDEXES:
-            scenes.setdefault(row["scene"], {}).setdefault(index, []).append(row[index])
+        seeds.setdefault(row["name"], {}).setdefault(row["scene"], []).append(row)
     return {
-        name: {index: fmean(fmean(scene[index]) for scene in scenes.values()) for index in INDEXES}
-        for name, scenes in values.items()
+        name: {
+            index: fmean(fmean(row[index] for row in own) for own in scenes.values())
+            for index in INDEXES
+        }
+        for name, scenes in seeds.items()
     }
 
 
@@ -137,46 +152,43 @@ def slope(sizes: list[float], seconds: list[float]) -> float:
 
 def main_table(found: Results, names: Iterable[str] | None = None) -> str:
     """Time of one image, against ksdiff-s at the same size, and quality."""
-    quality = [{**found.scores[bands]} for bands in found.scored]
 
-    def scored(name: str) -> list[str]:
-        return [shown(own[name], INDEXES, "223") if name in own else "–" for own in quality]
+    def ratio(row: dict) -> str:
+        value = found.ratio(row)
+        return f"{value:,.{0 if value >= 100 else 2}f}×" if value else ""
 
-    rows = []
-    for name in names or found.cost:
-        cost, timed = found.cost[name], found.fastest(name)
-        if timed is not None:
-            ratio = found.ratio(timed)
-            rows.append(
-                [
-                    f"**{name}**" if name == KSDIFF else name,
-                    f"{timed['size']}²",
-                    str(cost["evaluations"]),
-                    f"{cost['parameters'] / 1e6:.2f} M",
-                    f"{cost['flops'] / 1e9:,.1f}",
-                    duration(timed["p50"]),
-                    f"{ratio:,.{0 if ratio >= 100 else 2}f}×" if ratio else "",
-                    timed["mode"],
-                    *scored(name),
-                ]
-            )
-    if names is None and any(PIPELINE in own for own in quality):
-        rows.append([PIPELINE, *[""] * 7, *scored(PIPELINE)])
-    head = ["", "size", "evaluations", "parameters", "GFLOP each", "time", "/ ksdiff-s", "mode"]
-    head += [f"{bands} bands: {' / '.join(INDEXES)}" for bands in found.scored]
-    return f"{table(head, rows)}\n{origin(found.header)}\n"
+    def scored(bands: int) -> Callable[[dict], str]:
+        own = found.scores[bands]
+        return lambda row: shown(own[row["name"]], INDEXES, "223") if row["name"] in own else "–"
+
+    columns = {
+        "": lambda row: f"**{KSDIFF}**" if row["name"] == KSDIFF else row["name"],
+        "size": "{size}²",
+        "evaluations": "{evaluations}",
+        "parameters": lambda row: f"{row['parameters'] / 1e6:.2f} M",
+        "GFLOP each": lambda row: f"{row['flops'] / 1e9:,.1f}",
+        "time": lambda row: duration(row["p50"]),
+        "/ ksdiff-s": ratio,
+        "mode": "{mode}",
+    }
+    quality = {f"{bands} bands: {' / '.join(INDEXES)}": scored(bands) for bands in found.scored}
+    timed = ((name, found.fastest(name)) for name in names or found.cost)
+    rows = (found.cost[name] | row for name, row in timed if row)
+    text = listing(rows, columns | quality)
+    if names is None and any(PIPELINE in own for own in found.scores.values()):
+        cells = [cell({"name": PIPELINE}) for cell in quality.values()]
+        text += f"| {' | '.join([PIPELINE, *[''] * (len(columns) - 1), *cells])} |\n"
+    return noted(text, found)
 
 
 def targets_table(found: Results) -> str:
     """Ratios beside their targets or published values."""
     rows = []
     for sampler, target in (("DDIM-25", "at least 50×"), ("DDPM-1000", "at least 1000×")):
-        for family in (LARGE, SMALL):
+        for family, own in ((LARGE, target), (SMALL, "")):
             row = found.fastest(f"{family}, {sampler}")
             ratio = f"{found.ratio(row):,.0f}× ({row['size']}²)"
-            rows.append(
-                [f"{family}, {sampler} / ksdiff-s", ratio, target if family == LARGE else ""]
-            )
+            rows.append([f"{family}, {sampler} / ksdiff-s", ratio, own])
     fastest = found.fastest(KSDIFF)["p50"] / found.fastest("fusionnet")["p50"]
     ratios = [
         ("ksdiff-s / fusionnet, each in its fastest mode", fastest, "at most 1.5×"),
@@ -187,11 +199,11 @@ def targets_table(found: Results) -> str:
         for mode in (EAGER, BF16):
             ratio = found.over(UNFOLD, "lagnet", mode, section)
             ratios.append((f"lagnet on unfold / lagnet, {mode}{where}", ratio, "at least 5×"))
-    stages, scenes = _stages(found), _scenes(found).values()
-    prior = 1 - stages["network"] / sum(stages.values())
-    whole = [entry["whole"] / entry["pixels"] for entry in scenes]
-    spread = max(whole) / min(whole) - 1
     rows += [[name, f"{ratio:.2f}×", target] for name, ratio, target in ratios]
+    stages = found.stages()
+    prior = 1 - stages["network"] / sum(stages.values())
+    whole = [row["whole"] / row["megapixels"] for row in found.scenes()]
+    spread = max(whole) / min(whole) - 1
     rows += [
         ["share of the prior in ksdiff-s, eager", f"{prior:.0%}", "at most 30%"],
         ["spread of the time per megapixel of whole scenes", f"{spread:.0%}", "at most 15%"],
@@ -203,26 +215,26 @@ def modes_table(found: Results, section: str) -> str:
     """One evaluation of everybody in every mode, and what bfloat16 does to its scores."""
     single = {name for name, cost in found.cost.items() if cost["evaluations"] == 1}
     rows = [row for row in found.rows(section) if row["name"] in single]
-    modes = list(dict.fromkeys(row["mode"] for row in rows))
-    lines = []
-    for bands, name in dict.fromkeys((row["bands"], row["name"]) for row in rows):
-        own = {r["mode"]: r["p50"] for r in rows if (r["bands"], r["name"]) == (bands, name)}
-        loss = found.loss_in_bf16(found.family(name), bands)
-        times = (duration(own[mode]) if mode in own else "" for mode in modes)
-        lines.append([name, str(bands), *times, "" if loss is None else f"{100 * loss:+.2f} %"])
-    return table(["", "bands", *modes, "bf16 worsens the worst index by"], lines)
+    once = {(row["bands"], row["name"]): row for row in rows}
+    times = {(row["bands"], row["name"], row["mode"]): duration(row["p50"]) for row in rows}
 
+    def of(mode: str) -> Callable[[dict], str]:
+        return lambda row: times.get((row["bands"], row["name"], mode), "")
 
-def _stages(found: Results) -> dict[str, float]:
-    return {
-        row["name"].removeprefix(f"{KSDIFF}: "): row["p50"]
-        for row in found.rows("latency")
-        if row["name"].startswith(f"{KSDIFF}: ")
+    def worsened(row: dict) -> str:
+        loss = found.loss_in_bf16(found.family(row["name"]), row["bands"])
+        return "" if loss is None else f"{100 * loss:+.2f} %"
+
+    columns = {
+        **{"": "{name}", "bands": "{bands}"},
+        **{mode: of(mode) for mode in dict.fromkeys(row["mode"] for row in rows)},
+        "bf16 worsens the worst index by": worsened,
     }
+    return listing(once.values(), columns)
 
 
 def stages_table(found: Results) -> str:
-    parts = _stages(found)
+    parts = found.stages()
     total = sum(parts.values())
     rows = [[name, duration(s), f"{100 * s / total:.0f} %"] for name, s in parts.items()]
     return table(["stage of ksdiff-s, eager", "time", "share"], rows)
@@ -230,59 +242,52 @@ def stages_table(found: Results) -> str:
 
 def long_table(found: Results) -> str:
     """The longest samplers beside ksdiff-s at the sizes at which they ran."""
-    rows = [
-        [r["name"], f"{r['size']}²", duration(r["p50"]), f"{found.ratio(r):,.1f}×"]
-        for r in found.rows("long")
-    ]
-    return table(["one image, eager", "size", "time", "/ ksdiff-s"], rows)
+    columns = {
+        "one image, eager": "{name}",
+        "size": "{size}²",
+        "time": lambda row: duration(row["p50"]),
+        "/ ksdiff-s": lambda row: f"{found.ratio(row):,.1f}×",
+    }
+    return listing(found.rows("long"), columns)
 
 
-def growth_table(found: Results, section: str, key: str) -> str:
-    rows = found.rows(section)
-    values = sorted({row[key] for row in rows})
-    pixels = {v: (v**2 if key == "size" else v * rows[0]["size"] ** 2) * 1e-6 for v in values}
-    lines = []
-    for name in dict.fromkeys(row["name"] for row in rows):
-        own = {row[key]: row["p50"] for row in rows if row["name"] == name}
-        cells = (f"{own[v] / pixels[v]:.2f}" if v in own else "" for v in values)
-        lines.append([name, *cells, f"{slope([pixels[v] for v in own], list(own.values())):.2f}"])
-    return table([f"seconds per megapixel, {key}", *map(str, values), "log-log slope"], lines)
-
-
-def _scenes(found: Results) -> dict[int, dict[str, float]]:
-    """By the side of a scene: its megapixels, those the network sees, and seconds."""
-    sizes: dict[int, dict[str, float]] = {}
-    for row in found.rows("scene"):
-        entry = sizes.setdefault(row["size"], {"pixels": row["size"] ** 2 * 1e-6})
-        entry[row["name"]] = row["p50"]
-        entry["peak"] = row["peak_bytes"]
-        entry["seen"] = row["pixels_seen"] * 1e-6
-    for entry in sizes.values():
-        entry["rest"] = entry["whole"] - entry["prior"] - entry["network"]
-    return dict(sorted(sizes.items()))
+def growth_table(found: Results, section: str) -> str:
+    """Seconds per megapixel over the side of the image, or over the batch."""
+    lines: dict[str, dict[int, tuple[float, float]]] = {}
+    key = "batch" if section == "batch" else "size"
+    for row in found.rows(section):
+        megapixels = row["batch"] * row["size"] ** 2 * 1e-6
+        lines.setdefault(row["name"], {})[row[key]] = megapixels, row["p50"]
+    values = sorted({value for own in lines.values() for value in own})
+    rows = []
+    for name, own in lines.items():
+        cells = (f"{own[v][1] / own[v][0]:.2f}" if v in own else "" for v in values)
+        rows.append([name, *cells, f"{slope(*zip(*own.values(), strict=True)):.2f}"])
+    return table([f"seconds per megapixel, {key}", *map(str, values), "log-log slope"], rows)
 
 
 def scenes_table(found: Results) -> str:
-    columns = ("whole", "network", "prior", "rest")
-    head = [*(f"{name}, s/Mpx" for name in columns), "network sees", "peak memory"]
-    rows = [
-        [
-            f"{size}²",
-            duration(entry["whole"]),
-            *(f"{entry[name] / entry['pixels']:.2f}" for name in columns),
-            f"{entry['seen'] / entry['pixels']:.2f}×",
-            f"{entry['peak'] / 2**20:,.0f} MiB" if entry["peak"] else "not measurable",
-        ]
-        for size, entry in _scenes(found).items()
-    ]
-    return table(["scene", "time", *head], rows)
+    def per_megapixel(part: str) -> Callable[[dict], str]:
+        return lambda row: f"{row[part] / row['megapixels']:.2f}"
+
+    columns = {
+        "scene": "{size}²",
+        "time": lambda row: duration(row["whole"]),
+        **{f"{p}, s/Mpx": per_megapixel(p) for p in ("whole", "network", "prior", "rest")},
+        "network sees": lambda row: f"{row['pixels_seen'] / row['size'] ** 2:.2f}×",
+        "peak memory": lambda row: (
+            mebibytes(row["peak_bytes"]) if row["peak_bytes"] else "not measurable"
+        ),
+    }
+    return listing(found.scenes(), columns)
 
 
 def memory_table(found: Results) -> str:
-    rows = [
-        [r["name"], f"{r['size']}²", f"{r['peak_bytes'] / 2**20:.0f}"] for r in found.rows("memory")
-    ]
-    return table(["", "size", "MiB"], rows)
+    columns = {
+        **{"": "{name}", "size": "{size}²"},
+        "MiB": lambda row: f"{row['peak_bytes'] / 2**20:.0f}",
+    }
+    return listing(found.rows("memory"), columns)
 
 
 def steps_table(found: Results) -> str:
@@ -330,8 +335,8 @@ _TABLES: dict[str, Callable[[Results], str]] = {
     "speed-malloc": lambda found: modes_table(found, "malloc"),
     "speed-stages": stages_table,
     "speed-long": long_table,
-    "speed-growth": lambda found: growth_table(found, "growth", "size"),
-    "speed-batch": lambda found: growth_table(found, "batch", "batch"),
+    "speed-growth": lambda found: growth_table(found, "growth"),
+    "speed-batch": lambda found: growth_table(found, "batch"),
     "speed-scenes": scenes_table,
     "speed-memory": memory_table,
     "speed-steps": steps_table,

@@ -18,7 +18,14 @@ DTYPES = {
 DIRECTIONS = ("forward", "forward+backward")
 OURS = "ksdiff_ops"
 COMPILED = "compiled "  # how the names of forms begin that torch.compile makes
-_SHORT = {"out": "to ", "kernel": "k ", "groups": "G ", "rank": "R ", "factor": "by "}
+_SHORT = {
+    "batch": "B ",
+    "out": "to ",
+    "kernel": "k ",
+    "groups": "G ",
+    "rank": "R ",
+    "factor": "by ",
+}
 
 Function = Callable[..., Tensor]
 Shape = tuple[int, ...]

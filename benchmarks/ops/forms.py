@@ -131,7 +131,8 @@ def batched_unfold(x: Tensor, weight: Tensor) -> Tensor:
 
 def adaptive_unfold(x: Tensor, attention: Tensor, weight: Tensor) -> Tensor:
     """adaptive_conv2d by F.unfold, as LAGConv is published: patches, scaled, then a product."""
-    scaled = _patches(x, weight.shape[2:]) * attention.flatten(1, 2)[:, None]
+    patches = _patches(x, weight.shape[2:])
+    scaled = patches * attention.reshape(len(x), 1, *patches.shape[2:])
     y = weight.flatten(1) @ scaled.flatten(3).flatten(1, 2)
     return y.view(len(x), -1, *x.shape[2:])
 
