@@ -13,29 +13,14 @@ from typing import NamedTuple
 
 from benchmarks import results
 from benchmarks.markdown import duration, table
+from benchmarks.ops.cases import OURS, times
 from ksdiff.errors import KSDiffError
 
 _LEAST = 0.03
-_LABELS = (
-    "network",
-    "what",
-    "op",
-    "section",
-    "name",
-    "mode",
-    "shape",
-    "layer",
-    "size",
-    "bands",
-    "batch",
-    "out",
-)
-_LABELS += ("kernel", "groups", "dtype", "direction", "form")
 
 
 class Change(NamedTuple):
     name: str
-    control: bool  # a PyTorch form
     before: float
     after: float
     spread: float  # relative, of both runs together
@@ -64,24 +49,19 @@ def compare(before: list[dict], after: list[dict]) -> Comparison:
     old, new = (
         {results.identity(row): row for row in rows if "p50" in row} for rows in (before, after)
     )
-    changes = [
-        Change(
-            _label(old[key]),
-            not old[key].get("form", "ksdiff_ops").startswith("ksdiff_ops"),
-            old[key]["p50"],
-            new[key]["p50"],
-            sum(_spread(rows[key]) for rows in (old, new)),
-        )
-        for key in old.keys() & new.keys()
-    ]
+    changes, controls = [], []
+    for key in old.keys() & new.keys():
+        one, other = old[key], new[key]
+        ours = one.get("form", OURS).startswith(OURS)
+        change = Change(_label(one), one["p50"], other["p50"], _spread(one) + _spread(other))
+        (changes if ours else controls).append(change)
     changes.sort(key=lambda change: change.ratio)
-    controls = [change.ratio for change in changes if change.control]
-    drift = statistics.median(controls) if controls else 1.0
-    scatter = sorted(abs(ratio / drift - 1) for ratio in controls)
+    drift = statistics.median([change.ratio for change in controls] or [1.0])
+    scatter = sorted(abs(change.ratio / drift - 1) for change in controls) or [0.0]
     return Comparison(
-        [change for change in changes if not change.control],
+        changes,
         drift,
-        scatter[int(0.8 * (len(scatter) - 1))] if scatter else 0.0,
+        scatter[int(0.8 * (len(scatter) - 1))],
         sorted(_label(old[key]) for key in old.keys() - new.keys()),
         sorted(_label(new[key]) for key in new.keys() - old.keys()),
     )
@@ -93,15 +73,10 @@ def _spread(row: dict) -> float:
 
 
 def _label(row: dict) -> str:
-    values = (row[key] for key in _LABELS if key in row)
-    return " ".join("×".join(map(str, v)) if isinstance(v, list) else str(v) for v in values)
+    return " ".join(times(fact) for key, fact in row.items() if key not in results.MEASURES)
 
 
 def report(found: Comparison) -> str:
-    lines = [
-        f"{len(found.changes)} times in both; PyTorch forms: {found.drift:.2f}×, 80 % within "
-        f"{found.noise:.0%} of that.\n"
-    ]
     rows = [
         [
             *(change.name, duration(change.before), duration(change.after)),
@@ -110,7 +85,11 @@ def report(found: Comparison) -> str:
         ]
         for change in found.moved()
     ]
-    lines.append(table(["moved", "before", "after", "time", ""], rows) if rows else "None moved.\n")
+    lines = [
+        f"{len(found.changes)} times in both; PyTorch forms: {found.drift:.2f}×, 80 % within "
+        f"{found.noise:.0%} of that.\n",
+        table(["moved", "before", "after", "time", ""], rows) if rows else "None moved.\n",
+    ]
     for names, where in ((found.only_before, "first"), (found.only_after, "second")):
         if names:
             lines.append(f"Only in the {where}: {'; '.join(names)}.\n")
@@ -123,7 +102,7 @@ def _read(path: Path) -> results.Result:
     sections = results.read_folder(path)
     if not sections:
         raise KSDiffError(f"results {path}: the folder holds no result files")
-    rows = [{**row, "section": name} for name, one in sections.items() for row in one.rows]
+    rows = [{"section": name, **row} for name, one in sections.items() for row in one.rows]
     return results.Result(next(iter(sections.values())).header, rows)
 
 

@@ -7,19 +7,23 @@ that both paths of every kernel run, the one of vectors and the one of single nu
 import itertools
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 
 import torch
 from torch import Tensor
 
 import ksdiff_ops
+from benchmarks.ops import cases
 
 # Channels and groups that make the plan stage, split and stream; the second width is off the
 # tiles' and vectors' multiples.
 CHANNELS = ((5, 1), (6, 2), (3, 3))
 KERNELS = ((3, 3), (5, 5), (7, 7), (2, 3))
 SIZES = ((11, 72), (11, 67))
+HALVES = ("float32", "bfloat16")
 RANK = 3
+# Modes and ranks, of which there may be more.
 TUCKER = (
     ((10, 13, 3, 3), (3, 4, 2, 3)),
     ((2, 1, 7, 7), (180, 2, 7, 7)),
@@ -31,45 +35,30 @@ Call = tuple[Callable[..., Tensor], list[Tensor]]
 
 def calls(backend: str, device: str) -> Iterator[Call]:
     """Operators, forced to `backend`, with their operands."""
+    for case in itertools.chain(_pixelwise(), _dense() if backend == "triton" else ()):
+        yield partial(case.ours, backend=backend), case.draw(device)
     draw = partial(torch.randn, device=device)
-    for (channels, groups), kernel, size in itertools.product(CHANNELS, KERNELS, SIZES):
-        for dtype in (torch.float32, torch.bfloat16):
-            yield from _pixelwise(
-                backend, partial(draw, dtype=dtype), channels, groups, kernel, size
-            )
-    double = partial(draw, dtype=torch.float64)
-    yield from _pixelwise(backend, double, 4, 2, (3, 3), SIZES[0])
     x, weight = draw(2, 4, 12, 22), draw(2, 2, 3, 3, 6, 11)
     yield partial(ksdiff_ops.dynamic_conv, stride=2, backend=backend), [x, weight]
     for sizes, ranks in TUCKER:
         factors = [draw(2, n, r) for n, r in zip(sizes, ranks, strict=True)]
-        yield partial(_tucker_kernel, backend), [draw(2, *ranks), *factors, draw(*sizes)]
-    if backend == "triton":
-        yield from _dense(backend, draw)
+        yield partial(cases.kernel_of, backend=backend), [draw(2, *ranks), *factors, draw(*sizes)]
 
 
-def _pixelwise(backend, draw, channels, groups, kernel, size) -> Iterator[Call]:
-    x = draw(2, channels, *size)
-    weight = draw(2, groups, *kernel, *size)
-    mixture = draw(2, groups, RANK, *size), draw(2, groups, RANK, *kernel)
-    yield partial(ksdiff_ops.dynamic_conv, backend=backend), [x, weight]
-    yield partial(ksdiff_ops.lowrank_dynamic_conv, backend=backend), [x, *mixture]
+def _pixelwise() -> Iterator[cases.Case]:
+    axes = itertools.product(CHANNELS, KERNELS, SIZES, HALVES)
+    for (channels, groups), kernel, size, dtype in (*axes, ((4, 2), (3, 3), SIZES[0], "float64")):
+        shape = (2, channels, *size)
+        yield cases.dynamic_conv(shape, kernel, groups, dtype)
+        yield cases.lowrank_dynamic_conv(shape, kernel, groups, dtype, RANK)
 
 
-def _dense(backend, draw) -> Iterator[Call]:
-    for dtype, size in itertools.product((torch.float32, torch.bfloat16), SIZES):
-        draw_typed = partial(draw, dtype=dtype)
-        for window in ({}, {"stride": 2, "groups": 2}):
-            kernels = draw_typed(2, 10, 6 // window.get("groups", 1), 3, 3)
-            batched = partial(ksdiff_ops.batched_conv2d, backend=backend, **window)
-            yield batched, [draw_typed(2, 6, *size), kernels]
-        attention, kernel = draw_typed(2, 3, 3, *size), draw_typed(9, 6, 3, 3)
-        adaptive = partial(ksdiff_ops.adaptive_conv2d, backend=backend)
-        yield adaptive, [draw_typed(2, 6, *size), attention, kernel]
-
-
-def _tucker_kernel(backend: str, core: Tensor, *rest: Tensor) -> Tensor:
-    return ksdiff_ops.tucker_kernel(core, rest[:4], rest[4], backend=backend)
+def _dense() -> Iterator[cases.Case]:
+    for dtype, size in itertools.product(HALVES, SIZES):
+        yield cases.batched_conv2d((2, 6, *size), 10, 3, 1, dtype)
+        grouped = cases.batched_conv2d((2, 6, *size), 10, 3, 2, dtype)
+        yield replace(grouped, ours=partial(grouped.ours, stride=2))
+        yield cases.adaptive_conv2d((2, 6, *size), 9, 3, dtype)
 
 
 def _off_by_one(tensor: Tensor) -> Tensor:

@@ -5,6 +5,7 @@
 benchmarks.studies adaptation`.
 """
 
+import itertools
 from pathlib import Path
 
 from benchmarks.markdown import indexes, origin, pivot, table
@@ -19,19 +20,14 @@ _HIGHER_IS_BETTER = {"Q2n", "HQNR"}
 _SUMMARY = ("exp", "gsa", "bdsd-pc", "mtf-glp-hpm", KSDIFF, ADAPTED)
 
 
-def reduced(folder: Path) -> str:
-    return _table(_all(folder), "reduced") + _origin(folder / "quality.json")
-
-
-def full(folder: Path) -> str:
-    return _table(_all(folder), "full") + _origin(folder / "quality.json")
-
-
 def summary(folder: Path) -> str:
     rows = [row for row in _all(folder) if row["method"] in _SUMMARY]
-    order = {method: number for number, method in enumerate(_SUMMARY)}
-    rows.sort(key=lambda row: order[row["method"]])
+    rows.sort(key=lambda row: _SUMMARY.index(row["method"]))
     return _table(rows, "reduced") + _origin(folder / "quality.json")
+
+
+def every(folder: Path, resolution: str) -> str:
+    return _table(_all(folder), resolution) + _origin(folder / "quality.json")
 
 
 def measured(folder: Path, resolution: str) -> str:
@@ -45,18 +41,18 @@ def margins(folder: Path) -> str:
     for row in _all(folder):
         if row["resolution"] == "reduced":
             values.setdefault(row["scene"], {})[row["method"]] = row["indexes"]
-    rows = []
-    for scene, found in values.items():
-        best = {n: min(found[m][n] for m in METHODS if m in found) for n in ("SAM", "ERGAS")}
-        rows.append([scene])
-        for method in (KSDIFF, ADAPTED):
-            for name, least in best.items():
-                less = (
-                    f"{100 * (1 - found[method][name] / least):.0f} %" if method in found else "–"
-                )
-                rows[-1].append(less)
-    head = [f"{method}, {name}" for method in (KSDIFF, ADAPTED) for name in ("SAM", "ERGAS")]
-    return table(["below the best classical method", *head], rows)
+
+    def below(found: dict[str, dict[str, float]], method: str, index: str) -> str:
+        if method not in found:
+            return "–"
+        best = min(found[name][index] for name in METHODS if name in found)
+        return f"{100 * (1 - found[method][index] / best):.0f} %"
+
+    columns = list(itertools.product((KSDIFF, ADAPTED), ("SAM", "ERGAS")))
+    rows = [
+        [scene, *(below(found, *column) for column in columns)] for scene, found in values.items()
+    ]
+    return table(["below the best classical method", *map(", ".join, columns)], rows)
 
 
 def _all(folder: Path) -> list[dict]:
@@ -103,8 +99,8 @@ def _origin(path: Path) -> str:
 
 
 BLOCKS = {
-    "quality": reduced,
-    "quality-full": full,
+    "quality": lambda folder: every(folder, "reduced"),
+    "quality-full": lambda folder: every(folder, "full"),
     "quality-measured": lambda folder: measured(folder, "reduced"),
     "quality-measured-full": lambda folder: measured(folder, "full"),
     "quality-summary": summary,

@@ -20,10 +20,9 @@ from benchmarks.models.contenders import (
 )
 from ksdiff.config import Config, load_config
 from ksdiff.errors import KSDiffError
+from ksdiff.evaluation.scenes import subjects
 from ksdiff.images.inputs import FusionInputs
 from ksdiff.inference.sharpen import Sharpener
-from ksdiff.io.rasters import open_pair
-from ksdiff.io.scenes import list_scenes
 from ksdiff.metrics import reduced_indexes
 from ksdiff.models.backbones import BACKBONES
 from ksdiff.models.ksdiff import KSDiff
@@ -142,15 +141,11 @@ def _through_sharpener(
     """The whole pipeline: registration, one prior, windows, back-projection."""
     by_name = {scene.name: scene for scene in scenes}
     entry = {"bands": config.model.bands, "mode": EAGER, "trained_steps": _steps(config)}
-    for files in list_scenes(data_path(config.data.validation)):
-        if files.name not in by_name:
-            continue
-        with open_pair(files.pan, files.ms) as pair:
-            patch, phase = pair.read(), pair.phase
-        for seed in SEEDS:
-            sharpener = Sharpener(model, sensor=files.sensor, device=device, seed=seed)
-            fused = sharpener.sharpen(patch.pan[0], patch.ms[0], phase=phase)[None]
-            scene = by_name[files.name]
+    for subject in subjects(data_path(config.data.validation), None):
+        scene = by_name.get(subject.info.name)
+        for seed in SEEDS if scene else ():
+            sharpener = Sharpener(model, sensor=subject.sensor.name, device=device, seed=seed)
+            fused = sharpener.sharpen(subject.pan[0], subject.ms[0], phase=subject.phase)[None]
             yield _row(scene, PIPELINE, seed, fused, config.model.ratio) | entry
 
 

@@ -2,6 +2,7 @@
 
 import functools
 import time
+from collections import Counter
 from collections.abc import Callable
 
 from torch import Tensor
@@ -9,7 +10,6 @@ from torch import Tensor
 from benchmarks.measure import peak_bytes, seconds_of, summary, synchronised_time
 from benchmarks.models.contenders import BANDS, EAGER, WEIGHTS
 from benchmarks.models.sections import RATIO, SENSORS, Networks, Tile
-from ksdiff.images.inputs import FusionInputs
 from ksdiff.inference.sharpen import Sharpener
 from ksdiff.models.ksdiff import KSDiff
 from ksdiff.models.weights import load_weights
@@ -18,31 +18,23 @@ SCENES = (256, 512, 1024, 2048)
 _ON_GPU = (*SCENES, 10_000)
 
 
-class Clock:
-    """Adds up the seconds of a model's prior and network, and the pixels the network sees."""
+def clocked(model: KSDiff) -> Counter:
+    """Sums that grow with its calls: seconds of prior and network, and the pixels they see."""
+    sums: Counter = Counter()
 
-    def __init__(self, model: KSDiff) -> None:
-        self.restart()
-        fuse = model.fuse
-
-        def counted(inputs: FusionInputs, kernels: object) -> Tensor:
-            self.pixels += inputs.pan.numel()
-            return fuse(inputs, kernels)
-
-        model.estimate_kernels = self._clocked("prior", model.estimate_kernels)
-        model.fuse = self._clocked("network", counted)
-
-    def restart(self) -> None:
-        self.seconds, self.pixels = {"prior": 0.0, "network": 0.0}, 0
-
-    def _clocked(self, part: str, call: Callable) -> Callable:
-        def run(*arguments, **options):
+    def clock(part: str, call: Callable) -> Callable:
+        def run(inputs, *arguments, **options):
             began = synchronised_time()
-            result = call(*arguments, **options)
-            self.seconds[part] += synchronised_time() - began
+            result = call(inputs, *arguments, **options)
+            sums[part] += synchronised_time() - began
+            sums[f"{part} pixels"] += inputs.pan.numel()
             return result
 
         return run
+
+    model.estimate_kernels = clock("prior", model.estimate_kernels)
+    model.fuse = clock("network", model.fuse)
+    return sums
 
 
 def scene(found: Networks, device: str, budget: float) -> list[dict]:
@@ -52,38 +44,32 @@ def scene(found: Networks, device: str, budget: float) -> list[dict]:
     the peak memory of each beyond inputs and result.
     """
     model = load_weights(WEIGHTS[BANDS])[0]
-    clock = Clock(model)
+    sums = clocked(model)
     sharpener = Sharpener(model, sensor=SENSORS[BANDS], device=device)
     tile = Tile(max(SCENES), 1, "cpu")
-    sizes = _ON_GPU if device == "cuda" else SCENES
     calls = {
         size: functools.partial(
             sharpener.sharpen, _filled(tile.pan[0], size), _filled(tile.ms[0], size // RATIO)
         )
-        for size in sizes
+        for size in (_ON_GPU if device == "cuda" else SCENES)
     }
-    times = {size: {"whole": [], "prior": [], "network": []} for size in sizes}
-    seen = {}
+    times: dict[int, list[Counter]] = {size: [] for size in calls}
     began = time.perf_counter()
-    while True:
+    while not times[max(calls)] or time.perf_counter() - began < budget:
         for size, call in calls.items():
             call()  # after another size memory and caches are cold
-            clock.restart()
-            times[size]["whole"].append(seconds_of(call))
-            seen[size] = clock.pixels
-            for half, seconds in clock.seconds.items():
-                times[size][half].append(seconds)
-        if time.perf_counter() - began > budget:
-            break
+            sums.clear()
+            whole = seconds_of(call)
+            times[size].append(sums + Counter(whole=whole))
     rows = []
-    for size, parts in times.items():
-        peak = peak_bytes(calls[size], device, min(parts["whole"]))
+    for size, own in times.items():
+        peak = peak_bytes(calls[size], device, own[0]["whole"])
         if peak is not None and device == "cpu":
             peak = max(peak - 4 * BANDS * size**2, 0)  # less the result
         facts = {"mode": EAGER, "size": size, "batch": 1, "bands": BANDS}
-        for name, seconds in parts.items():
-            more = {"pixels_seen": seen[size], "peak_bytes": peak}
-            rows.append({"name": name, **facts, **summary(seconds), **more})
+        more = {"pixels_seen": own[0]["network pixels"], "peak_bytes": peak}
+        for part in ("whole", "prior", "network"):
+            rows.append({"name": part, **facts, **summary([sums[part] for sums in own]), **more})
     return rows
 
 

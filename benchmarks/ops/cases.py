@@ -135,11 +135,12 @@ def dynamic_conv(shape: Shape, kernel: int | Shape, groups: int, dtype: str = "f
 
 
 def lowrank_dynamic_conv(
-    shape: Shape, kernel: int, groups: int, dtype: str = "float32", rank: int = 4
+    shape: Shape, kernel: int | Shape, groups: int, dtype: str = "float32", rank: int = 4
 ) -> Case:
     """x of ``shape`` [B, C, H, W]; every pixel mixes ``rank`` kernels of its group."""
     b, c, h, w = shape
-    taps = kernel**2
+    kh, kw = _sides(kernel)
+    taps = kh * kw
     mixed_kernels = taps * (groups * rank + c)
     mixed_results = c * rank * (taps + 1)
     size = {"shape": list(shape), "kernel": kernel, "groups": group_name(groups, c), "rank": rank}
@@ -147,7 +148,7 @@ def lowrank_dynamic_conv(
         "lowrank_dynamic_conv",
         size,
         dtype,
-        (shape, (b, groups, rank, h, w), (b, groups, rank, kernel, kernel)),
+        (shape, (b, groups, rank, h, w), (b, groups, rank, kh, kw)),
         shape,
         2 * b * h * w * min(mixed_kernels, mixed_results),
         ksdiff_ops.lowrank_dynamic_conv,
@@ -161,7 +162,8 @@ def lowrank_dynamic_conv(
     )
 
 
-def _tucker_kernel(core: Tensor, *rest: Tensor, backend: str | None = None) -> Tensor:
+def kernel_of(core: Tensor, *rest: Tensor, backend: str | None = None) -> Tensor:
+    """tucker_kernel of a core, four factors and a base kernel."""
     return ksdiff_ops.tucker_kernel(core, rest[:4], rest[4], backend=backend)
 
 
@@ -179,7 +181,7 @@ def tucker_kernel(batch: int, layer: Shape, ranks: Shape, dtype: str = "float32"
         ((batch, *own), *((batch, *pair) for pair in zip(modes, own, strict=True)), modes),
         kernel,
         2 * batch * (sum(steps) + r1 * math.prod(modes)) + math.prod(kernel),
-        _tucker_kernel,
+        kernel_of,
         {
             "einsum": forms.tucker_einsum,
             "steps": forms.tucker_steps,

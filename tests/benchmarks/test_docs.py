@@ -79,7 +79,7 @@ def scores(tmp_path):
 
 
 def test_quality_marks_the_best_of_each_index_and_leaves_gaps_visible(scores):
-    reduced, full = quality.reduced(scores), quality.full(scores)
+    reduced, full = quality.every(scores, "reduced"), quality.every(scores, "full")
     assert "| exp | 5.00 / 7.00 / 0.600 | 1.00 / 3.00 / **0.800** |" in reduced
     assert "| ksdiff | **3.00** / **2.00** / **0.900** | – |" in reduced
     assert "| ksdiff --adapt | – | **0.50** / **2.50** / 0.700 |" in reduced
