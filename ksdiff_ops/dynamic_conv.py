@@ -3,14 +3,16 @@
 from collections.abc import Callable
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from ksdiff_ops import arguments, autocast, backends, calls
-from ksdiff_ops.arguments import Pair
+from ksdiff_ops.arguments import Pair, Window
 from ksdiff_ops.border import surround
 
 PaddingMode = Literal["zeros", "reflect", "replicate", "circular"]
 
+_IN_PLACE = Window((1, 1), (0, 0), (1, 1))
 _PLANES = "; planes [B, G * kh * kw, Ho, Wo] are given as weight.unflatten(1, (G, kh, kw))"
 
 
@@ -77,8 +79,12 @@ def _prepare(
     arguments.require_shape(
         "weight", weight, "[B, G, kh, kw, Ho, Wo]", (batch, groups, kh, kw, *size)
     )
-    operator = backends.operator("dynamic_conv", x.device.type, backend)
+    chosen = backends.choose("dynamic_conv", x.device.type, backend)
+    operator = backends.operator("dynamic_conv", x.device.type, chosen)
     margins = arguments.border(padding_mode, (height, width), (kh, kw), window, size)
+    scales = kh == kw == 1 and window == _IN_PLACE and size == (height, width)
+    if chosen == "cpu" and scales and groups == channels:
+        return (x, weight), torch.mul, _product
     if margins is None:
         return (x, weight), operator, lambda operator, x, weight: operator(x, weight, *window)
     inside = window._replace(padding=(0, 0))
@@ -87,6 +93,11 @@ def _prepare(
         return operator(surround(x, margins, padding_mode), weight, *inside)
 
     return (x, weight), operator, run
+
+
+def _product(multiply: Callable[..., Tensor], x: Tensor, weight: Tensor) -> Tensor:
+    """Kernels of one tap, a channel a group: PyTorch's product is all there is to compute."""
+    return multiply(x, weight.reshape(x.shape)).contiguous()
 
 
 _call = calls.operator(

@@ -67,10 +67,15 @@ class _SharedProduct(_SingleLevelFunction):
         patches = F.unfold(x, kernel, padding=padding)
         patches = patches.view(batch, channels, taps, -1).permute(1, 2, 0, 3)
         attention_grad = (products * patches).sum(0).transpose(0, 1).reshape(attention.shape)
-        sums = (products * factors).permute(2, 0, 1, 3).reshape(batch, channels * taps, -1)
+        sums = _scaled(products, factors).permute(2, 0, 1, 3).reshape(batch, channels * taps, -1)
         x_grad = F.fold(sums, (height, width), kernel, padding=padding)
         weight_grad = None
         if ctx.needs_input_grad[3]:
-            scaled = (patches * factors).reshape(channels * taps, -1)
+            scaled = _scaled(patches, factors).reshape(channels * taps, -1)
             weight_grad = (sent @ scaled.T).view(weight.shape)
         return None, x_grad, attention_grad, weight_grad
+
+
+def _scaled(temporary: Tensor, factors: Tensor) -> Tensor:
+    """The product, in the memory of the first where no graph keeps that."""
+    return temporary * factors if torch.is_grad_enabled() else temporary.mul_(factors)

@@ -48,7 +48,7 @@ struct Call {
 
   // Measured: a grouped convolution of PyTorch's is the faster one, though not its gradients.
   bool is_better_grouped() const {
-    constexpr int64_t least_pixels = 16 * 16 + 1, least_channels = 128;
+    constexpr int64_t least_pixels = 16 * 16 + 1, least_channels = 32;
     return out_height * out_width >= least_pixels && in / groups >= least_channels &&
            out / groups >= least_channels;
   }
@@ -155,32 +155,31 @@ Tensor matrices(const Tensor& image, int64_t groups, bool channels_last) {
   const int64_t batch = image.size(0), channels = image.size(1),
                 pixels = image.size(2) * image.size(3);
   if (!channels_last) {
-    return torch::stable::reshape(image, {batch, groups, channels / groups, pixels});
+    return reshaped(image, {batch, groups, channels / groups, pixels});
   }
-  return torch::stable::reshape(aten::permute(image, {0, 2, 3, 1}), {batch, 1, pixels, channels});
+  return reshaped(aten::permute(image, {0, 2, 3, 1}), {batch, 1, pixels, channels});
 }
 
 Tensor image_of(const Tensor& matrices, const Sizes& size, bool channels_last) {
-  if (!channels_last) return torch::stable::reshape(matrices, size);
-  return aten::permute(torch::stable::reshape(matrices, {size[0], size[2], size[3], size[1]}),
-                       {0, 3, 1, 2});
+  if (!channels_last) return reshaped(matrices, size);
+  return aten::permute(reshaped(matrices, {size[0], size[2], size[3], size[1]}), {0, 3, 1, 2});
 }
 
 // Kernels of size one as matrices [B or 1, G, Cout / G, Cin / G].
 Tensor mixing(const Tensor& kernels, int64_t groups) {
-  return torch::stable::reshape(
-      kernels, {kernels.size(0), groups, kernels.size(1) / groups, kernels.size(2)});
+  return reshaped(kernels,
+                  {kernels.size(0), groups, kernels.size(1) / groups, kernels.size(2)});
 }
 
 // [B, C, H, W] -> [1, B * C, H, W]
 Tensor side_by_side(const Tensor& image) {
-  return torch::stable::reshape(image,
-                                {1, image.size(0) * image.size(1), image.size(2), image.size(3)});
+  return reshaped(image,
+                  {1, image.size(0) * image.size(1), image.size(2), image.size(3)});
 }
 
 Tensor stacked(const Tensor& weight) {
-  return torch::stable::reshape(weight, {weight.size(0) * weight.size(1), weight.size(2),
-                                         weight.size(3), weight.size(4)});
+  return reshaped(weight, {weight.size(0) * weight.size(1), weight.size(2), weight.size(3),
+                           weight.size(4)});
 }
 
 // Measured: a grouped convolution, which knows no channels_last, is the faster form of the two
@@ -235,15 +234,14 @@ struct Plain {
 Tensor patches_of(const Call& call, const Plain& plain, const Tensor& image) {
   const Tensor patches = aten::unfold(image, {call.kernel_y, call.kernel_x}, call.dilation(),
                                       plain.padding, call.stride());
-  return torch::stable::reshape(patches, {call.batch, call.groups, patches.size(1) / call.groups,
-                                          patches.size(2)});
+  return reshaped(patches, {call.batch, call.groups, patches.size(1) / call.groups,
+                            patches.size(2)});
 }
 
 // Kernels as matrices [B, G, Cout / G, Cin / G * kh * kw].
 Tensor kernel_matrices(const Call& call, const Tensor& weight) {
-  return torch::stable::reshape(
-      weight, {weight.size(0), call.groups, call.out / call.groups,
-               call.in / call.groups * call.kernel_y * call.kernel_x});
+  return reshaped(weight, {weight.size(0), call.groups, call.out / call.groups,
+                           call.in / call.groups * call.kernel_y * call.kernel_x});
 }
 
 constexpr int64_t kForwardKernelsPerPixel = 400, kGradientKernelsPerPixel = 256;
@@ -252,7 +250,7 @@ Tensor unfolded_forward(const Call& call, const Tensor& x, const Tensor& weight)
   const Plain plain(call);
   const Tensor y = torch::stable::matmul(kernel_matrices(call, weight),
                                          patches_of(call, plain, plain.widen(x)));
-  return torch::stable::reshape(y, call.out_size());
+  return reshaped(y, call.out_size());
 }
 
 Tensor unfolded_grad_input(const Call& call, const Tensor& grad, const Tensor& weight) {
@@ -261,8 +259,8 @@ Tensor unfolded_grad_input(const Call& call, const Tensor& grad, const Tensor& w
       torch::stable::matmul(torch::stable::transpose(kernel_matrices(call, weight), 2, 3),
                             matrices(grad, call.groups, false));
   return plain.narrow(aten::fold(
-      torch::stable::reshape(patches, {call.batch, call.in * call.kernel_y * call.kernel_x,
-                                       call.out_height * call.out_width}),
+      reshaped(patches, {call.batch, call.in * call.kernel_y * call.kernel_x,
+                         call.out_height * call.out_width}),
       plain.widened_size(), {call.kernel_y, call.kernel_x}, call.dilation(), plain.padding,
       call.stride()));
 }
@@ -336,7 +334,7 @@ Tensor plain_forward(const Call& call, const Tensor& x, const Tensor& weight) {
   }
   const Tensor y = aten::convolution(side_by_side(image), stacked(weight), call.stride(),
                                      plain.padding, call.dilation(), call.batch * call.groups);
-  return torch::stable::reshape(y, call.out_size());
+  return reshaped(y, call.out_size());
 }
 
 Tensor plain_grad_input(const Call& call, const Tensor& grad, const Tensor& weight) {
@@ -367,7 +365,7 @@ Tensor plain_grad_input(const Call& call, const Tensor& grad, const Tensor& weig
   const Tensor x = aten::convolution_grad_input(side_by_side(grad), like, stacked(weight),
                                                 call.stride(), plain.padding, call.dilation(),
                                                 call.batch * call.groups);
-  return plain.narrow(torch::stable::reshape(x, {call.batch, call.in, size[0], size[1]}));
+  return plain.narrow(reshaped(x, {call.batch, call.in, size[0], size[1]}));
 }
 
 Tensor plain_grad_weight(const Call& call, const Tensor& grad, const Tensor& x) {
@@ -534,7 +532,7 @@ Tensor grad_weight(const Tensor& grad, const Tensor& x, Sizes kernel, Sizes stri
   } else {
     out = plain_grad_weight(call, wide_grad, wide);
   }
-  return as_result(torch::stable::reshape(out, size), grad, false);
+  return as_result(reshaped(out, size), grad, false);
 }
 
 }  // namespace

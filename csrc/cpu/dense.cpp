@@ -31,8 +31,8 @@ struct Cut {
   bool few;  // outputs that do not pay for laying out patches: they are summed from the image
 
   explicit Cut(const Dense& dense) : problem(dense) {
-    constexpr int64_t most_pixels = 224, most_terms = 256, most_outputs = 128,
-                      most_few = 8;
+    constexpr int64_t most_pixels = 256, most_terms = 256, most_outputs = 256,
+                      wanted_tasks = 8, most_few = 8;
     columns = even(dense.out_width, most_pixels);
     rows = rows_of(dense.out_height, columns, most_pixels);
     channels = even(dense.in, most_terms / dense.taps());
@@ -40,7 +40,9 @@ struct Cut {
     if (pixels() == dense.out_plane() && dense.in % strip == 0 && dense.taps() <= strip) {
       channels = round_up(channels, strip);
     }
-    outputs = even(dense.out, most_outputs);
+    // The fewer, the more often patches are laid out, and the more threads have work.
+    const bool plenty = images() * ceil_div(dense.out, most_outputs) >= wanted_tasks;
+    outputs = even(dense.out, plenty ? most_outputs : most_outputs / 2);
     few = dense.out <= most_few;
   }
 
@@ -323,8 +325,13 @@ class Convolver {
     cut_.for_blocks([&](const Block& block) {
       if (cut_.few) {
         sum_from_image(block, planes, outputs);
+      } else if (block.pixels() % Cut::strip == 0) {
+        // Its pixels follow each other in memory, and fill vectors.
+        multiply_patches(block, planes, outputs,
+                         out + block.y * problem.out_width + block.x, problem.out_plane());
+        return;
       } else {
-        multiply_patches(block, planes, outputs);
+        multiply_patches(block, planes, outputs, tile_.data(), pitch_);
       }
       for_rows<Real>(problem, block, outputs,
                      [&](int64_t o, int64_t from, int64_t to, int64_t count) {
@@ -334,13 +341,14 @@ class Convolver {
   }
 
  private:
-  void multiply_patches(const Block& block, const Real* planes, int64_t outputs) {
+  void multiply_patches(const Block& block, const Real* planes, int64_t outputs, Real* target,
+                        int64_t pitch) {
     const Dense& problem = cut_.problem;
     cut_.for_channels(0, problem.in, [&](int64_t first, int64_t count) {
       patches_->load(block, planes + first * problem.image_plane(), count);
       const Kernels<Real> kernels = kernels_.of(first, count);
       rows<Real>().matmul({kernels.data, kernels.pitch, patches_->data(), patches_->pitch(),
-                           tile_.data(), pitch_, outputs, count * problem.taps(), block.pixels(),
+                           target, pitch, outputs, count * problem.taps(), block.pixels(),
                            first > 0});
     });
   }

@@ -112,11 +112,12 @@ Tensor scale(const Shape& shape, const Tensor& image, const Tensor& kernels) {
   const int64_t planes = shape.batch * shape.groups, channels = shape.channels;
   const Sizes sizes{shape.batch, shape.groups * channels, shape.height, shape.width};
   if (image.numel() >= worth_the_calls) {
+    const Tensor factors = reshaped(kernels, {shape.batch, shape.groups, shape.height, shape.width});
+    if (shape.groups == 1 || channels == 1) return aten::multiply(image, factors);
     const int64_t plane = shape.image_plane();
-    const Tensor scaled =
-        aten::multiply(torch::stable::reshape(image, {planes, channels, plane}),
-                       torch::stable::reshape(kernels, {planes, 1, plane}));
-    return torch::stable::reshape(scaled, sizes);
+    return reshaped(aten::multiply(reshaped(image, {planes, channels, plane}),
+                                   reshaped(factors, {planes, 1, plane})),
+                    sizes);
   }
   Tensor out = new_output(image, sizes);
   const Numbers numbers = numbers_of(image);

@@ -97,8 +97,7 @@ Tensor as_matrix(const Tensor& weight) {
   constexpr ScalarType type = kType<typename Way::Real>;
   const Tensor typed =
       weight.scalar_type() == type ? weight : torch::stable::to(weight, type);
-  return torch::stable::reshape(
-      typed, Sizes{weight.size(0), weight.size(1) * weight.size(2) * weight.size(3)});
+  return reshaped(typed, Sizes{weight.size(0), weight.size(1) * weight.size(2) * weight.size(3)});
 }
 
 template <class Way>

@@ -21,6 +21,19 @@ Numbers numbers_of(const Tensor& tensor) {
   STD_TORCH_CHECK(false, "expected float32, float64, float16 or bfloat16 tensors");
 }
 
+Tensor reshaped(const Tensor& tensor, const Sizes& sizes) {
+  if (!tensor.is_contiguous()) return torch::stable::reshape(tensor, sizes);
+  constexpr int64_t further = 0;  // than where the tensor's numbers begin
+  Sizes strides(sizes.size());
+  int64_t stride = 1;
+  for (size_t axis = sizes.size(); axis-- > 0; stride *= sizes[axis]) strides[axis] = stride;
+  AtenTensorHandle handle;
+  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch__reinterpret_tensor(
+      tensor.get(), static_cast<int64_t>(sizes.size()), sizes.data(), strides.data(), further,
+      &handle));
+  return Tensor(handle);
+}
+
 Tensor new_output(const Tensor& like, const Sizes& sizes) {
   // torch::stable::new_empty finds the operator by its name and boxes its arguments, which takes
   // longer than a small kernel.

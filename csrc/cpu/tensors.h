@@ -84,6 +84,9 @@ inline Tensor packed(const Tensor& tensor) {
   return tensor.is_contiguous() ? tensor : torch::stable::contiguous(tensor);
 }
 
+// As reshape, without the call of an operator where the tensor is contiguous.
+Tensor reshaped(const Tensor& tensor, const Sizes& sizes);
+
 // As new_empty. Memory fresh from the system is handed out by the page when it is first written,
 // which for a large tensor takes longer than all else: where it can be, it is asked for in large
 // pages.

@@ -105,6 +105,8 @@ def test_many_kernels_for_few_pixels(dtype, window, memory_format):
         ((36, 12), 2, (3, 500), (3, 5), {}),  # rows of several blocks
         ((12, 9), 1, (41, 29), (2, 3), {"padding": (0, 3), "dilation": (2, 3)}),
         ((70, 80), 1, (8, 8), (5, 5), {}),  # fewer pixels than outputs
+        ((40, 20), 1, (16, 16), (3, 3), {}),  # one block, which fills vectors
+        ((33, 36), 1, (17, 16), (3, 3), {}),  # one that PyTorch's grouped convolution takes
     ],
 )
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
