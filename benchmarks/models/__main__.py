@@ -21,31 +21,35 @@ from benchmarks.models.tables import UNTIMED
 from ksdiff.errors import KSDiffError
 from ksdiff.runtime import keep_freed_memory
 
-_TIMED = (
-    *(sections.malloc, sections.cost, sections.latency, sections.long, sections.growth),
-    *(sections.batch, scene, sections.memory),
-)
-# Sections of scores, by band count: networks of one are trained again without the other.
-_SCORES = {f"quality-{bands}": functools.partial(quality, bands) for bands in WEIGHTS}
+# Malloc is measured before the process keeps freed memory. Scores of one band count are a section,
+# so that networks of one can be trained again without the other.
+SECTIONS = {
+    **{
+        section.__name__: section
+        for section in (
+            *(sections.malloc, sections.cost, sections.latency, sections.long, sections.growth),
+            *(sections.batch, scene, sections.memory),
+        )
+    },
+    **{f"quality-{bands}": functools.partial(quality, bands) for bands in WEIGHTS},
+}
 _BUDGET = 60.0  # seconds for the calls of a section; long calls run once
-SECTIONS = {section.__name__: section for section in _TIMED}
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    names = [*SECTIONS, *_SCORES]
-    parser.add_argument("sections", nargs="*", metavar="SECTION", help=", ".join(names))
+    parser.add_argument("sections", nargs="*", metavar="SECTION", help=", ".join(SECTIONS))
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument(
         "--only", action="append", metavar="NETWORK", help="time this alone; may be repeated"
     )
     parser.add_argument("--out", type=Path, help="another folder for the results")
     given = parser.parse_args(arguments)
-    unknown = [name for name in given.sections if name not in names]
+    unknown = [name for name in given.sections if name not in SECTIONS]
     if unknown:
-        parser.error(f"section {unknown[0]!r}: expected one of {', '.join(names)}")
+        parser.error(f"section {unknown[0]!r}: expected one of {', '.join(SECTIONS)}")
     if given.device == "cuda" and not torch.cuda.is_available():
         print(
             "skipped: PyTorch sees no CUDA device; where there is one: "
@@ -53,8 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
         )
         return 0
     folder = given.out or results.RESULTS / f"models-{given.device}"
-    # In the order of `names`: malloc is measured before the process keeps freed memory.
-    chosen = [name for name in names if name in (given.sections or names)]
+    chosen = [name for name in SECTIONS if name in (given.sections or SECTIONS)]
     return max(_measured(name, folder, given) for name in chosen)
 
 
@@ -64,12 +67,9 @@ def _measured(name: str, folder: Path, given: argparse.Namespace) -> int:
         with torch.no_grad():
             head = results.header(given.device)
             results.read_folder(folder, UNTIMED, {name: results.Result(head, [])})
-            if name in _SCORES:
-                rows = _SCORES[name](given.device)
-            else:
-                if name != "malloc":
-                    keep_freed_memory()  # as the command line does: all contenders gain by it
-                rows = SECTIONS[name](_networks(given), given.device, _BUDGET)
+            if name != "malloc":
+                keep_freed_memory()  # as the command line does: all contenders gain by it
+            rows = SECTIONS[name](_networks(given), given.device, _BUDGET)
         results.write(folder / f"{name}.json", head, rows)
     except (KSDiffError, RuntimeError) as problem:
         if not (isinstance(problem, KSDiffError) or _out_of_memory(problem)):

@@ -39,7 +39,7 @@ _MOST = 2**24  # evaluations times pixels of a scene that take bearable time
 _BORDER, _DATA_RANGE = 21, 2047.0
 
 
-def quality(bands: int, device: str) -> list[dict]:
+def quality(bands: int, _: object, device: str, budget: float) -> list[dict]:
     """SAM, ERGAS and Q2n of all scenes with truth; a row is one scene, method, mode and seed.
 
     Trained weights are looked for where the configs say; for missing ones the command that makes

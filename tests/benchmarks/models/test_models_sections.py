@@ -51,7 +51,8 @@ def measured(monkeypatch, tmp_path):
     def section(found, device, budget):
         return [{"name": name, "p50": budget} for name in found]
 
-    monkeypatch.setattr(command, "SECTIONS", {"latency": section, "growth": section})
+    own = {"latency": section, "growth": section, "quality-8": command.SECTIONS["quality-8"]}
+    monkeypatch.setattr(command, "SECTIONS", own)
     return lambda *arguments: command.main([*arguments, "--out", str(tmp_path)])
 
 
@@ -123,8 +124,8 @@ def test_baselines_that_are_not_trained_are_named_with_their_command(
         quality, "validation_scenes", lambda config: [scene] if config.model.bands == 4 else []
     )
     with pytest.raises(KSDiffError, match="no validation scenes of 8 bands with truth"):
-        quality.quality(8, "cpu")
-    rows = quality.quality(4, "cpu")
+        quality.quality(8, {}, "cpu", 1.0)
+    rows = quality.quality(4, {}, "cpu", 1.0)
     said = capsys.readouterr().out
     assert "fusionnet-4band.yaml makes it" in said
     assert ("python -m benchmarks.models.pixel_diffusion" in said) == (not trained)
