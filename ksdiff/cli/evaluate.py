@@ -177,6 +177,8 @@ def info() -> None:
     print(f"  cpu: {torch.get_num_threads()} threads")
     for index in range(torch.cuda.device_count()):
         print(f"  cuda:{index}: {torch.cuda.get_device_name(index)}")
+    if not torch.cuda.device_count():
+        print("  cuda: none")
     print("\nBundled weights")
     for name in bundled():
         model = load_weights(name)[1].model
