@@ -35,7 +35,8 @@ def check_output(path: str | Path, overwrite: bool, option: str = "out") -> Path
             )
         if path.exists() and not overwrite:
             raise KSDiffError(
-                f"{option} {given}: exists already; choose another name or pass --overwrite"
+                f"{option} {given}: exists already; choose another name or pass --overwrite "
+                "(overwrite=True in Python)"
             )
         if not path.parent.is_dir():
             raise KSDiffError(
