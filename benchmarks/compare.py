@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks import results
-from benchmarks.markdown import duration, table
-from benchmarks.ops.cases import OURS, times
+from benchmarks.markdown import duration, table, times
+from benchmarks.ops.cases import OURS
 from ksdiff.errors import KSDiffError
 
 _LEAST = 0.03

@@ -31,6 +31,11 @@ def pivot(rows: Iterable[dict], down: str, across: str, cell: Cell, corner: str 
     return table([corner, *map(str, columns)], lines)
 
 
+def times(value: object) -> str:
+    """A size as 1×32×64×64, any other value as it is."""
+    return "×".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
 def duration(seconds: float) -> str:
     """Three significant digits and a unit: 1.23 s, 45.6 ms, 789 µs."""
     for unit, scale in (("s", 1.0), ("ms", 1e-3)):

@@ -33,7 +33,7 @@ SECTIONS = {
     },
     **{f"quality-{bands}": functools.partial(quality, bands) for bands in WEIGHTS},
 }
-_BUDGET = 60.0  # seconds for the calls of a section; long calls run once
+_BUDGET = 40.0  # seconds for the calls of a section; long calls run once
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -99,7 +99,7 @@ def latency(found: Networks, device: str, budget: float) -> list[dict]:
     Samplers run as far as they take bearable time. At four bands: what is scored there, without
     compiling.
     """
-    rows = _latency(found, MODES, device, BANDS, 2 / 3 * budget)
+    rows = _latency(found, MODES, device, BANDS, budget)
     few = {n: net for n, net in networks(device, 4).items() if n in _SCORED and n in found}
     return rows + _latency(few, (EAGER, BF16), device, 4, 1 / 3 * budget)
 

@@ -7,7 +7,7 @@ from statistics import fmean
 
 import numpy as np
 
-from benchmarks.markdown import duration, listing, mebibytes, noted, table
+from benchmarks.markdown import duration, listing, mebibytes, noted, table, times
 from benchmarks.markdown import indexes as shown
 from benchmarks.models.contenders import BF16, EAGER, KSDIFF, LARGE, NO_PRIOR, SMALL, UNFOLD
 from benchmarks.models.quality import INDEXES, PIPELINE
@@ -216,10 +216,10 @@ def modes_table(found: Results, section: str) -> str:
     single = {name for name, cost in found.cost.items() if cost["evaluations"] == 1}
     rows = [row for row in found.rows(section) if row["name"] in single]
     once = {(row["bands"], row["name"]): row for row in rows}
-    times = {(row["bands"], row["name"], row["mode"]): duration(row["p50"]) for row in rows}
+    cells = {(row["bands"], row["name"], row["mode"]): duration(row["p50"]) for row in rows}
 
     def of(mode: str) -> Callable[[dict], str]:
-        return lambda row: times.get((row["bands"], row["name"], mode), "")
+        return lambda row: cells.get((row["bands"], row["name"], mode), "")
 
     def worsened(row: dict) -> str:
         loss = found.loss_in_bf16(found.family(row["name"]), row["bands"])
@@ -314,7 +314,7 @@ def scored_table(found: Results) -> str:
     rows = []
     for bands in found.scored:
         judged = found.judged(bands)
-        scenes = {row["scene"]: "×".join(map(str, row["size"])) for row in judged}
+        scenes = {row["scene"]: times(row["size"]) for row in judged}
         trained = {
             found.cost[row["name"]]["family"]: row["trained_steps"]
             for row in judged

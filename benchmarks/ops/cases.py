@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 import ksdiff_ops
+from benchmarks.markdown import times
 from benchmarks.ops import forms
 
 DTYPES = {
@@ -36,7 +37,7 @@ class Case:
     """An operator at a size, beside the same in PyTorch.
 
     ``size`` tells the case from others of the operator. ``flops`` counts a multiply-add as two
-    operations, forward only; ``patches`` are the elements of the image once per tap.
+    operations, forward only.
     """
 
     op: str
@@ -47,7 +48,6 @@ class Case:
     flops: int
     ours: Function
     plain: dict[str, Function]
-    patches: int = 0
     network: str = ""  # that has the operator at this size
 
     def draw(self, device: str, seed: int = 0) -> list[Tensor]:
@@ -88,18 +88,15 @@ class Case:
         return self.flops if direction == "forward" else 3 * self.flops
 
     def scratch_bytes(self, form: str, direction: str) -> int:
-        """About what a form allocates: a few images, and the patches up to five times."""
+        """About what a form allocates: a few images, and five times the image once per tap."""
+        patches = math.prod((*self.shapes[0], *_sides(self.size.get("kernel", 0))))
         copies = 5 if "unfold" in form else 0
-        return 4 * self.least_bytes(direction) + copies * DTYPES[self.dtype].itemsize * self.patches
+        return 4 * self.least_bytes(direction) + copies * DTYPES[self.dtype].itemsize * patches
 
 
 def short(size: dict[str, object]) -> str:
     """As labels show it: 1×32×64×64 k 5 G 1."""
     return " ".join(f"{_SHORT.get(key, '')}{times(value)}" for key, value in size.items())
-
-
-def times(value: object) -> str:
-    return "×".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def group_name(groups: int, channels: int) -> str:
@@ -114,7 +111,6 @@ def dynamic_conv(shape: Shape, kernel: int | Shape, groups: int, dtype: str = "f
     """x of ``shape`` [B, C, H, W], one kernel a pixel and group."""
     b, c, h, w = shape
     kh, kw = _sides(kernel)
-    patches = b * c * kh * kw * h * w
     several = {
         "unfold and sum": forms.unfold_sum,
         "unfold and einsum": forms.unfold_einsum,
@@ -127,10 +123,9 @@ def dynamic_conv(shape: Shape, kernel: int | Shape, groups: int, dtype: str = "f
         dtype,
         (shape, (b, groups, kh, kw, h, w)),
         shape,
-        2 * patches,
+        2 * math.prod((*shape, kh, kw)),
         ksdiff_ops.dynamic_conv,
         {"product": forms.product} if kh * kw == 1 else several,
-        patches,
     )
 
 
@@ -158,7 +153,6 @@ def lowrank_dynamic_conv(
             "compiled shift": forms.lowrank_shift,
             "convolve and mix": forms.lowrank_mix,
         },
-        b * c * taps * h * w,
     )
 
 
@@ -195,14 +189,13 @@ def batched_conv2d(
 ) -> Case:
     """x of ``shape`` [B, C_in, H, W], each sample with kernels of its own."""
     b, cin, h, w = shape
-    patches = b * cin * kernel**2 * h * w
     return Case(
         "batched_conv2d",
         {"shape": list(shape), "out": cout, "kernel": kernel, "groups": group_name(groups, cin)},
         dtype,
         (shape, (b, cout, cin // groups, kernel, kernel)),
         (b, cout, h, w),
-        2 * cout * (patches // groups),
+        2 * cout * kernel**2 * math.prod(shape) // groups,
         functools.partial(ksdiff_ops.batched_conv2d, groups=groups),
         {
             "grouped convolution": forms.batched_grouped,
@@ -210,21 +203,19 @@ def batched_conv2d(
             "per sample, channels_last": forms.batched_loop_channels_last,
             "unfold and matmul": forms.batched_unfold,
         },
-        patches,
     )
 
 
 def adaptive_conv2d(shape: Shape, cout: int, kernel: int = 3, dtype: str = "float32") -> Case:
     """x of ``shape`` [B, C_in, H, W], patches scaled per pixel and tap, to ``cout`` channels."""
     b, cin, h, w = shape
-    patches = b * cin * kernel**2 * h * w
     return Case(
         "adaptive_conv2d",
         {"shape": list(shape), "out": cout, "kernel": kernel},
         dtype,
         (shape, (b, kernel, kernel, h, w), (cout, cin, kernel, kernel)),
         (b, cout, h, w),
-        patches * (2 * cout + 1),
+        kernel**2 * math.prod(shape) * (2 * cout + 1),
         ksdiff_ops.adaptive_conv2d,
         {
             "unfold and matmul": forms.adaptive_unfold,
@@ -232,21 +223,19 @@ def adaptive_conv2d(shape: Shape, cout: int, kernel: int = 3, dtype: str = "floa
             "shift": forms.adaptive_shift,
             "compiled shift": forms.adaptive_shift,
         },
-        patches,
     )
 
 
 def decoupled_filter(shape: Shape, kernel: int = 3, dtype: str = "float32") -> Case:
     """x of ``shape`` [B, C, H, W], each channel and sample with weights of its own."""
     b, c, h, w = shape
-    patches = b * c * kernel**2 * h * w
     return Case(
         "adaptive_conv2d",
         {"shape": list(shape), "kernel": kernel, "groups": "C"},
         dtype,
         (shape, (b, kernel, kernel, h, w), (b, c, 1, kernel, kernel)),
         shape,
-        3 * patches,
+        3 * kernel**2 * math.prod(shape),
         functools.partial(ksdiff_ops.adaptive_conv2d, groups=c),
         {
             "kernels written out, shift": forms.decoupled_planes_shift,
@@ -255,7 +244,6 @@ def decoupled_filter(shape: Shape, kernel: int = 3, dtype: str = "float32") -> C
             "unfold and einsum": forms.decoupled_einsum,
             "unfold and matmul": forms.decoupled_matmul,
         },
-        patches,
     )
 
 
@@ -272,7 +260,6 @@ def carafe(shape: Shape, kernel: int = 5, factor: int = 2, dtype: str = "float32
         2 * kernel**2 * math.prod(output),
         functools.partial(ksdiff_ops.carafe, scale=factor),
         {"unfold, repeat": forms.carafe_unfold, "matmul per place": forms.carafe_subpixel},
-        kernel**2 * math.prod(output),
     )
 
 
@@ -288,5 +275,4 @@ def separable_dynamic_conv(shape: Shape, kernel: int, dtype: str = "float32") ->
         2 * kernel * (kernel + 1) * math.prod(shape),
         ksdiff_ops.separable_dynamic_conv,
         {"unfold and einsum": forms.separable_unfold, "row by row": forms.separable_rows},
-        kernel**2 * math.prod(shape),
     )

@@ -4,8 +4,8 @@ import math
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from benchmarks.markdown import duration, listing, origin, spread, table
-from benchmarks.ops.cases import OURS, short, times
+from benchmarks.markdown import duration, listing, origin, spread, table, times
+from benchmarks.ops.cases import OURS, short
 from benchmarks.results import LIMITS, Result, identity
 
 OPERATORS = (
