@@ -8,7 +8,8 @@ every call, so that a call that hangs or kills the process leaves what came befo
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -16,6 +17,7 @@ from torch import Tensor
 
 import ksdiff_ops
 from benchmarks.ops import cases
+from benchmarks.ops.measure import run
 from ksdiff_ops import backends
 
 _BOUND = 2e-2  # relative error in the L2 norm; bfloat16 and TensorFloat-32 stay below it
@@ -51,16 +53,16 @@ def main(folder: Path, device: str = "cuda") -> int:
 def call(case: cases.Case, backend: str, device: str) -> list[float]:
     """Relative errors of the output and of every gradient, in bfloat16."""
 
-    def results(tensors: Sequence[Tensor], backend: str) -> list[Tensor]:
+    def results(tensors: Iterable[Tensor], backend: str) -> list[Tensor]:
         leaves = [tensor.detach().requires_grad_() for tensor in tensors]
-        output = case.ours(*leaves, backend=backend)
-        return [output, *torch.autograd.grad(output, leaves, torch.ones_like(output))]
+        gradient = torch.ones(case.output, dtype=leaves[0].dtype, device=leaves[0].device)
+        return run(partial(case.ours, backend=backend), gradient, leaves)
 
     halves = case.draw("cpu")
-    exact = results([half.double() for half in halves], "reference")
-    found = results([half.to(device) for half in halves], backend)
+    exact = results((half.double() for half in halves), "reference")
+    found = results((half.to(device) for half in halves), backend)
     return [
-        float(((got.double().cpu() - truth).norm() / truth.norm()).detach())
+        float((got.double().cpu() - truth).norm() / truth.norm())
         for got, truth in zip(found, exact, strict=True)
     ]
 

@@ -95,7 +95,7 @@ def run_suite(given: argparse.Namespace, device: str) -> None:
     chosen = [
         (case, direction)
         for case, direction, quick in SUITES[given.suite](device)
-        if (quick or not given.quick) and given.only in case.label(direction)
+        if (quick or not given.quick) and given.only in cases.label(case.row(direction))
     ]
     if path.exists() and not (given.again and not given.only):
         earlier = results.read(path)
@@ -190,8 +190,9 @@ def shown(case: Measured, machine: dict) -> str:
         times = (duration(form[key]) for key in ("p50", "p20", "p80"))
         ratio = f"{form['p50'] / ours['p50']:.2f}×"
         rows.append([name, *times, megabytes(form["peak_bytes"]), ratio])
+    processor = machine["gpu"] or machine["processor"]
     return (
-        f"{case.label()}, backend {ours['backend']}, {machine['gpu'] or machine['processor']}, "
+        f"{cases.label(case.facts)}, backend {ours['backend']}, {processor}, "
         f"{machine['threads']} threads\n\n"
         + table(["form", "median", "20 %", "80 %", "peak MB", "/ ksdiff_ops"], rows)
         + f"\n{case.bandwidth:.1f} GB/s of {machine['copy_gb_per_s']} that a copy reaches, "

@@ -19,13 +19,10 @@ DTYPES = {
 DIRECTIONS = ("forward", "forward+backward")
 OURS = "ksdiff_ops"
 COMPILED = "compiled "  # how the names of forms begin that torch.compile makes
+# What labels show of a size, in this order; ranks of tucker_kernel are the same everywhere.
 _SHORT = {
-    "batch": "B ",
-    "out": "to ",
-    "kernel": "k ",
-    "groups": "G ",
-    "rank": "R ",
-    "factor": "by ",
+    **{"shape": "", "layer": "", "batch": "B ", "out": "to ", "kernel": "k ", "groups": "G "},
+    **{"rank": "R ", "factor": "by "},
 }
 
 Function = Callable[..., Tensor]
@@ -69,10 +66,6 @@ class Case:
     def what(self) -> str:
         return f"{self.op} {short(self.size)}"
 
-    def label(self, direction: str) -> str:
-        network = f"{self.network}: " if self.network else ""
-        return f"{network}{self.what} {self.dtype} {direction}"
-
     def least_bytes(self, direction: str) -> int:
         """What must move: inputs in, output out; backward the output's gradient and the inputs
         in, one gradient per input out.
@@ -94,9 +87,16 @@ class Case:
         return 4 * self.least_bytes(direction) + copies * DTYPES[self.dtype].itemsize * patches
 
 
+def label(row: dict[str, object]) -> str:
+    """The case that a row is about."""
+    network = f"{row['network']}: " if "network" in row else ""
+    what = row.get("what") or f"{row['op']} {short(row)}"
+    return f"{network}{what} {row['dtype']} {row['direction']}"
+
+
 def short(size: dict[str, object]) -> str:
     """As labels show it: 1×32×64×64 k 5 G 1."""
-    return " ".join(f"{_SHORT.get(key, '')}{times(value)}" for key, value in size.items())
+    return " ".join(f"{lead}{times(size[key])}" for key, lead in _SHORT.items() if key in size)
 
 
 def group_name(groups: int, channels: int) -> str:

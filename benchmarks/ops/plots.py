@@ -5,7 +5,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from benchmarks.ops.cases import OURS
+from benchmarks.ops.cases import OURS, short
 from benchmarks.ops.tables import Measured, by_operator
 from benchmarks.results import Result
 
@@ -96,7 +96,7 @@ def _usual(case: Measured, own: list[Measured]) -> bool:
 def _name(case: Measured) -> str:
     dtype = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16", "float64": "fp64"}
     per_pixel = case.facts["op"] in ("dynamic_conv", "lowrank_dynamic_conv")
-    size = "k {kernel} G {groups}".format(**case.facts) if per_pixel else case.size()
+    size = "k {kernel} G {groups}".format(**case.facts) if per_pixel else short(case.facts)
     return f"{size}  {dtype[case.facts['dtype']]}"
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from benchmarks.markdown import duration, listing, origin, spread, table, times
-from benchmarks.ops.cases import OURS, short
+from benchmarks.ops.cases import OURS, label
 from benchmarks.results import LIMITS, Result, identity
 
 OPERATORS = (
@@ -49,17 +49,9 @@ class Measured(NamedTuple):
         copy, rate = (machine[name] * 1e9 for name in LIMITS)
         return max(self.ours["least_bytes"] / copy, self.ours["flops"] / rate)
 
-    def size(self) -> str:
-        return short({key: self.facts[key] for key in _SIZE if key in self.facts})
-
-    def label(self) -> str:
-        facts = self.facts
-        what = f"{facts['op']} {self.size()}" if "op" in facts else "{network}: {what}"
-        return f"{what} {{dtype}} {{direction}}".format_map(facts)
-
     def line(self) -> str:
         against = "" if self.best is None else f"{self.speed_up:6.2f}x faster than {self.best}"
-        return f"{self.label():70} {duration(self.ours['p50']):>9} {against}"
+        return f"{label(self.facts):70} {duration(self.ours['p50']):>9} {against}"
 
 
 def _over(form: dict, ours: dict) -> float:
@@ -116,7 +108,7 @@ def operators(result: Result) -> str:
         against = [_against(case, machine) for case in cases]
         forms = [[_form(case.forms.get(name)) for name in names] for case in cases]
         left_out = "".join(
-            f"- {name}, {case.label()}: {form['left_out']}\n"
+            f"- {name}, {label(case.facts)}: {form['left_out']}\n"
             for case in cases
             for name, form in case.forms.items()
             if "left_out" in form
