@@ -44,9 +44,9 @@ STABLE_TORCH_LIBRARY(ksdiff_ops, m) {
   m.def("adaptive_conv2d_grad_input(Tensor grad, Tensor attention, Tensor weight) -> Tensor");
   m.def("adaptive_conv2d_grad_attention(Tensor grad, Tensor x, Tensor weight) -> Tensor");
   m.def("adaptive_conv2d_grad_weight(Tensor grad, Tensor x, Tensor attention) -> Tensor");
-  // x and the result [B, H, W, C]; without gradients.
+  // x and out [B, H, W, C]; without gradients.
   m.def(
       "convnext_block(Tensor x, Tensor depthwise, Tensor depthwise_bias, Tensor norm_weight, "
       "Tensor norm_bias, Tensor expand, Tensor expand_bias, Tensor project, Tensor project_bias, "
-      "Tensor scale, float epsilon) -> Tensor");
+      "Tensor scale, float epsilon, Tensor(a!) out) -> ()");
 }

@@ -24,6 +24,7 @@ def convnext_block(
     scale: Tensor,
     *,
     eps: float = 1e-6,
+    out: Tensor | None = None,
 ) -> Tensor:
     """x + scale * project(GELU(expand(norm(depthwise(x))))), whose layers are given by weights.
 
@@ -45,6 +46,9 @@ def convnext_block(
         project_bias: [C].
         scale: of what is added to x, [C].
         eps: added to the variance by the layer normalisation.
+        out: memory for the result, as PyTorch's functions take it: of x's shape, dtype and device,
+            not x's own, without gradients. A network that gives a block's input as memory to the
+            next block has two images in memory.
 
     Returns:
         [B, C, H, W] in x's dtype; inside `torch.autocast` each of PyTorch's operators casts as it
@@ -77,17 +81,26 @@ def convnext_block(
         arguments.require_tensor(name, value, layout)
         arguments.require_shape(name, value, layout, shape)
         weights[name] = value
+    if out is not None:
+        arguments.require_tensor("out", out, "[B, C, H, W]")
+        arguments.require_shape("out", out, "[B, C, H, W]", tuple(x.shape))
+        arguments.require_alike(("x", x), ("out", out))
+        if out.untyped_storage().data_ptr() == x.untyped_storage().data_ptr():
+            raise ValueError("out: expected memory of its own, got that of x, which is read")
     if not autocast.enabled(x.device.type):
         arguments.require_alike(("x", x), *weights.items())
-    if (kh, kw) == (_SIDE, _SIDE) and hidden % _CHANNELS == 0 and _is_plain(x, *weights.values()):
-        pixels = x.permute(0, 2, 3, 1)
-        contiguous = (weight.contiguous() for weight in weights.values())
-        y = torch.ops.ksdiff_ops.convnext_block(pixels, *contiguous, eps)
-        return y.permute(0, 3, 1, 2)
+    images = [x] if out is None else [x, out]
+    if (kh, kw) == (_SIDE, _SIDE) and hidden % _CHANNELS == 0:
+        if all(_is_plain(image, *weights.values()) for image in images):
+            y = torch.empty_like(x) if out is None else out
+            contiguous = (weight.contiguous() for weight in weights.values())
+            pixels, result = (image.permute(0, 2, 3, 1) for image in (x, y))
+            torch.ops.ksdiff_ops.convnext_block(pixels, *contiguous, eps, result)
+            return y
     y = F.conv2d(x, depthwise, depthwise_bias, padding=(kh // 2, kw // 2), groups=channels)
     y = F.layer_norm(y.permute(0, 2, 3, 1), (channels,), norm_weight, norm_bias, eps)
     y = F.linear(F.gelu(F.linear(y, expand, expand_bias)), project, project_bias)
-    return torch.addcmul(x, scale[:, None, None], y.permute(0, 3, 1, 2))
+    return torch.addcmul(x, scale[:, None, None], y.permute(0, 3, 1, 2), out=out)
 
 
 def _is_plain(x: Tensor, *weights: Tensor) -> bool:

@@ -145,11 +145,11 @@ class Strips {
   Scratch<float> zeros_, copies_, filtered_, hidden_;
 };
 
-// x [B, H, W, C] -> the same shape.
-Tensor convnext_block(const Tensor& x, const Tensor& depthwise, const Tensor& depthwise_bias,
-                      const Tensor& norm_weight, const Tensor& norm_bias, const Tensor& expand,
-                      const Tensor& expand_bias, const Tensor& project, const Tensor& project_bias,
-                      const Tensor& scale, double epsilon) {
+// x [B, H, W, C] -> out, of the same shape and elsewhere in memory.
+void convnext_block(const Tensor& x, const Tensor& depthwise, const Tensor& depthwise_bias,
+                    const Tensor& norm_weight, const Tensor& norm_bias, const Tensor& expand,
+                    const Tensor& expand_bias, const Tensor& project, const Tensor& project_bias,
+                    const Tensor& scale, double epsilon, const Tensor& out) {
   check_rank("x", x, 4);
   STD_TORCH_CHECK(x.scalar_type() == ScalarType::Float, "x: expected float32");
   const int64_t batch = x.size(0), height = x.size(1), width = x.size(2), channels = x.size(3);
@@ -168,8 +168,8 @@ Tensor convnext_block(const Tensor& x, const Tensor& depthwise, const Tensor& de
   check("project", project, x, {channels, hidden});
   check("project_bias", project_bias, x, {channels});
   check("scale", scale, x, {channels});
+  check("out", out, x, {batch, height, width, channels});
 
-  const Tensor out = new_output(x, {batch, height, width, channels});
   Weights weights(depthwise, depthwise_bias, norm_weight, norm_bias, expand, expand_bias, project,
                   project_bias, scale);
   const int64_t down = ceil_div(height, kTaskRows), across = ceil_div(width, kStrip);
@@ -188,7 +188,6 @@ Tensor convnext_block(const Tensor& x, const Tensor& depthwise, const Tensor& de
       }
     }
   });
-  return out;
 }
 
 STABLE_TORCH_LIBRARY_IMPL(ksdiff_ops, CPU, m) {

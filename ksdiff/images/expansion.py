@@ -12,6 +12,7 @@ import numpy as np
 from torch import Tensor
 
 from ksdiff.images.checks import check_image
+from ksdiff.images.piecewise import piecewise
 from ksdiff.images.polyphase import FilterBank, filter_axis
 from ksdiff.images.translation import shift_taps
 
@@ -91,10 +92,21 @@ def expand(
     check_image("ms", ms)
     if ratio not in RATIOS:
         raise ValueError(f"ratio: expected a whole number from 2 to 8, got {ratio}")
-    for dim, at in zip((-2, -1), phase or (ratio // 2,) * 2, strict=True):
-        # A tenth of a thousandth of a pixel is far below what can be seen and lets banks be reused.
-        ms = filter_axis(ms, dim, _expand_bank(ratio, round(float(at), 4)), boundary)
-    return ms
+    # A tenth of a thousandth of a pixel is far below what can be seen and lets banks be reused.
+    vertical, horizontal = (
+        _expand_bank(ratio, round(float(at), 4)) for at in phase or (ratio // 2,) * 2
+    )
+
+    def expanded(bands: Tensor) -> Tensor:
+        return filter_axis(filter_axis(bands, -2, vertical, boundary), -1, horizontal, boundary)
+
+    batch, bands, height, width = ms.shape
+    if bands == 1 or not piecewise(ms):
+        return expanded(ms)
+    out = ms.new_empty(batch, bands, ratio * height, ratio * width)
+    for band in range(bands):
+        out[:, band : band + 1] = expanded(ms[:, band : band + 1])
+    return out
 
 
 def interp23tap(ms: Tensor, ratio: int) -> Tensor:

@@ -18,6 +18,7 @@ from torch import Tensor
 from ksdiff.images.checks import check_divisible, check_image, check_pan
 from ksdiff.images.expansion import Phase, expand
 from ksdiff.images.mtf import MTF_TAPS, Gains, MTFFilters, filters_of, gains_of, mtf_weight
+from ksdiff.images.piecewise import piecewise
 from ksdiff.images.polyphase import FilterBank, decimate_axis, extend, filter_axis
 from ksdiff.images.translation import shift_weight
 
@@ -128,6 +129,7 @@ def back_project(
     gains: Gains | MTFFilters,
     ratio: int,
     phase: Phase | None = None,
+    overwrite: bool = False,
 ) -> Tensor:
     """Add what the degraded fused image lacks of the MS image.
 
@@ -139,6 +141,7 @@ def back_project(
         ms: [B, C, H/ratio, W/ratio], same units.
         gains: [C] MTF gains at Nyquist, or the filters made of them.
         phase: of ``ms``, as in `expand`.
+        overwrite: let the result take the memory of ``fused`` where that saves time.
 
     Returns:
         [B, C, H, W].
@@ -146,8 +149,18 @@ def back_project(
     check_image("fused", fused)
     check_divisible("fused", fused, ratio)
     profiles = filters_of(gains, ratio, fused).per_band()
-    degraded = _decimated(fused, profiles, ratio, "replicate", phase)
-    return fused + expand(ms - degraded, ratio, phase, "reflect")
+
+    def lacking(bands: slice) -> Tensor:
+        degraded = _decimated(fused[:, bands], profiles[bands], ratio, "replicate", phase)
+        return expand(ms[:, bands] - degraded, ratio, phase, "reflect")
+
+    if not piecewise(fused):
+        return lacking(slice(None)).add_(fused)
+    out = fused if overwrite else torch.empty_like(fused)
+    for band in range(fused.shape[1]):
+        one = slice(band, band + 1)
+        torch.add(fused[:, one], lacking(one), out=out[:, one])
+    return out
 
 
 def degrade_pan_as_ms(

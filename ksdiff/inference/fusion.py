@@ -90,7 +90,7 @@ class WindowStep:
             ms = together
         elif scene.alignment is not None:
             fused = scene.alignment.apart(fused)
-        return back_project(fused, ms, scene.filters, self.ratio, self.phase)[0]
+        return back_project(fused, ms, scene.filters, self.ratio, self.phase, overwrite=True)[0]
 
 
 def addresses(model: FusionModel) -> tuple[int, ...]:

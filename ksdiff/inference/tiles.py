@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -22,19 +23,18 @@ class Span:
     ramp_up: int  # pixels over which the weight rises from 0 to 1; 0 at the scene's edge
     ramp_down: int
 
-    def weights(self) -> Tensor:
-        """[stop - start] float32; spans that overlap have weights that add up to one."""
-        weights = torch.ones(self.stop - self.start, dtype=torch.float64)
+    def ramps(self) -> Iterator[tuple[slice, Tensor]]:
+        """Where the result blends with that of neighbours, and float32 weights that add up to one
+        with theirs; elsewhere the weight is one."""
         if self.ramp_up:
-            weights[: self.ramp_up] = _ramp(self.ramp_up)
+            yield slice(0, self.ramp_up), _ramp(self.ramp_up)
         if self.ramp_down:
-            weights[-self.ramp_down :] = _ramp(self.ramp_down).flip(0)
-        return weights.float()
+            yield slice(-self.ramp_down, None), _ramp(self.ramp_down).flip(0)
 
 
 def _ramp(length: int) -> Tensor:
     at = (torch.arange(length, dtype=torch.float64) + 0.5) / length
-    return torch.sin(0.5 * math.pi * at) ** 2
+    return (torch.sin(0.5 * math.pi * at) ** 2).float()
 
 
 def plan_spans(length: int, stride: int, overlap: int, margin: int, multiple: int) -> list[Span]:
@@ -75,6 +75,14 @@ def plan_spans(length: int, stride: int, overlap: int, margin: int, multiple: in
     return spans
 
 
+def weigh(values: Tensor, row: Span, column: Span) -> None:
+    """Multiply a window's result [C, height, width] by its weights, in place."""
+    for at, weights in row.ramps():
+        values[:, at] *= weights[:, None]
+    for at, weights in column.ramps():
+        values[..., at] *= weights
+
+
 class Blender:
     """Adds up windows in reading order and hands out each part as soon as it is finished.
 
@@ -88,7 +96,7 @@ class Blender:
         self._below: dict[int, Tensor] = {}
 
     def add(self, values: Tensor, row: int, column: int) -> Tensor:
-        """Add window (row, column), [C, height, width] of its spans.
+        """Add window (row, column), [C, height, width] of its spans, which are overwritten.
 
         Returns:
             [C, h, w], finished, with its corner at the starts of the two spans.
@@ -96,13 +104,13 @@ class Blender:
         return self.above(self.beside(values, row, column), row, column)
 
     def beside(self, values: Tensor, row: int, column: int) -> Tensor:
-        """Blend a window with the one to its left, which came before.
+        """Blend a window with the one to its left, which came before; ``values`` are overwritten.
 
         Returns:
             [C, height, w]: its columns are finished, its rows want `above`.
         """
         rows, columns = self._rows[row], self._columns[column]
-        values = values * rows.weights()[:, None] * columns.weights()
+        weigh(values, rows, columns)
         if column and self._right is not None:
             values[..., : columns.ramp_up] += self._right
         width = columns.finished - columns.start

@@ -19,9 +19,9 @@ from ksdiff.inference.tiles import Blender, Span, plan_spans
 from ksdiff.inference.transfer import ahead, download, held_back, side_by_side
 
 _MULTIPLE = 8  # PAN pixels: the network halves its input three times
-_OVERLAP = 32  # PAN pixels over which neighbours blend
+_OVERLAP = 16  # PAN pixels over which neighbours blend
 _ROUNDS = 2  # windows for each thread, or those of an operation share a window's work better
-_MARGIN = 32  # PAN pixels around a window that its filters need and its result drops
+_MARGIN = 24  # PAN pixels around a window that its filters need and its result drops
 
 # Fused DN [C, H, W] from PAN [1, 1, H, W] and MS [1, C, h, w], DN without holes.
 Fuse = Callable[[Tensor, Tensor], Tensor]
@@ -161,7 +161,7 @@ def begin_window(scene: PreparedScene, fuse: Fuse, patch: Patch, row: Span, colu
     inner = tuple(slice(s.start - s.read_start, s.stop - s.read_start) for s in (row, column))
     valid = valid_output(patch, pair.ratio, pair.phase)[..., inner[0], inner[1]]
     source = patch.cropped(*inner)
-    if not valid.any():
+    if not (patch.pan_valid.any() and patch.ms_valid.any()):
         return Begun(download(torch.zeros(valid.shape)), valid, source)
     size = (row.padded_stop - row.read_start, column.padded_stop - column.read_start)
     fused = fuse(*scene.images(_mirrored(patch, size, pair.ratio)))

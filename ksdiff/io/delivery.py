@@ -28,6 +28,9 @@ _PLAIN = {
 }
 
 
+_ROWS = 64  # whose moments' float64 stay in the cache
+
+
 class Delivery:
     """Writes windows, gathers statistics. Made by `delivered`."""
 
@@ -43,7 +46,10 @@ class Delivery:
             self._moments = [_Moments() for _ in values]
         opaque = values[-1] > 0 if self._alpha else None
         for moments, band in zip(self._moments, values, strict=True):
-            moments.add(band if opaque is None else band[opaque], self._nodata, band.size)
+            for top in range(0, len(band), _ROWS):
+                rows = slice(top, top + _ROWS)
+                some = band[rows] if opaque is None else band[rows][opaque[rows]]
+                moments.add(some, self._nodata, band[rows].size)
 
     def statistics(self) -> list[dict[str, str]]:
         """Statistics of each band, under GDAL's names of tags."""

@@ -173,7 +173,19 @@ def quantise(
     Rounded and clipped to the type's range, or to that of ``bits``. A valid pixel that would read
     as nodata is moved to the next value that does not.
     """
-    kind = np.dtype(dtype)
+    out = np.empty(values.shape, dtype)
+    for band, (image, known) in enumerate(zip(values, valid, strict=True)):
+        out[band] = _quantised(image, known, out.dtype, nodata, bits)
+    return out
+
+
+def _quantised(
+    values: np.ndarray,
+    valid: np.ndarray,
+    kind: np.dtype,
+    nodata: float | None,
+    bits: int | None,
+) -> np.ndarray:
     if np.issubdtype(kind, np.integer):
         limits = np.iinfo(kind)
         most = limits.max if bits is None else min(limits.max, 2**bits - 1)

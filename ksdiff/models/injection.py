@@ -10,6 +10,7 @@ from torch import Tensor, nn
 import ksdiff_ops
 from ksdiff.config import InjectionConfig
 from ksdiff.images.inputs import FusionInputs
+from ksdiff.images.piecewise import piecewise, row_blocks
 
 _SMALLEST_PAN = 0.1  # of the band mean: dark water must not divide by zero
 
@@ -23,9 +24,17 @@ def hpm_detail(inputs: FusionInputs, gain: Tensor | None = None) -> Tensor:
     return (inputs.pan - inputs.pan_low).mul_(strength).mul_(inputs.lms).div_(low)
 
 
-def inject(inputs: FusionInputs, residual: Tensor, gain: Tensor) -> Tensor:
-    """Fused [B, C, H, W] of a network for any bands: lms + gain [B, C] * detail + residual."""
-    return (inputs.lms + residual).add_(hpm_detail(inputs, gain))
+def inject(inputs: FusionInputs, residual: Tensor, gain: Tensor | None = None) -> Tensor:
+    """Fused [B, C, H, W] = lms + gain * detail + residual; gain [B, C], 1 by default.
+
+    ``residual`` is overwritten where no gradients are recorded.
+    """
+    if not piecewise(residual) or residual.dtype != inputs.lms.dtype:
+        return (inputs.lms + residual).add_(hpm_detail(inputs, gain))
+    for rows in row_blocks(residual):
+        some = inputs.cropped((..., rows, slice(None)))
+        residual[..., rows, :].add_(some.lms).add_(hpm_detail(some, gain))
+    return residual
 
 
 class InjectionHead(nn.Module):
@@ -80,11 +89,11 @@ class InjectionHead(nn.Module):
 
     def forward(self, inputs: FusionInputs, output: Tensor, basis: Tensor | None) -> Tensor:
         """Fused [B, C, H, W]; ``output`` is overwritten."""
-        detail = hpm_detail(inputs)
         residual = _scaled(output[:, : self.bands], self.residual_strength)
-        weights = _scaled(output[:, self.bands :], self.strength)
         if self.config.mode == "off":
-            return (inputs.lms + residual).add_(detail)
+            return inject(inputs, residual)
+        detail = hpm_detail(inputs)
+        weights = _scaled(output[:, self.bands :], self.strength)
         weights = weights.unflatten(1, (self.bands, self.coefficients))
         # In place: the coefficients are the largest tensor there is.
         if basis is not None:
@@ -99,4 +108,6 @@ class InjectionHead(nn.Module):
 
 
 def _scaled(x: Tensor, factor: float) -> Tensor:
-    return x if factor == 1 else factor * x
+    if factor == 1:
+        return x
+    return x.mul_(factor) if piecewise(x) else factor * x

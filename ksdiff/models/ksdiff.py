@@ -10,6 +10,7 @@ from ksdiff.config import ModelConfig, PriorConfig
 from ksdiff.errors import KSDiffError
 from ksdiff.images.descriptors import SCENE_FEATURES
 from ksdiff.images.inputs import FusionInputs
+from ksdiff.images.piecewise import piecewise, row_blocks
 from ksdiff.models.backbones import BACKBONES
 from ksdiff.models.bands import BandImage, BandKernelGenerator, BandKernels, BandStem, BandTokens
 from ksdiff.models.diffusion import Denoiser, Schedule, ddim_sample
@@ -332,16 +333,28 @@ def matched_pan(inputs: FusionInputs) -> Tensor:
 
 def _features(inputs: FusionInputs) -> Tensor:
     """[B, C + 2, H, W], channels_last, as stems want it: centred lms, PAN, and PAN's detail."""
-    return _side_by_side(inputs.lms - 1, inputs)
+    return _stacked(inputs, None)
 
 
 def _standardised(inputs: FusionInputs) -> Tensor:
     """The same with each band in units of its spread over the scene, as PAN is."""
-    spread = inputs.known("spread")
-    return _side_by_side((inputs.lms - 1) / spread[..., None, None], inputs)
+    return _stacked(inputs, inputs.known("spread"))
 
 
-def _side_by_side(bands: Tensor, inputs: FusionInputs) -> Tensor:
+def _stacked(inputs: FusionInputs, spread: Tensor | None) -> Tensor:
+    if not piecewise(inputs.lms):
+        return _side_by_side(inputs, spread)
+    batch, bands, height, width = inputs.lms.shape
+    out = inputs.lms.new_empty(batch, height, width, bands + 2).permute(0, 3, 1, 2)
+    for rows in row_blocks(out):
+        out[..., rows, :] = _side_by_side(inputs.cropped((..., rows, slice(None))), spread)
+    return out
+
+
+def _side_by_side(inputs: FusionInputs, spread: Tensor | None) -> Tensor:
+    bands = inputs.lms - 1
+    if spread is not None:
+        bands = bands / spread[..., None, None]
     detail = inputs.pan - inputs.pan_low.mean(1, keepdim=True)
     parts = (bands, inputs.pan, detail)
     return torch.cat([part.permute(0, 2, 3, 1) for part in parts], -1).permute(0, 3, 1, 2)

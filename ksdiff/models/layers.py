@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ksdiff.images.piecewise import piecewise, row_blocks
+
 
 class ChannelNorm(nn.LayerNorm):
     """Layer normalisation over the channels of x [B, C, H, W].
@@ -54,6 +56,30 @@ class PatchConv2d(nn.Conv2d):
         return F.conv2d(x, kernel, self.bias, stride=side, padding=padding)
 
 
+class UpConv2d(nn.ConvTranspose2d):
+    """A transposed convolution to twice the size, added to an image of that size."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__(in_channels, out_channels, 2, stride=2)
+
+    def forward(self, x: Tensor, onto: Tensor) -> Tensor:  # type: ignore[override]
+        """x [B, C_in, h, w], onto [B, C, 2h, 2w], which is overwritten where no gradients are
+        recorded."""
+        plain = x.is_contiguous(memory_format=torch.channels_last) and x.dtype == onto.dtype
+        if not plain or not piecewise(x) or x.dtype != self.weight.dtype:
+            return super().forward(x).add_(onto)
+        assert self.bias is not None
+        weight = self.weight.permute(0, 2, 3, 1).flatten(1)  # [C_in, 4 C]
+        bias = self.bias.repeat(4)
+        width = x.shape[-1]
+        for pixels, image in zip(x.permute(0, 2, 3, 1), onto.permute(0, 2, 3, 1), strict=True):
+            rows = image.unflatten(1, (width, 2)).unflatten(0, (-1, 2))  # [h, 2, w, 2, C]
+            for some in row_blocks(x):
+                added = torch.addmm(bias, pixels[some].flatten(0, 1), weight)
+                rows[some] += added.unflatten(0, (-1, width)).unflatten(2, (2, 2, -1)).movedim(2, 1)
+        return onto
+
+
 class UnpatchConv2d(nn.Conv2d):
     """F.pixel_shuffle of a pointwise convolution: x [B, C_in, h, w] -> [B, C, side h, side w].
 
@@ -69,16 +95,6 @@ class UnpatchConv2d(nn.Conv2d):
         return unpatch(x, self.weight.flatten(1)[None], self.bias[None], self.side)
 
 
-def _runs_in_parts(x: Tensor) -> bool:
-    """Whether a layer may compute ``x`` some pixels at a time: eagerly, on a CPU, without
-    gradients."""
-    eager = not torch.is_grad_enabled() and not torch.compiler.is_compiling()
-    return eager and x.device.type == "cpu"
-
-
-_ROWS = 16  # measured: what becomes of them stays in the cache until its pixels are placed
-
-
 def unpatch(x: Tensor, weight: Tensor, bias: Tensor, side: int) -> Tensor:
     """F.pixel_shuffle of pointwise convolutions: x [B, C_in, h, w] -> [B, C, side h, side w].
 
@@ -86,7 +102,7 @@ def unpatch(x: Tensor, weight: Tensor, bias: Tensor, side: int) -> Tensor:
     samples or one for each. The result is contiguous.
     """
     if len(weight) == 1:
-        if _runs_in_parts(x) and x.dtype == weight.dtype:
+        if piecewise(x) and x.dtype == weight.dtype:
             return _unpatch_by_rows(x, weight[0], bias[0], side)
         return from_patches(F.conv2d(x, weight[0, :, :, None, None], bias[0]), side)
     planes = torch.baddbmm(bias[..., None], weight, x.flatten(2)).unflatten(-1, x.shape[-2:])
@@ -98,8 +114,7 @@ def _unpatch_by_rows(x: Tensor, weight: Tensor, bias: Tensor, side: int) -> Tens
     bias = bias[:, None]
     out = x.new_empty(batch, len(bias) // side**2, height, side, width, side)
     for image, pixels in zip(out, x, strict=True):
-        for top in range(0, height, _ROWS):
-            rows = slice(top, top + _ROWS)
+        for rows in row_blocks(x):
             planes = torch.addmm(bias, weight, pixels[:, rows].flatten(1))
             planes = planes.unflatten(1, (-1, width)).unflatten(0, (-1, side, side))
             for column in range(side):

@@ -8,9 +8,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import ksdiff_ops
+from ksdiff.images.piecewise import piecewise
 from ksdiff.models.bands import BandHead, BandKernels, MixedStem
 from ksdiff.models.kernels import ModulatedConv2d
-from ksdiff.models.layers import ChannelNorm, PatchConv2d, UnpatchConv2d
+from ksdiff.models.layers import ChannelNorm, PatchConv2d, UnpatchConv2d, UpConv2d
 
 PATCH = 2  # PAN pixels per side of a pixel of the first level
 
@@ -26,7 +27,8 @@ class ConvNeXtBlock(nn.Module):
         self.project = ModulatedConv2d(expansion * channels, channels, 1)
         self.scale = nn.Parameter(torch.full((channels, 1, 1), 0.1))
 
-    def forward(self, x: Tensor, kernels: Iterator[Tensor]) -> Tensor:
+    def forward(self, x: Tensor, kernels: Iterator[Tensor], spare: Tensor | None = None) -> Tensor:
+        """With memory of x's size that the result may take."""
         depthwise, expand, project = itertools.islice(kernels, 3)
         if expand.dim() == 3 or len(expand) > 1:
             y = self.norm(self.depthwise(x, depthwise))
@@ -38,6 +40,7 @@ class ConvNeXtBlock(nn.Module):
             *(expand[0].flatten(1), biases[1], project[0].flatten(1), biases[2]),
             self.scale.flatten(),
             eps=self.norm.eps,
+            out=spare,
         )
 
 
@@ -48,8 +51,11 @@ class Stage(nn.ModuleList):
         super().__init__(ConvNeXtBlock(width, expansion) for _ in range(depth))
 
     def forward(self, x: Tensor, kernels: Iterator[Tensor]) -> Tensor:
+        """``x`` is overwritten where no gradients are recorded."""
+        spare = None
         for block in self:
-            x = block(x, kernels)
+            y = block(x, kernels, spare)
+            x, spare = y, x if piecewise(x) and x.dtype == y.dtype else None
         return x
 
 
@@ -75,7 +81,7 @@ class PanNeXtU(nn.Module):
         )
         pairs = list(itertools.pairwise(widths))
         self.down = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in pairs)
-        self.up = nn.ModuleList(nn.ConvTranspose2d(b, a, 2, stride=2) for a, b in pairs)
+        self.up = nn.ModuleList(UpConv2d(b, a) for a, b in pairs)
         self.decoder = nn.ModuleList(
             Stage(width, depth, expansion)
             for width, depth in zip(widths[:-1], depths[:-1], strict=True)
@@ -129,6 +135,6 @@ class PanNeXtU(nn.Module):
             x = stage(x, remaining)
             skips.append(x)
         for level in reversed(range(len(self.decoder))):
-            x = self.up[level](x).add_(skips.pop(level))
+            x = self.up[level](x, skips.pop(level))
             x = self.decoder[level](x, remaining)
         return self.head(x) if ends is None else self.head(x, ends.head)

@@ -25,7 +25,7 @@ from dask.typing import Key
 from ksdiff.images.placement import MARGIN
 from ksdiff.inference.processes import FUSING, Prepared, Recipe, fuser_of, sharpener_of
 from ksdiff.inference.survey import SurveyPart, survey_spans, surveyed
-from ksdiff.inference.tiles import Span
+from ksdiff.inference.tiles import Span, weigh
 from ksdiff.inference.windows import begin_window, read_window, window_spans
 from ksdiff.io.geotiff import quantise
 from ksdiff.xarray.images import ArrayPair
@@ -166,8 +166,8 @@ def _fuse(
             fuse = fuser_of(recipe, prepared)
             begun = begin_window(scene, fuse, patch, row, column)
             fused = begun.fused()
-        fused = fused * row.weights()[:, None] * column.weights()
-        return Window(fused.numpy(), begun.valid.numpy().copy())
+        weigh(fused, row, column)
+        return Window(fused.numpy().copy(), begun.valid.numpy().copy())
 
 
 def _rims(row: Span, column: Span, window: Window) -> Rims:
