@@ -89,14 +89,14 @@ def convnext_block(
             raise ValueError("out: expected memory of its own, got that of x, which is read")
     if not autocast.enabled(x.device.type):
         arguments.require_alike(("x", x), *weights.items())
+    compiled = (kh, kw) == (_SIDE, _SIDE) and hidden % _CHANNELS == 0
     images = [x] if out is None else [x, out]
-    if (kh, kw) == (_SIDE, _SIDE) and hidden % _CHANNELS == 0:
-        if all(_is_plain(image, *weights.values()) for image in images):
-            y = torch.empty_like(x) if out is None else out
-            contiguous = (weight.contiguous() for weight in weights.values())
-            pixels, result = (image.permute(0, 2, 3, 1) for image in (x, y))
-            torch.ops.ksdiff_ops.convnext_block(pixels, *contiguous, eps, result)
-            return y
+    if compiled and all(_is_plain(image, *weights.values()) for image in images):
+        y = torch.empty_like(x) if out is None else out
+        contiguous = (weight.contiguous() for weight in weights.values())
+        pixels, result = (image.permute(0, 2, 3, 1) for image in (x, y))
+        torch.ops.ksdiff_ops.convnext_block(pixels, *contiguous, eps, result)
+        return y
     y = F.conv2d(x, depthwise, depthwise_bias, padding=(kh // 2, kw // 2), groups=channels)
     y = F.layer_norm(y.permute(0, 2, 3, 1), (channels,), norm_weight, norm_bias, eps)
     y = F.linear(F.gelu(F.linear(y, expand, expand_bias)), project, project_bias)

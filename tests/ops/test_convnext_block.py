@@ -105,6 +105,29 @@ def test_other_layouts_kernels_and_dtypes_give_the_same(change):
     )
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_result_takes_memory_that_is_given(dtype):
+    x, given = image(2, 16, 9, 70, dtype=dtype), weights(dtype=dtype)
+    memory = image(2, 16, 9, 70, dtype=dtype)
+    assert convnext_block(x, *given, out=memory) is memory
+    assert memory.equal(convnext_block(x, *given))
+
+
+@pytest.mark.parametrize(
+    ("memory", "match"),
+    [
+        (lambda x: x, "out: expected memory of its own"),
+        (lambda x: x[:, :, 1:], r"out: expected .*\[1, 16, 9, 11\]"),
+        (lambda x: x.double(), "out: "),
+        (lambda x: 3, "out: "),
+    ],
+)
+def test_other_memory_is_refused(memory, match):
+    x = image(1, 16, 9, 11)
+    with pytest.raises((TypeError, ValueError), match=match):
+        convnext_block(x, *weights(), out=memory(x))
+
+
 def test_tensors_without_data_have_its_shape():
     x = image(2, 16, 9, 11).to("meta")
     assert convnext_block(x, *(value.to("meta") for value in weights())).shape == x.shape
