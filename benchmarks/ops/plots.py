@@ -52,21 +52,20 @@ def _points(
     label: str,
     decorate: Callable,
 ) -> Figure:
-    """A panel per operator in two columns, cases down; per-pixel operators at one size."""
-    panels = {op: [case for case in own if _usual(case, own)] for op, own in found.items()}
-    names = {op: list(dict.fromkeys(map(_name, own))) for op, own in panels.items()}
-    lines = [list(panels)[start : start + 2] for start in range(0, len(panels), 2)]
+    """A panel per operator in two columns, cases down."""
+    names = {op: list(dict.fromkeys(map(_name, own))) for op, own in found.items()}
+    lines = [list(found)[start : start + 2] for start in range(0, len(found), 2)]
     heights = [max(len(names[op]) + 4 for op in line) for line in lines]
     figure = Figure(figsize=(11.6, 1.2 + 0.23 * sum(heights)), layout="constrained")
     grid = figure.subplots(len(lines), 2, squeeze=False, height_ratios=heights)
-    for empty in grid.flat[len(panels) :]:
+    for empty in grid.flat[len(found) :]:
         empty.set_axis_off()
     handles = {}
-    for axis, op in zip(grid.flat, panels, strict=False):
+    for axis, op in zip(grid.flat, found, strict=False):
         for direction, colour, marker in DIRECTIONS:
             points = [
                 (value(case), names[op].index(_name(case)))
-                for case in panels[op]
+                for case in found[op]
                 if case.facts["direction"] == direction and value(case) is not None
             ]
             if points:
@@ -85,19 +84,9 @@ def _points(
     return figure
 
 
-def _usual(case: Measured, own: list[Measured]) -> bool:
-    """Whether a per-pixel case has the shape that most cases of its operator have."""
-    if case.facts["op"] not in ("dynamic_conv", "lowrank_dynamic_conv"):
-        return True
-    shapes = [other.facts["shape"] for other in own]
-    return case.facts["shape"] == max(shapes, key=shapes.count)
-
-
 def _name(case: Measured) -> str:
     dtype = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16", "float64": "fp64"}
-    per_pixel = case.facts["op"] in ("dynamic_conv", "lowrank_dynamic_conv")
-    size = "k {kernel} G {groups}".format(**case.facts) if per_pixel else short(case.facts)
-    return f"{size}  {dtype[case.facts['dtype']]}"
+    return f"{short(case.facts)}  {dtype[case.facts['dtype']]}"
 
 
 def _speed_axis(axis) -> None:
