@@ -124,7 +124,10 @@ def load_pairs(
     scenes = list_scenes(folder)
     unknown = sorted(set(exclude) - {scene.name for scene in scenes})
     if unknown:
-        raise KSDiffError(f"data.exclude: {unknown[0]!r} is not a scene of {folder}")
+        raise KSDiffError(
+            f"data.exclude: {unknown[0]!r} is not a scene of {folder}; exclude: [] replaces the "
+            "list of the base"
+        )
     found = (_pair(scene, ratio) for scene in scenes if scene.name not in exclude)
     pairs = [pair for pair in found if pair is not None]
     if not pairs:
