@@ -5,6 +5,9 @@ channels; its result is scaled by the tap's attention in the precision of sums, 
 the taps. Neither patches nor their scaled copies are written to memory. The gradient of the image
 is the same with the kernels exchanged, the shifts turned round, and the attention of the pixel
 that is read.
+
+Where the numbers of channels allow it, images are read in channels_last, 16 bytes at a time, for
+which they are copied once; kernels are copied tap by tap in any case, channels side by side.
 """
 
 import triton.language as tl
@@ -15,12 +18,16 @@ from ksdiff_ops.triton.checks import require
 from ksdiff_ops.triton.launch import Launch, kernel, sum_dtype
 from ksdiff_ops.triton.multiply import (
     STAGES,
+    at,
+    for_vectors,
+    image_places,
     inside_image,
     is_exact,
     multiply,
     operand_size,
     precision,
     tile_pixels,
+    vector_length,
 )
 from ksdiff_ops.triton.walk import accumulator
 
@@ -33,23 +40,25 @@ KERNEL = "[Cout, Cin, kh, kw]"
 @kernel
 def convolve_kernel(
     source_ptr, attention_ptr, weight_ptr, out_ptr, rows, channels, taps_across,
-    weight_row, weight_channel, row_blocks, pixel_blocks, height, width, pad_h, pad_w,
+    row_blocks, pixel_blocks, height, width, pad_h, pad_w,
     BACKWARDS: tl.constexpr, TAPS: tl.constexpr, STEPS: tl.constexpr,
-    OPERANDS: tl.constexpr, PRECISION: tl.constexpr,
+    VECTOR: tl.constexpr, OPERANDS: tl.constexpr, PRECISION: tl.constexpr,
     ROWS: tl.constexpr, DEPTH: tl.constexpr, PIXELS: tl.constexpr,
 ):  # fmt: skip
     """One tile [ROWS, PIXELS] of the output of one sample.
 
-    BACKWARDS reads through the taps the other way, and the attention where it reads.
+    BACKWARDS reads through the taps the other way, and the attention where it reads. Kernels are
+    [TAPS, rows, channels].
     """
     program = tl.program_id(0)
+    channels = channels // VECTOR * VECTOR  # no other number, but known to be of whole vectors
     r = program % row_blocks * ROWS + tl.arange(0, ROWS)
     place = program // row_blocks
     sample = (place // pixel_blocks).to(tl.int64)
     plane = height.to(tl.int64) * width
     pixel, row, column = tile_pixels(place % pixel_blocks, width, PIXELS)
     inside = pixel < plane
-    source = source_ptr + sample * channels * plane
+    source = at(source_ptr, sample * channels * plane, VECTOR)
     attention = attention_ptr + sample * TAPS * plane
     sums = tl.zeros((ROWS, PIXELS), accumulator(source_ptr.dtype.element_ty))
     for tap in range(TAPS):
@@ -60,15 +69,16 @@ def convolve_kernel(
             right = -right
         there = inside & inside_image(row + down, column + right, height, width)
         read = pixel + down * width + right
+        weight = at(weight_ptr, tap * rows * channels, VECTOR)
         products = tl.zeros((ROWS, PIXELS), accumulator(source_ptr.dtype.element_ty))
         for step in range(STEPS):
             c = step * DEPTH + tl.arange(0, DEPTH)
             w = tl.load(
-                weight_ptr + (r[:, None] * weight_row + (c * weight_channel + tap)[None, :]),
+                weight + ((r * channels)[:, None] + c[None, :]),
                 mask=(r < rows)[:, None] & (c < channels)[None, :], other=0.0,
             )  # fmt: skip
             v = tl.load(
-                source + ((c * plane)[:, None] + read[None, :]),
+                source + image_places(c, read, channels, plane, VECTOR),
                 mask=(c < channels)[:, None] & there[None, :], other=0.0,
             )  # fmt: skip
             products = multiply(w, v, products, OPERANDS, PRECISION)
@@ -87,13 +97,17 @@ def convolve_kernel(
 def grad_attention_kernel(
     grad_ptr, source_ptr, weight_ptr, out_ptr, outputs, channels, taps, taps_across,
     pixel_blocks, height, width, pad_h, pad_w,
-    BLOCKS: tl.constexpr, STEPS: tl.constexpr, OPERANDS: tl.constexpr, PRECISION: tl.constexpr,
+    BLOCKS: tl.constexpr, STEPS: tl.constexpr,
+    VECTOR: tl.constexpr, OPERANDS: tl.constexpr, PRECISION: tl.constexpr,
     ROWS: tl.constexpr, DEPTH: tl.constexpr, PIXELS: tl.constexpr,
 ):  # fmt: skip
     """The gradient of one tap's attention on PIXELS pixels: the gradient of the patches before
-    they are scaled, ROWS channels at a time, times the patches, summed over the channels.
+    they are scaled, ROWS channels at a time, times the patches, summed over the channels. Kernels
+    are [taps, channels, outputs].
     """
     program = tl.program_id(0)
+    outputs = outputs // VECTOR * VECTOR
+    channels = channels // VECTOR * VECTOR
     tap = program % taps
     place = program // taps
     sample = (place // pixel_blocks).to(tl.int64)
@@ -104,8 +118,9 @@ def grad_attention_kernel(
     right = tap % taps_across - pad_w
     there = inside & inside_image(row + down, column + right, height, width)
     read = pixel + down * width + right
-    grad = grad_ptr + sample * outputs * plane
-    source = source_ptr + sample * channels * plane
+    grad = at(grad_ptr, sample * outputs * plane, VECTOR)
+    source = at(source_ptr, sample * channels * plane, VECTOR)
+    weight = at(weight_ptr, tap * channels * outputs, VECTOR)
     sums = tl.zeros((ROWS, PIXELS), accumulator(source_ptr.dtype.element_ty))
     for block in range(BLOCKS):
         c = block * ROWS + tl.arange(0, ROWS)
@@ -113,16 +128,16 @@ def grad_attention_kernel(
         for step in range(STEPS):
             o = step * DEPTH + tl.arange(0, DEPTH)
             w = tl.load(
-                weight_ptr + (c[:, None] + (o * channels)[None, :]) * taps + tap,
+                weight + ((c * outputs)[:, None] + o[None, :]),
                 mask=(c < channels)[:, None] & (o < outputs)[None, :], other=0.0,
             )  # fmt: skip
             g = tl.load(
-                grad + ((o * plane)[:, None] + pixel[None, :]),
+                grad + image_places(o, pixel, outputs, plane, VECTOR),
                 mask=(o < outputs)[:, None] & inside[None, :], other=0.0,
             )  # fmt: skip
             products = multiply(w, g, products, OPERANDS, PRECISION)
         v = tl.load(
-            source + ((c * plane)[:, None] + read[None, :]),
+            source + image_places(c, read, channels, plane, VECTOR),
             mask=(c < channels)[:, None] & there[None, :], other=0.0,
         )  # fmt: skip
         sums += products * v.to(sums.dtype)
@@ -134,7 +149,7 @@ def grad_attention_kernel(
 def grad_weight_kernel(
     grad_ptr, source_ptr, attention_ptr, partial_ptr, batch, outputs, channels, taps, taps_across,
     row_blocks, depth_blocks, pixel_blocks, height, width, pad_h, pad_w,
-    STEPS: tl.constexpr, OPERANDS: tl.constexpr, PRECISION: tl.constexpr,
+    STEPS: tl.constexpr, VECTOR: tl.constexpr, OPERANDS: tl.constexpr, PRECISION: tl.constexpr,
     ROWS: tl.constexpr, DEPTH: tl.constexpr, PIXELS: tl.constexpr,
 ):  # fmt: skip
     """One tile [ROWS, DEPTH] of one tap's kernels' gradient, summed over one part of all samples'
@@ -143,6 +158,8 @@ def grad_weight_kernel(
     Parts are [splits, Cout, Cin, taps].
     """
     program = tl.program_id(0)
+    outputs = outputs // VECTOR * VECTOR
+    channels = channels // VECTOR * VECTOR
     r = program % row_blocks * ROWS + tl.arange(0, ROWS)
     c = program // row_blocks % depth_blocks * DEPTH + tl.arange(0, DEPTH)
     tap = program // row_blocks // depth_blocks % taps
@@ -158,15 +175,17 @@ def grad_weight_kernel(
         there = inside_image(row + down, column + right, height, width)
         there = there & (pixel < plane) & (sample < batch)
         read = pixel + down * width + right
+        grad = at(grad_ptr, sample * outputs * plane, VECTOR)
+        source = at(source_ptr, sample * channels * plane, VECTOR)
         g = tl.load(
-            grad_ptr + sample * outputs * plane + ((r * plane)[:, None] + pixel[None, :]),
+            grad + image_places(r, pixel, outputs, plane, VECTOR),
             mask=(r < outputs)[:, None] & there[None, :], other=0.0,
         )  # fmt: skip
         scale = tl.load(
             attention_ptr + (sample * taps + tap) * plane + pixel, mask=there, other=0.0
         )
         v = tl.load(
-            source_ptr + sample * channels * plane + ((c * plane)[:, None] + read[None, :]),
+            source + image_places(c, read, channels, plane, VECTOR),
             mask=(c < channels)[:, None] & there[None, :], other=0.0,
         )  # fmt: skip
         scaled = g.to(sums.dtype) * scale.to(sums.dtype)[None, :]
@@ -189,7 +208,7 @@ def convolve_launch(
     batch, rows, height, width = out.shape
     channels = source.shape[1]
     taps = weight.shape[2] * weight.shape[3]
-    inputs = weight.shape[1] * taps  # from one output channel's kernel to the next
+    vector = vector_length(source.dtype, channels)
     numbers = precision(source.dtype)
     tile = plan.product(rows, height * width, batch, is_exact(numbers), scaled=True)
     row_blocks = plan.ceil_div(rows, tile.rows)
@@ -198,14 +217,12 @@ def convolve_launch(
         convolve_kernel,
         batch * row_blocks * pixel_blocks,
         {
-            "source_ptr": source,
-            "attention_ptr": attention,
-            "weight_ptr": weight,
+            "source_ptr": _laid_out(source, vector),
+            "attention_ptr": attention.contiguous(),
+            "weight_ptr": _tap_by_tap(weight.transpose(0, 1) if backwards else weight),
             "out_ptr": out,
             "rows": rows,
             "channels": channels,
-            "weight_row": taps if backwards else inputs,
-            "weight_channel": inputs if backwards else taps,
             "row_blocks": row_blocks,
             "pixel_blocks": pixel_blocks,
             **_place_arguments(weight.shape[2:], source),
@@ -214,6 +231,7 @@ def convolve_launch(
             "BACKWARDS": backwards,
             "TAPS": taps,
             "STEPS": plan.ceil_div(channels, tile.depth),
+            "VECTOR": vector,
             **numbers,
             **_tile_constants(tile),
         },
@@ -226,6 +244,7 @@ def grad_attention_launch(grad: Tensor, x: Tensor, weight: Tensor, out: Tensor) 
     batch, outputs, height, width = grad.shape
     channels = x.shape[1]
     taps = weight.shape[2] * weight.shape[3]
+    vector = vector_length(x.dtype, channels, outputs)
     numbers = precision(x.dtype)
     tile = plan.product(channels, height * width, batch * taps, is_exact(numbers), scaled=True)
     pixel_blocks = plan.ceil_div(height * width, tile.pixels)
@@ -233,9 +252,9 @@ def grad_attention_launch(grad: Tensor, x: Tensor, weight: Tensor, out: Tensor) 
         grad_attention_kernel,
         batch * pixel_blocks * taps,
         {
-            "grad_ptr": grad,
-            "source_ptr": x,
-            "weight_ptr": weight,
+            "grad_ptr": _laid_out(grad, vector),
+            "source_ptr": _laid_out(x, vector),
+            "weight_ptr": _tap_by_tap(weight.transpose(0, 1)),
             "out_ptr": out,
             "outputs": outputs,
             "channels": channels,
@@ -246,6 +265,7 @@ def grad_attention_launch(grad: Tensor, x: Tensor, weight: Tensor, out: Tensor) 
         {
             "BLOCKS": plan.ceil_div(channels, tile.rows),
             "STEPS": plan.ceil_div(outputs, tile.depth),
+            "VECTOR": vector,
             **numbers,
             **_tile_constants(tile),
         },
@@ -260,6 +280,7 @@ def grad_weight_launch(grad: Tensor, x: Tensor, attention: Tensor) -> tuple[Laun
     channels = x.shape[1]
     kernel = attention.shape[1:3]
     taps = kernel[0] * kernel[1]
+    vector = vector_length(x.dtype, channels, outputs)
     # A half of the gradient times one of the attention is no half.
     numbers = precision(x.dtype, widen=True)
     tile = plan.product_of_pixels(outputs, channels, is_exact(numbers), operand_size(numbers))
@@ -274,9 +295,9 @@ def grad_weight_launch(grad: Tensor, x: Tensor, attention: Tensor) -> tuple[Laun
         grad_weight_kernel,
         programs * splits,
         {
-            "grad_ptr": grad,
-            "source_ptr": x,
-            "attention_ptr": attention,
+            "grad_ptr": _laid_out(grad, vector),
+            "source_ptr": _laid_out(x, vector),
+            "attention_ptr": attention.contiguous(),
             "partial_ptr": partial,
             "batch": batch,
             "outputs": outputs,
@@ -287,7 +308,7 @@ def grad_weight_launch(grad: Tensor, x: Tensor, attention: Tensor) -> tuple[Laun
             "pixel_blocks": pixel_blocks,
             **_place_arguments(kernel, x),
         },
-        {"STEPS": steps, **numbers, **_tile_constants(tile)},
+        {"STEPS": steps, "VECTOR": vector, **numbers, **_tile_constants(tile)},
         warps=tile.warps,
         stages=STAGES,
     )
@@ -303,7 +324,7 @@ def adaptive_conv2d(
     require("weight", weight, KERNEL, (None, x.shape[1]), ("x", x))
     _require_attention(attention, weight.shape[2:], ("x", x))
     out = x.new_empty((x.shape[0], weight.shape[0], *x.shape[2:]))
-    convolve_launch(x.contiguous(), attention.contiguous(), weight.contiguous(), out).run()
+    convolve_launch(x, attention, weight, out).run()
     return out
 
 
@@ -316,9 +337,7 @@ def adaptive_conv2d_grad_input(
     require("weight", weight, KERNEL, (grad.shape[1],), ("grad", grad))
     _require_attention(attention, weight.shape[2:], ("grad", grad))
     out = grad.new_empty((grad.shape[0], weight.shape[1], *grad.shape[2:]))
-    convolve_launch(
-        grad.contiguous(), attention.contiguous(), weight.contiguous(), out, backwards=True
-    ).run()
+    convolve_launch(grad, attention, weight, out, backwards=True).run()
     return out
 
 
@@ -331,7 +350,7 @@ def adaptive_conv2d_grad_attention(
     require("x", x, IMAGE, (grad.shape[0], None, *grad.shape[2:]), ("grad", grad))
     require("weight", weight, KERNEL, (grad.shape[1], x.shape[1]), ("grad", grad))
     out = grad.new_empty((grad.shape[0], *weight.shape[2:], *grad.shape[2:]))
-    grad_attention_launch(grad.contiguous(), x.contiguous(), weight.contiguous(), out).run()
+    grad_attention_launch(grad, x, weight, out).run()
     return out
 
 
@@ -343,7 +362,7 @@ def adaptive_conv2d_grad_weight(
     require("grad", grad, OUTPUT)
     require("x", x, IMAGE, (grad.shape[0], None, *grad.shape[2:]), ("grad", grad))
     _require_attention(attention, (None, None), ("grad", grad))
-    launch, partial = grad_weight_launch(grad.contiguous(), x.contiguous(), attention.contiguous())
+    launch, partial = grad_weight_launch(grad, x, attention)
     launch.run()
     return partial.sum(0).to(grad.dtype)
 
@@ -354,6 +373,15 @@ def _require_attention(
     image = like[1]
     sizes = (image.shape[0], *kernel, *image.shape[2:])
     require("attention", attention, ATTENTION, sizes, like)
+
+
+def _laid_out(image: Tensor, vector: int) -> Tensor:
+    return image.contiguous() if vector == 1 else for_vectors(image)
+
+
+def _tap_by_tap(weight: Tensor) -> Tensor:
+    """[rows, channels, kh, kw] -> [kh, kw, rows, channels]"""
+    return weight.permute(2, 3, 0, 1).contiguous()
 
 
 def _place_arguments(kernel: tuple[int, ...], image: Tensor) -> dict[str, int]:

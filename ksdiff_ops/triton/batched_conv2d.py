@@ -3,8 +3,10 @@
 Every group of every sample is one product: kernels [Cout / G, Cin / G * taps] times patches, or
 for the gradient of the kernels, output gradient [Cout / G, pixels] times patches. The gradient of
 the image is the convolution of the output's gradient, walked backwards, with the kernels' first
-two axes exchanged. Images are read and written in their own memory format, and kernels that all
-samples share are not copied.
+two axes exchanged. Images are written in their own memory format.
+
+Where there are pixels enough to pay for it, and channels that fill vectors, images and kernels are
+copied once with their channels side by side, and read 16 bytes at a time.
 """
 
 import torch
@@ -18,6 +20,9 @@ from ksdiff_ops.triton.checks import require, require_divided
 from ksdiff_ops.triton.launch import Launch, kernel, sum_dtype
 from ksdiff_ops.triton.multiply import (
     STAGES,
+    at,
+    channel_and_tap,
+    for_vectors,
     image_arguments,
     is_exact,
     multiply,
@@ -25,6 +30,7 @@ from ksdiff_ops.triton.multiply import (
     precision,
     read_patches,
     tile_pixels,
+    vector_length,
     walk_arguments,
 )
 from ksdiff_ops.triton.walk import Pair, accumulator
@@ -32,6 +38,7 @@ from ksdiff_ops.triton.walk import Pair, accumulator
 IMAGE = "[B, Cin, H, W]"
 OUTPUT = "[B, Cout, Ho, Wo]"
 KERNELS = "[B, Cout, Cin / groups, kh, kw]"
+_LEAST_PIXELS = 16 * 16  # that pay for copies of the kernels
 
 
 @kernel
@@ -40,7 +47,8 @@ def convolve_kernel(
     weight_sample, weight_row, weight_channel, row_blocks, pixel_blocks,
     source_h, source_w, source_channel, source_column, out_h, out_w, out_channel, out_column,
     step_h, step_w, pad_h, pad_w, dilation_h, dilation_w, divide_h, divide_w,
-    DIVIDED: tl.constexpr, STEPS: tl.constexpr, OPERANDS: tl.constexpr, PRECISION: tl.constexpr,
+    DIVIDED: tl.constexpr, STEPS: tl.constexpr,
+    VECTOR: tl.constexpr, OPERANDS: tl.constexpr, PRECISION: tl.constexpr,
     ROWS: tl.constexpr, DEPTH: tl.constexpr, PIXELS: tl.constexpr,
 ):  # fmt: skip
     """One tile [ROWS, PIXELS] of the output of one group of one sample.
@@ -48,6 +56,7 @@ def convolve_kernel(
     `rows` are the output channels of a group, `channels` those of the source.
     """
     program = tl.program_id(0)
+    channels = channels // VECTOR * VECTOR  # no other number, but known to be of whole vectors
     row_block = program % row_blocks
     place = program // row_blocks
     sample = (place // pixel_blocks // groups).to(tl.int64)
@@ -57,23 +66,25 @@ def convolve_kernel(
     inside = y < out_h
     y = y * step_h - pad_h
     x = x * step_w - pad_w
-    source = source_ptr + sample * groups * channels * source_h * source_w
-    weight = weight_ptr + sample * weight_sample + group * rows * channels * taps
+    source = at(source_ptr, sample * groups * channels * source_h * source_w, VECTOR)
+    weight = at(weight_ptr, sample * weight_sample + group * rows * channels * taps, VECTOR)
+    weight_row = weight_row // VECTOR * VECTOR
     sums = tl.zeros((ROWS, PIXELS), accumulator(source_ptr.dtype.element_ty))
     for step in range(STEPS):
         # Channels and taps in one: in the kernels' own order, where nothing is walked backwards.
         k = step * DEPTH + tl.arange(0, DEPTH)
         deep = k < channels * taps
-        channel = k // taps
-        tap = k % taps
+        channel, tap = channel_and_tap(k, channels, taps, VECTOR)
+        along = k if VECTOR > 1 else channel * weight_channel + tap
         w = tl.load(
-            weight + (r[:, None] * weight_row + (channel * weight_channel + tap)[None, :]),
+            weight + (r[:, None] * weight_row + along[None, :]),
             mask=(r < rows)[:, None] & deep[None, :], other=0.0,
         )  # fmt: skip
         v = read_patches(
             source, y, x, tap // taps_across * dilation_h, tap % taps_across * dilation_w,
             group * channels + channel, deep[:, None] & inside[None, :],
-            source_h, source_w, source_channel, source_column, divide_h, divide_w, DIVIDED,
+            source_h, source_w, source_channel, source_column, divide_h, divide_w,
+            DIVIDED, VECTOR,
         )  # fmt: skip
         sums = multiply(w, v, sums, OPERANDS, PRECISION)
     out = out_ptr + sample * groups * rows * out_h * out_w
@@ -89,14 +100,18 @@ def grad_weight_kernel(
     row_blocks, depth_blocks, splits, planes,
     grad_h, grad_w, grad_channel, grad_column, source_h, source_w, source_channel, source_column,
     step_h, step_w, pad_h, pad_w, dilation_h, dilation_w, divide_h, divide_w,
-    STEPS: tl.constexpr, OPERANDS: tl.constexpr, PRECISION: tl.constexpr,
+    STEPS: tl.constexpr, VECTOR: tl.constexpr, OPERANDS: tl.constexpr, PRECISION: tl.constexpr,
     ROWS: tl.constexpr, DEPTH: tl.constexpr, PIXELS: tl.constexpr,
 ):  # fmt: skip
     """One tile [ROWS, DEPTH] of one group's kernels' gradient, summed over one part of the pixels.
 
-    Parts are [splits, B, Cout, Cin / groups, taps].
+    Parts are [splits, B, Cout, Cin / groups, taps], or where vectors are read, with the last two
+    axes exchanged.
     """
     program = tl.program_id(0)
+    rows = rows // VECTOR * VECTOR
+    channels = channels // VECTOR * VECTOR
+    grad_column = grad_column // VECTOR * VECTOR
     r = program % row_blocks * ROWS + tl.arange(0, ROWS)
     k = program // row_blocks % depth_blocks * DEPTH + tl.arange(0, DEPTH)
     place = program // row_blocks // depth_blocks
@@ -104,12 +119,14 @@ def grad_weight_kernel(
     plane = (place // splits).to(tl.int64)
     group = place // splits % groups
     deep = k < channels * taps
-    channel = group * channels + k // taps
-    down = k % taps // taps_across * dilation_h
-    right = k % taps % taps_across * dilation_w
-    grad = grad_ptr + plane // groups * groups * rows * grad_h * grad_w
-    grad_rows = (group * rows + r).to(tl.int64) * grad_channel
-    source = source_ptr + plane // groups * groups * channels * source_h * source_w
+    channel, tap = channel_and_tap(k, channels, taps, VECTOR)
+    down = tap // taps_across * dilation_h
+    right = tap % taps_across * dilation_w
+    grad = at(grad_ptr, plane // groups * groups * rows * grad_h * grad_w, VECTOR)
+    grad_rows = (group * rows + r).to(tl.int64)
+    if VECTOR == 1:
+        grad_rows *= grad_channel
+    source = at(source_ptr, plane // groups * groups * channels * source_h * source_w, VECTOR)
     sums = tl.zeros((ROWS, DEPTH), accumulator(source_ptr.dtype.element_ty))
     for step in range(STEPS):
         pixel, y, x = tile_pixels(split * STEPS + step, grad_w, PIXELS)
@@ -120,8 +137,9 @@ def grad_weight_kernel(
         )  # fmt: skip
         v = read_patches(
             source, y * step_h - pad_h, x * step_w - pad_w, down, right,
-            channel, deep[:, None] & inside[None, :],
-            source_h, source_w, source_channel, source_column, divide_h, divide_w, False,
+            group * channels + channel, deep[:, None] & inside[None, :],
+            source_h, source_w, source_channel, source_column, divide_h, divide_w,
+            False, VECTOR,
         )  # fmt: skip
         sums = multiply(g, tl.trans(v), sums, OPERANDS, PRECISION)
     part = partial_ptr + (split * planes + plane) * rows * channels * taps
@@ -143,7 +161,10 @@ def convolve_launch(
     batch, outputs, height, width = out.shape
     rows, channels = outputs // groups, source.shape[1] // groups
     taps = weight.shape[3] * weight.shape[4]
-    inputs = weight.shape[2] * taps  # from one output channel's kernel to the next
+    vector = _vector_length(out, channels)
+    if vector > 1:
+        source = for_vectors(source)
+    kernels, row, channel = _kernels(weight, groups, backwards, vector)
     numbers = precision(source.dtype)
     tile = plan.product(rows, height * width, batch * groups, is_exact(numbers))
     row_blocks = plan.ceil_div(rows, tile.rows)
@@ -154,16 +175,16 @@ def convolve_launch(
         batch * groups * row_blocks * pixel_blocks,
         {
             "source_ptr": source,
-            "weight_ptr": weight,
+            "weight_ptr": kernels,
             "out_ptr": out,
             "groups": groups,
             "rows": rows,
             "channels": channels,
             "taps": taps,
             "taps_across": weight.shape[4],
-            "weight_sample": weight.stride(0),
-            "weight_row": taps if backwards else inputs,
-            "weight_channel": inputs if backwards else taps,
+            "weight_sample": kernels.stride(0),
+            "weight_row": row,
+            "weight_channel": channel,
             "row_blocks": row_blocks,
             "pixel_blocks": pixel_blocks,
             **image_arguments("source", source),
@@ -173,6 +194,7 @@ def convolve_launch(
         {
             "DIVIDED": divided,
             "STEPS": plan.ceil_div(channels * taps, tile.depth),
+            "VECTOR": vector,
             **numbers,
             "ROWS": tile.rows,
             "DEPTH": tile.depth,
@@ -190,6 +212,9 @@ def grad_weight_launch(
     batch, outputs, height, width = grad.shape
     rows, channels = outputs // groups, x.shape[1] // groups
     taps = kernel[0] * kernel[1]
+    vector = _vector_length(grad, rows, channels)
+    if vector > 1:
+        grad, x = for_vectors(grad), for_vectors(x)
     numbers = precision(x.dtype)
     tile = plan.product_of_pixels(rows, channels * taps, is_exact(numbers), operand_size(numbers))
     row_blocks = plan.ceil_div(rows, tile.rows)
@@ -197,7 +222,11 @@ def grad_weight_launch(
     programs = batch * groups * row_blocks * depth_blocks
     steps = plan.steps(programs, plan.ceil_div(height * width, tile.pixels))
     splits = plan.ceil_div(height * width, steps * tile.pixels)
-    partial = x.new_empty((splits, batch, outputs, channels, *kernel), dtype=sum_dtype(x))
+    parts = (splits, batch, outputs)
+    if vector == 1:
+        partial = x.new_empty((*parts, channels, *kernel), dtype=sum_dtype(x))
+    else:
+        partial = x.new_empty((*parts, *kernel, channels), dtype=sum_dtype(x)).movedim(-1, 3)
     launch = Launch(
         grad_weight_kernel,
         programs * splits,
@@ -220,6 +249,7 @@ def grad_weight_launch(
         },
         {
             "STEPS": steps,
+            "VECTOR": vector,
             **numbers,
             "ROWS": tile.rows,
             "DEPTH": tile.depth,
@@ -307,7 +337,28 @@ def batched_conv2d_grad_weight(
         return grouped.grad_weight(from_output, image, as_pair(kernel), window, groups)
     launch, partial = grad_weight_launch(from_output, image, groups, as_pair(kernel), window)
     launch.run()
-    return partial.sum(0).to(grad.dtype)
+    return partial.sum(0).to(grad.dtype).contiguous()
+
+
+def _vector_length(out: Tensor, *channels: int) -> int:
+    few = out.shape[2] * out.shape[3] < _LEAST_PIXELS
+    return 1 if few else vector_length(out.dtype, *channels)
+
+
+def _kernels(weight: Tensor, groups: int, backwards: bool, vector: int) -> tuple[Tensor, int, int]:
+    """Kernels as they are, or [B, rows, kh, kw, channels] where vectors are read, and their steps
+    from row to row and from channel to channel.
+    """
+    taps = weight.shape[3] * weight.shape[4]
+    inputs = weight.shape[2] * taps
+    if vector == 1:
+        return (weight, taps, inputs) if backwards else (weight, inputs, taps)
+    shared = _is_shared(weight)
+    own = (weight[:1] if shared else weight).unflatten(1, (groups, -1))  # B, G, Cout / G, Cin / G
+    rows, channels = (3, 2) if backwards else (2, 3)
+    own = own.permute(0, 1, rows, 4, 5, channels).contiguous()
+    row = taps * own.shape[-1]
+    return (own.expand(weight.shape[0], *own.shape[1:]) if shared else own), row, 1
 
 
 def _dense(image: Tensor) -> Tensor:

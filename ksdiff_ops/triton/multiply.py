@@ -20,6 +20,8 @@ from ksdiff_ops.triton.launch import interprets
 from ksdiff_ops.triton.walk import Pair
 
 STAGES = 2  # tiles in flight in each loop
+_VECTOR_BYTES = tl.constexpr(16)  # of one load
+_WHOLE = 16  # channels that fill a vector of any type, and the depth of a tensor core
 
 
 class Precision(TypedDict):
@@ -55,17 +57,45 @@ def inside_image(y, x, height, width):
 
 
 @triton.jit
+def at(pointer, offset, VECTOR: tl.constexpr):
+    """The pointer moved, known to be one to whole vectors where such are read."""
+    if VECTOR > 1:
+        return tl.multiple_of(pointer + offset, _VECTOR_BYTES)
+    return pointer + offset
+
+
+@triton.jit
+def channel_and_tap(k, channels, taps, VECTOR: tl.constexpr):
+    """Of places in kernels [channels, taps], or [taps, channels] where vectors are read."""
+    if VECTOR > 1:
+        return k % channels, k // channels
+    return k // taps, k % taps
+
+
+@triton.jit
+def image_places(channel, pixel, channels, plane, VECTOR: tl.constexpr):
+    """[channels, pixels]: where an image has them, in channels_last where vectors are read."""
+    if VECTOR > 1:
+        return channel[:, None] + (pixel * channels)[None, :]
+    return (channel * plane)[:, None] + pixel[None, :]
+
+
+@triton.jit
 def read_patches(
     image, row, column, down, right, channel, present,
-    height, width, channel_stride, column_stride, divide_h, divide_w, DIVIDED: tl.constexpr,
+    height, width, channel_stride, column_stride, divide_h, divide_w,
+    DIVIDED: tl.constexpr, VECTOR: tl.constexpr,
 ):  # fmt: skip
     """[depth, pixels]: for each of the depth a channel and a step down and right, for each pixel
     a first row and column; zeros outside the image and where not `present`.
     """
+    column_stride = column_stride // VECTOR * VECTOR
     y = row[None, :] + down[:, None]
     x = column[None, :] + right[:, None]
     mask = present & inside_image(y, x, height * divide_h, width * divide_w)
-    plane = channel.to(tl.int64) * channel_stride
+    plane = channel.to(tl.int64)
+    if VECTOR == 1:
+        plane *= channel_stride
     if DIVIDED:
         mask = mask & (y % divide_h == 0) & (x % divide_w == 0)
         place = (y // divide_h).to(tl.int64) * width + x // divide_w
@@ -112,6 +142,23 @@ def is_exact(numbers: Precision) -> bool:
 
 def operand_size(numbers: Precision) -> int:
     return numbers["OPERANDS"].primitive_bitwidth // 8
+
+
+def vector_length(dtype: torch.dtype, *channels: int) -> int:
+    """How many neighbouring channels one load reads: 16 bytes, or one where these many channels
+    do not fill whole vectors.
+
+    Neighbouring pixels of a shifted image begin at any address. Neighbouring channels in
+    channels_last begin at whole vectors, whatever the shift.
+    """
+    whole = all(number % _WHOLE == 0 for number in channels)
+    return _VECTOR_BYTES.value // dtype.itemsize if whole else 1
+
+
+def for_vectors(image: Tensor) -> Tensor:
+    """The image [B, C, H, W] in channels_last, at an address that vectors can be read from."""
+    image = image.contiguous(memory_format=torch.channels_last)
+    return image if image.data_ptr() % _VECTOR_BYTES.value == 0 else image.clone()
 
 
 def walk_arguments(window: Window, backwards: bool = False) -> dict[str, int]:

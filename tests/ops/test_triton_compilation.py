@@ -31,6 +31,10 @@ def test_kernel_compiles_without_spills(compiled, case, architecture):
     # Of a tile's or a sample's place, once a program; a pixel's is found by 32 bits.
     if case.startswith(("batched", "adaptive")):
         assert used["DIV64"] <= 4, used
+    if case.startswith(("batched", "adaptive")) and case.endswith("bf16"):
+        # Images and kernels by whole vectors; all else is the attention, a number a pixel.
+        assert used["WIDE"] >= 4, used
+        assert used["NARROW"] <= (0 if case.startswith("batched") else 16), used
 
 
 class FakeDriver:

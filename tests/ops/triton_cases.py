@@ -194,8 +194,8 @@ def compile_launch(launch, architecture: int):
 
 
 def resources(case: str, architecture: int, folder: Path) -> dict[str, int]:
-    """Registers, bytes of stack and local memory of a thread, and the 64-bit divisions in the
-    code of the compiled kernel.
+    """Registers, bytes of stack and local memory of a thread, and of the compiled kernel's code the
+    64-bit divisions and the reads from global memory of 16 and of 2 bytes.
     """
     os.environ["TRITON_CACHE_DIR"] = str(folder / "cache")
     from triton.knobs import nvidia
@@ -210,4 +210,9 @@ def resources(case: str, architecture: int, folder: Path) -> dict[str, int]:
         text=True,
     ).stdout
     used = {key: int(value) for key, value in re.findall(r"(REG|STACK|LOCAL):(\d+)", report)}
-    return used | {"DIV64": len(re.findall(r"\b(?:div|rem)\.[su]64", compiled.asm["ptx"]))}
+    found = {
+        "DIV64": r"\b(?:div|rem)\.[su]64",
+        "WIDE": r"cp\.async\.cg\.shared\.global [^;]*, 0x10,|ld\.global\S*\.v4\.b32",
+        "NARROW": r"ld\.global\S*\.b16",
+    }
+    return used | {name: len(re.findall(code, compiled.asm["ptx"])) for name, code in found.items()}

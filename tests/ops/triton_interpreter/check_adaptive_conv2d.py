@@ -42,6 +42,11 @@ def test_sizes_that_fill_no_tile(inputs, outputs, size, kernel):
     as_accurate(adaptive_conv2d, tensors(1, inputs, outputs, size, kernel))
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_channels_that_fill_vectors(dtype):
+    as_accurate(adaptive_conv2d, tensors(2, 16, 32, (5, 7), (3, 2), dtype))
+
+
 def test_gradients_of_kernels_are_summed_in_parts_and_the_same_every_time():
     from ksdiff_ops.triton import adaptive_conv2d as kernels
 

@@ -53,6 +53,23 @@ def test_groups_strides_dilations_and_paddings(groups, window):
     as_accurate(partial(batched_conv2d, groups=groups, **window), inputs)
 
 
+@pytest.mark.parametrize(
+    ("dtype", "inputs", "outputs", "groups", "stride"),
+    [
+        (torch.bfloat16, 16, 32, 1, 1),
+        (torch.float32, 32, 32, 2, 1),
+        (torch.float64, 16, 16, 1, (1, 2)),  # whose image alone has pixels enough
+    ],
+)
+def test_channels_that_fill_vectors(dtype, inputs, outputs, groups, stride, monkeypatch):
+    from ksdiff_ops.triton import batched_conv2d as kernels
+
+    monkeypatch.setattr(kernels, "_LEAST_PIXELS", 60)
+    x, weight = tensors(2, inputs, outputs, (7, 9), (3, 2), groups, dtype)
+    assert kernels._vector_length(x, inputs // groups) > 1
+    as_accurate(partial(batched_conv2d, groups=groups, stride=stride), (x, weight))
+
+
 def test_gradients_of_kernels_are_summed_in_parts_and_the_same_every_time():
     from ksdiff_ops.triton import batched_conv2d as kernels
 
@@ -108,6 +125,20 @@ def test_any_strides_and_kernels_that_all_samples_share():
             torch.testing.assert_close(got, expected)
     y = batched_conv2d(last, weight, backend="triton")
     assert y.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_kernels_that_all_samples_share_in_vectors_at_any_address(monkeypatch):
+    from ksdiff_ops.triton import batched_conv2d as kernels
+
+    monkeypatch.setattr(kernels, "_LEAST_PIXELS", 1)
+    x, weight = tensors(2, 16, 16, (4, 5), (3, 1))
+    shared = weight[:1].expand(2, -1, -1, -1, -1)
+    plain = with_gradients(batched_conv2d, (x, shared.contiguous()), "triton")
+    memory = torch.empty(x.numel() + 1)[1:]  # at an address that is no vector's
+    moved = memory.view(2, 4, 5, 16).movedim(3, 1).copy_(x)
+    strided = with_gradients(batched_conv2d, (moved, shared), "triton")
+    for got, expected in zip(strided, plain, strict=True):
+        torch.testing.assert_close(got, expected)
 
 
 def test_second_derivatives_equal_the_references():
