@@ -180,7 +180,7 @@ def _noise(count: int, dtype: str, bits: int | None) -> np.ndarray:
 
 def _alike(one: np.ndarray, other: np.ndarray) -> bool:
     """Whether a compression that loses values has kept the image."""
-    return one.std() > 0 and np.corrcoef(one.ravel(), other.ravel())[0, 1] > 0.5
+    return bool(one.std() > 0 and np.corrcoef(one.ravel(), other.ravel())[0, 1] > 0.5)
 
 
 class _Told(logging.Handler):

@@ -54,7 +54,7 @@ class Canvas:
             fine = F.interpolate(grid, size=total.shape, mode="bicubic", align_corners=True)
             total += fine[0, 0].numpy() / 2**octave
         low, high = total.min(), total.max()
-        return (total - low) / max(high - low, 1e-6)
+        return (total - low) / max(float(high - low), 1e-6)
 
     def paint(
         self,

@@ -189,7 +189,7 @@ def _draw_houses(
             at = place(corner[0] * _BLOCK[0] + along, down)
             step = rng.uniform(23, 34)
             if at is not None and rng.random() < 0.92:
-                roof = rng.choice([*roofs], p=[*roofs.values()])
+                roof = str(rng.choice([*roofs], p=[*roofs.values()]))
                 turned = angle + (np.pi / 2 if rng.random() < 0.3 else 0)
                 sides = rng.uniform(14, 20), rng.uniform(10, 14), rng.uniform(5, 9)
                 canvas.box(at, turned, sides, roof, rng.uniform(0.75, 1.2), gable=True)
