@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 # Of glibc's malloc.h.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
 _KEPT = 512 * 2**20  # bytes: more than the largest tensor of a window of 1024 x 1024 pixels
-_LARGE = 2 * 2**20  # bytes: those that PyTorch wants huge pages for
-_KEPT_OF_SMALL = 16 * 2**20  # bytes
+_LARGE = 12 * 2**20  # bytes; images of the network's first level are larger
+_KEPT_OF_SMALL = 64 * 2**20  # bytes
 
 # Pixels, or tokens. Measured on two cores with threads that sleep while they wait: up to four
 # windows of 256 x 256, one thread computes a prior sooner than it takes to wake the other one some
@@ -116,11 +116,11 @@ def keep_freed_memory() -> None:
 
 
 def return_large_blocks() -> None:
-    """Let malloc return freed blocks of 2 MiB and more at once, for the rest of the process.
+    """Let malloc return freed blocks of 12 MiB and more at once, for the rest of the process.
 
-    For scenes in windows: the holes that images of two windows at a time leave in a kept heap make
-    a fifth of the peak. PyTorch is told, if it is not imported yet, to ask for huge pages, which
-    are cleared in half the time. Without glibc that is all.
+    For scenes in windows: the holes that large images of two windows at a time leave in a kept heap
+    make a fifth of the peak. PyTorch is told, if it is not imported yet, to ask for huge pages,
+    which are cleared in half the time. Without glibc that is all.
     """
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     libc = _malloc()

@@ -80,7 +80,11 @@ class MTFFilters(NamedTuple):
         return self.spread(self.profiles, 0)
 
     def spread(self, x: Tensor, dim: int) -> Tensor:
-        """From one slice per profile to one per band, along ``dim``."""
+        """From one slice per profile to one per band, along ``dim``; views of one that all share."""
+        if len(self.profiles) == 1:
+            sizes = list(x.shape)
+            sizes[dim] = len(self.bands)
+            return x.expand(sizes)
         return x if len(self.profiles) == len(self.bands) else x.index_select(dim, self.bands)
 
 
