@@ -80,7 +80,7 @@ class MTFFilters(NamedTuple):
         return self.spread(self.profiles, 0)
 
     def spread(self, x: Tensor, dim: int) -> Tensor:
-        """From one slice per profile to one per band, along ``dim``; views of one that all share."""
+        """From one slice per profile to one per band, along ``dim``; views where all share one."""
         if len(self.profiles) == 1:
             sizes = list(x.shape)
             sizes[dim] = len(self.bands)
