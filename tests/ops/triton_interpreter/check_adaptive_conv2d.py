@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ops_accuracy import assert_as_accurate_as_pytorch, with_gradients
+from pytorchs_rules import assert_operators_keep_pytorchs_rules
 from second_derivatives import assert_second_derivatives
 
 from ksdiff_ops import adaptive_conv2d
@@ -118,13 +119,12 @@ def test_operators_keep_pytorchs_rules():
     ops = torch.ops.ksdiff_ops_triton
     x, attention, weight = (t.requires_grad_() for t in tensors(1, 2, 2, (2, 3), (1, 2)))
     grad = torch.randn(1, 2, 2, 3, requires_grad=True)
-    for operator, arguments in (
+    assert_operators_keep_pytorchs_rules(
         (ops.adaptive_conv2d, (x, attention, weight)),
         (ops.adaptive_conv2d_grad_input, (grad, attention, weight)),
         (ops.adaptive_conv2d_grad_attention, (grad, x, weight)),
         (ops.adaptive_conv2d_grad_weight, (grad, x, attention)),
-    ):
-        torch.library.opcheck(operator.default, arguments)
+    )
 
 
 def test_wrong_shapes_are_refused_before_the_launch():

@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ops_accuracy import assert_as_accurate_as_pytorch, with_gradients
+from pytorchs_rules import assert_operators_keep_pytorchs_rules
 from second_derivatives import assert_second_derivatives
 
 from ksdiff_ops import batched_conv2d
@@ -154,12 +155,11 @@ def test_operators_keep_pytorchs_rules():
     x, weight = (t.requires_grad_() for t in tensors(1, 2, 2, (2, 3), (1, 2)))
     grad = torch.randn(1, 2, 2, 3, requires_grad=True)
     window = ([1, 1], [0, 0], [1, 1], 1)
-    for operator, arguments in (
-        (ops.batched_conv2d, (x, weight, [2, 3])),
-        (ops.batched_conv2d_grad_input, (grad, weight, [2, 3])),
-        (ops.batched_conv2d_grad_weight, (grad, x, [1, 2])),
-    ):
-        torch.library.opcheck(operator.default, (*arguments, *window))
+    assert_operators_keep_pytorchs_rules(
+        (ops.batched_conv2d, (x, weight, [2, 3], *window)),
+        (ops.batched_conv2d_grad_input, (grad, weight, [2, 3], *window)),
+        (ops.batched_conv2d_grad_weight, (grad, x, [1, 2], *window)),
+    )
 
 
 def test_wrong_shapes_are_refused_before_the_launch():

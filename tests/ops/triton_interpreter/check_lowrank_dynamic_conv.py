@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ops_accuracy import assert_as_accurate_as_pytorch, with_gradients
+from pytorchs_rules import assert_operators_keep_pytorchs_rules
 from second_derivatives import assert_second_derivatives
 
 from ksdiff_ops import lowrank_dynamic_conv
@@ -110,13 +111,12 @@ def test_operators_keep_pytorchs_rules():
     x, coeff, basis = (t.requires_grad_() for t in tensors(1, 1, 1, 2, (2, 3), (2, 1)))
     window = ([1, 1], [0, 0], [1, 1])
     grad = torch.randn(1, 1, 2, 3, requires_grad=True)
-    for operator, arguments in (
-        (ops.lowrank_dynamic_conv, (x, coeff, basis)),
-        (ops.lowrank_dynamic_conv_grad_input, (grad, coeff, basis, [2, 3])),
-        (ops.lowrank_dynamic_conv_grad_coeff, (grad, x, basis)),
-        (ops.lowrank_dynamic_conv_grad_basis, (grad, x, coeff, [2, 1])),
-    ):
-        torch.library.opcheck(operator.default, (*arguments, *window))
+    assert_operators_keep_pytorchs_rules(
+        (ops.lowrank_dynamic_conv, (x, coeff, basis, *window)),
+        (ops.lowrank_dynamic_conv_grad_input, (grad, coeff, basis, [2, 3], *window)),
+        (ops.lowrank_dynamic_conv_grad_coeff, (grad, x, basis, *window)),
+        (ops.lowrank_dynamic_conv_grad_basis, (grad, x, coeff, [2, 1], *window)),
+    )
 
 
 def test_wrong_shapes_are_refused_before_the_launch():
