@@ -47,7 +47,7 @@ def _interpolator(ratio: int) -> np.ndarray:
     half_band[12::2] = _HALF_BAND
     half_band[10::-2] = _HALF_BAND
     half_band *= 2.0
-    response = np.ones(1)
+    response: np.ndarray = np.ones(1)
     for _ in range(ratio.bit_length() - 1):
         spread = np.zeros(2 * response.size - 1)
         spread[::2] = response

@@ -129,7 +129,7 @@ def _robust(
     Weights decrease with a window's error (Cauchy); finally, windows beyond four deviations have
     none.
     """
-    robust = np.ones(len(places))
+    robust: np.ndarray = np.ones(len(places))
     for turn in range(_ROUNDS):
         smoother = _smoother(kind, smoothing, places, weights * robust)
         missed = shifts - smoother @ shifts

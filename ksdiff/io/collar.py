@@ -48,19 +48,18 @@ def find_collar(image: Image, value: float) -> Collar | None:
     """The collar of that value; None where there is none. Reads the whole image, in strips."""
     height, width = image.shape
     side = max(1, math.ceil(max(height, width) / _CELLS))
-    touched = np.zeros((math.ceil(height / side), math.ceil(width / side)), dtype=bool)
-    amount = np.zeros(touched.shape, dtype=np.int64)
+    amount = np.zeros((math.ceil(height / side), math.ceil(width / side)), dtype=np.int64)
     strip = max(1, _STRIP // (width * image.count) // side) * side
     for top in range(0, height, strip):
         window = Window(0, top, width, min(strip, height - top))
         same = (image.stored(window) == value).all(0)
         pad = [(0, -length % side) for length in same.shape]
-        cells = np.pad(same, pad)
-        cells = cells.reshape(cells.shape[0] // side, side, cells.shape[1] // side, side)
+        padded = np.pad(same, pad)
+        rows, columns = (length // side for length in padded.shape)
+        blocks = padded.reshape(rows, side, columns, side)
         first = top // side
-        amount[first : first + cells.shape[0]] = cells.sum((1, 3))
-    touched = amount > 0
-    cells = _from_border(touched)
+        amount[first : first + rows] = blocks.sum((1, 3))
+    cells = _from_border(amount > 0)
     share = amount[cells].sum() / (height * width)
     return Collar(value, cells, side, float(share)) if cells.any() else None
 

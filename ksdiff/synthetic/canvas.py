@@ -64,11 +64,11 @@ class Canvas:
         area: tuple[slice, ...] = (),
     ) -> None:
         """Lay a material of brightness ``tone`` over an area with opacity ``cover`` [h, w]."""
-        view = self.image[(slice(None), *area)]
+        view = self.image[_in_all_bands(area)]
         view += cover * (self.spectra[material][:, None, None] * tone - view)
 
     def darken(self, shadow: np.ndarray, area: tuple[slice, ...]) -> None:
-        self.image[(slice(None), *area)] *= 1 - shadow * (1 - self.shade)
+        self.image[_in_all_bands(area)] *= 1 - shadow * (1 - self.shade)
 
     def around(self, at: Point, reach: float) -> tuple[slice, slice]:
         """The area within ``reach`` of a point, as far as it lies in the image."""
@@ -129,6 +129,10 @@ class Canvas:
 def inside(distance: np.ndarray) -> np.ndarray:
     """Opacity of a shape from the signed distance to its edge, negative inside."""
     return np.clip(0.5 - distance, 0, 1)
+
+
+def _in_all_bands(area: tuple[slice, ...]) -> tuple[slice, ...]:
+    return (slice(None), *area)
 
 
 def _rotated(y: np.ndarray, x: np.ndarray, angle: float) -> tuple[np.ndarray, np.ndarray]:

@@ -120,7 +120,7 @@ def _draw_highway(canvas: Canvas) -> np.ndarray:
 def _plant_woods(canvas: Canvas, where: np.ndarray) -> None:
     rng, size, spacing = canvas.rng, canvas.size, 7.0
     ys, xs = np.meshgrid(*(np.arange(0, size, spacing),) * 2, indexing="ij")
-    spots = np.stack((ys, xs), -1).reshape(-1, 2)
+    spots: np.ndarray = np.stack((ys, xs), -1).reshape(-1, 2)
     spots = spots + rng.uniform(-0.45, 0.45, spots.shape) * spacing
     cells = np.clip(spots.astype(np.int64), 0, size - 1)
     for at in spots[where[cells[:, 0], cells[:, 1]] & (rng.random(len(spots)) < 0.95)]:
@@ -208,8 +208,8 @@ def _draw_halls(canvas: Canvas, middle: Point, angle: float) -> None:
     hall = moved(middle, angle, side * _BLOCK[0] * 0.2)
     roof = rng.choice(("metal", "concrete", "blue roof", "slate"), p=(0.5, 0.25, 0.15, 0.1))
     canvas.box(hall, angle, (70, 54, rng.uniform(8, 14)), roof, rng.uniform(0.8, 1.1))
-    for along in range(-24, 25, 12):
-        canvas.box(moved(hall, angle, along), angle, (4, 3, 2), "slate", 1.0)
+    for skylight in range(-24, 25, 12):
+        canvas.box(moved(hall, angle, skylight), angle, (4, 3, 2), "slate", 1.0)
     for down, along in itertools.product((-22, -12, 4, 14), np.arange(-18, 19, 3.6).tolist()):
         if rng.random() < 0.6:
             at = moved(middle, angle, along - side * _BLOCK[0] * 0.24, down)

@@ -57,7 +57,7 @@ def fused_array(pair: ArrayPair, pan: da.Array, ms: da.Array, recipe: Recipe) ->
     tile, bare = recipe.options.tile, pair.holding(None, None)
     rows, columns = (window_spans(length, tile, pair.ratio) for length in pair.shape)
     pan, ms = (
-        da.asarray(image)[(slice(None), *area)]
+        da.asarray(image)[:, area[0], area[1]]
         for image, area in zip((pan, ms), pair.areas, strict=True)
     )
     token = tokenize(pan.name, ms.name, *pair.identity, recipe)
@@ -116,7 +116,8 @@ def _blocks(
 def _chunked(image: da.Array, spans: Sequence[list[tuple[int, int]]]) -> da.Array:
     """An image whose chunks are its pixels at ``spans``, which may overlap, side by side."""
     for axis, along in enumerate(spans, start=1):
-        parts = [image[(*[slice(None)] * axis, slice(*span))] for span in along]
+        places = [(*[slice(None)] * axis, slice(*span)) for span in along]
+        parts = [image[place] for place in places]
         image = da.concatenate(parts, axis).rechunk({axis: tuple(b - a for a, b in along)})
     return image.rechunk({0: -1})
 
