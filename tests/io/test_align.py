@@ -155,7 +155,7 @@ def test_control_points_place_an_image_that_has_no_grid(tmp_path):
 def test_images_that_relief_moves_apart_want_orthorectification(tmp_path):
     pan = unplaced(tmp_path / "pan.tif", seen(1, 0, 0, 250, 260)[:1], 1)
     ms = unplaced(tmp_path / "ms.tif", seen(4, 0, 0, 65, 66), 4, rpcs=rpcs(4, tilt=3))
-    with pytest.raises(KSDiffError, match=r"by 15.0 more with relief: orthorectify both, gdalwarp"):
+    with pytest.raises(KSDiffError, match=r"relief adds 15.0; orthorectify both, gdalwarp"):
         open_pair(pan, ms, AUTO)
 
 
