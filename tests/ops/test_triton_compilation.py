@@ -68,5 +68,5 @@ def test_one_compilation_serves_all_sizes_and_is_the_one_tested(size, monkeypatc
     launched = launch.kernel.warmup(
         **launch.arguments, **launch.constants, num_warps=launch.warps, num_stages=1, grid=(1,)
     )
-    assert launched.hash == compile_launch(launch, 90).hash
-    assert launched.src.attrs == {}
+    assert launched.asm["ptx"] == compile_launch(launch, 90).asm["ptx"]
+    assert not any(launched.src.attrs.values())  # of Triton 3.7: an empty list for each constant
