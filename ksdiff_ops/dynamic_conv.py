@@ -79,11 +79,11 @@ def _prepare(
     arguments.require_shape(
         "weight", weight, "[B, G, kh, kw, Ho, Wo]", (batch, groups, kh, kw, *size)
     )
-    chosen = backends.choose("dynamic_conv", x.device.type, backend)
-    operator = backends.operator("dynamic_conv", x.device.type, chosen)
+    operator = backends.operator("dynamic_conv", x.device.type, backend)
     margins = arguments.border(padding_mode, (height, width), (kh, kw), window, size)
     scales = kh == kw == 1 and window == _IN_PLACE and size == (height, width)
-    if chosen == "cpu" and scales and groups == channels:
+    product = scales and groups == channels and backend in (None, "cpu")
+    if product and backends.choose("dynamic_conv", x.device.type, backend) == "cpu":
         return (x, weight), torch.mul, _product
     if margins is None:
         return (x, weight), operator, lambda operator, x, weight: operator(x, weight, *window)
