@@ -85,7 +85,8 @@ def convnext_block(
         arguments.require_tensor("out", out, "[B, C, H, W]")
         arguments.require_shape("out", out, "[B, C, H, W]", tuple(x.shape))
         arguments.require_alike(("x", x), ("out", out))
-        if out.untyped_storage().data_ptr() == x.untyped_storage().data_ptr():
+        memory = x.untyped_storage().data_ptr()  # 0 where there is none to share
+        if memory and memory == out.untyped_storage().data_ptr():
             raise ValueError("out: expected memory of its own, got that of x, which is read")
     if not autocast.enabled(x.device.type):
         arguments.require_alike(("x", x), *weights.items())

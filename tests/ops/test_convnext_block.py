@@ -113,6 +113,11 @@ def test_the_result_takes_memory_that_is_given(dtype):
     assert memory.equal(convnext_block(x, *given))
 
 
+def test_empty_batches_have_no_memory_to_share():
+    x, memory = image(0, 16, 9, 11), image(0, 16, 9, 11)
+    assert convnext_block(x, *weights(), out=memory) is memory
+
+
 @pytest.mark.parametrize(
     ("memory", "match"),
     [
