@@ -210,6 +210,7 @@ def local_detail(image: Tensor) -> Tensor:
     return coarse[inner] - sums / _DETAIL_WINDOW**2
 
 
-def to_dn(fused: Tensor, statistics: SceneStatistics) -> Tensor:
-    """Fused [B, C, H, W] from units of the band means to DN."""
-    return fused * statistics.ms_mean[..., None, None]
+def to_dn(fused: Tensor, statistics: SceneStatistics, overwrite: bool = False) -> Tensor:
+    """Fused [B, C, H, W] from units of the band means to DN, in its own memory or in new one."""
+    mean = statistics.ms_mean[..., None, None]
+    return fused.mul_(mean) if overwrite else fused * mean

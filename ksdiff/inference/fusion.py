@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ksdiff.config import ModelConfig
 from ksdiff.images.bands import Alignment
-from ksdiff.images.inputs import FusionInputs, SceneStatistics, fusion_inputs
+from ksdiff.images.inputs import FusionInputs, SceneStatistics, fusion_inputs, to_dn
 from ksdiff.images.mtf import MTFFilters
 from ksdiff.images.polyphase import FilterBank
 from ksdiff.images.sharpness import filtered
@@ -85,7 +85,7 @@ class WindowStep:
             self.device, torch.bfloat16, self.precision == "bfloat16", cache_enabled=False
         ):
             fused = self.model.fuse(inputs, scene.kernels)
-        fused = fused.float().mul_(scene.statistics.ms_mean[..., None, None])  # to DN
+        fused = to_dn(fused.float(), scene.statistics, overwrite=True)
         if self.together:
             ms = together
         elif scene.alignment is not None:
