@@ -154,7 +154,7 @@ def test_a_model_without_a_prior_cannot_be_asked_for_it(config):
         inspect_prior(KSDiff(config.model), [])
 
 
-@pytest.mark.parametrize(("name", "seeds"), [("any", 2), ("paper", 3), ("small", 3)])
+@pytest.mark.parametrize(("name", "seeds"), [("any", 3), ("paper", 3), ("small", 3)])
 def test_the_ablations_of_the_repository_are_valid(name, seeds):
     folder = Path(__file__).parents[2] / "benchmarks" / "studies"
     ablation = load_ablation(folder / f"ablation-{name}.yaml")
