@@ -1,12 +1,21 @@
 """Tables, durations and origins as the pages show them."""
 
+import string
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from benchmarks.results import Result
 
 Cell = Callable[[dict], str]
+
+
+class _Formatter(string.Formatter):
+    """Knows three more formats: ``{x:time}``, ``{x:MiB}``, and ``{x:×}`` of a size."""
+
+    def format_field(self, value: Any, format_spec: str) -> str:
+        own = {"time": duration, "MiB": mebibytes, "×": times}.get(format_spec)
+        return own(value) if own else super().format_field(value, format_spec)
 
 
 def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
@@ -15,20 +24,32 @@ def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
 
-def listing(rows: Iterable[dict], columns: Mapping[str, Cell | str]) -> str:
-    """A line for every row; a column is its head, and a cell or the format of one."""
-    cells = [cell.format_map if isinstance(cell, str) else cell for cell in columns.values()]
-    return table(columns, [[cell(row) for cell in cells] for row in rows])
+def listing(rows: Iterable[dict], columns: Mapping[str, str]) -> str:
+    """A line for every row; a column is its head, and the format of its cells."""
+    form = _Formatter().vformat
+    return table(columns, [[form(cell, (), row) for cell in columns.values()] for row in rows])
+
+
+def nested(
+    rows: Iterable[dict], down: str | tuple[str, ...], across: str
+) -> dict[Any, dict[Any, dict]]:
+    """The rows by their values of ``down``, then by those of ``across``."""
+    found: dict[Any, dict[Any, dict]] = {}
+    for row in rows:
+        key = row[down] if isinstance(down, str) else tuple(row[name] for name in down)
+        found.setdefault(key, {})[row[across]] = row
+    return found
 
 
 def pivot(rows: Iterable[dict], down: str, across: str, cell: Cell, corner: str = "") -> str:
     """A table with the values of ``down`` as rows and those of ``across`` as columns."""
-    cells: dict[str, dict[str, str]] = {}
-    for row in rows:
-        cells.setdefault(str(row[down]), {})[row[across]] = cell(row)
-    columns = list(dict.fromkeys(name for own in cells.values() for name in own))
-    lines = [[name, *(own.get(column, "–") for column in columns)] for name, own in cells.items()]
-    return table([corner, *map(str, columns)], lines)
+    lines = nested(rows, down, across)
+    columns = dict.fromkeys(name for own in lines.values() for name in own)
+    cells = [
+        [str(name), *(cell(own[column]) if column in own else "–" for column in columns)]
+        for name, own in lines.items()
+    ]
+    return table([corner, *map(str, columns)], cells)
 
 
 def times(value: object) -> str:
@@ -44,13 +65,8 @@ def duration(seconds: float) -> str:
     return f"{seconds * 1e6:.3g} µs"
 
 
-def spread(row: dict) -> str:
-    """The durations that most samples lie between."""
-    return f"{duration(row['p20'])} – {duration(row['p80'])}"
-
-
-def mebibytes(count: float) -> str:
-    return f"{count / 2**20:,.0f} MiB"
+def mebibytes(count: float | None) -> str:
+    return "not measurable" if count is None else f"{count / 2**20:,.0f} MiB"
 
 
 def indexes(values: dict[str, float], names: tuple[str, ...], digits: str = "233") -> str:
@@ -70,6 +86,10 @@ def origin(header: dict) -> str:
 
 def load(header: dict) -> str:
     return f"Load {header['load_before']} of other programs before. "
+
+
+def cores_and_load(header: dict) -> str:
+    return f"{header['cores']} cores, load {header['load_before']:.0f} of other programs before. "
 
 
 def noted(text: str, found: "Result", note: str = "") -> str:

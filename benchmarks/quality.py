@@ -8,7 +8,7 @@ benchmarks.studies adaptation`.
 import itertools
 from pathlib import Path
 
-from benchmarks.markdown import indexes, origin, pivot, table
+from benchmarks.markdown import indexes, nested, origin, pivot, table
 from benchmarks.results import read
 from ksdiff.baselines import METHODS
 from ksdiff.evaluation.run import KSDIFF
@@ -37,21 +37,18 @@ def measured(folder: Path, resolution: str) -> str:
 
 def margins(folder: Path) -> str:
     """How far below the best classical method's the errors lie, scene by scene."""
-    values: dict[str, dict[str, dict[str, float]]] = {}
-    for row in _all(folder):
-        if row["resolution"] == "reduced":
-            values.setdefault(row["scene"], {})[row["method"]] = row["indexes"]
-
-    def below(found: dict[str, dict[str, float]], method: str, index: str) -> str:
-        if method not in found:
-            return "–"
-        best = min(found[name][index] for name in METHODS if name in found)
-        return f"{100 * (1 - found[method][index] / best):.0f} %"
-
+    reduced = (row for row in _all(folder) if row["resolution"] == "reduced")
     columns = list(itertools.product((KSDIFF, ADAPTED), ("SAM", "ERGAS")))
-    rows = [
-        [scene, *(below(found, *column) for column in columns)] for scene, found in values.items()
-    ]
+    rows = []
+    for scene, own in nested(reduced, "scene", "method").items():
+        cells = [scene]
+        for method, index in columns:
+            best = min(own[name]["indexes"][index] for name in METHODS if name in own)
+            known = method in own
+            cells.append(
+                f"{100 * (1 - own[method]['indexes'][index] / best):.0f} %" if known else "–"
+            )
+        rows.append(cells)
     return table(["below the best classical method", *map(", ".join, columns)], rows)
 
 

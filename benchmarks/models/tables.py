@@ -1,13 +1,14 @@
 """Tables of the models' speed and quality, from a folder of results."""
 
 import math
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from statistics import fmean
 
 import numpy as np
 
-from benchmarks.markdown import duration, listing, mebibytes, noted, table, times
+from benchmarks.markdown import duration, listing, nested, noted, table, times
 from benchmarks.markdown import indexes as shown
 from benchmarks.models.contenders import BF16, EAGER, KSDIFF, LARGE, NO_PRIOR, SMALL, UNFOLD
 from benchmarks.models.quality import INDEXES, PIPELINE
@@ -104,13 +105,12 @@ class Results:
 
     def scenes(self) -> list[dict]:
         """A row for every size of scene, with the seconds of each part."""
-        sizes: dict[int, dict] = {}
-        for row in self.rows("scene"):
-            sizes.setdefault(row["size"], dict(row))[row["name"]] = row["p50"]
-        for row in sizes.values():
+        rows = []
+        for _, parts in sorted(nested(self.rows("scene"), "size", "name").items()):
+            row = parts["whole"] | {name: part["p50"] for name, part in parts.items()}
             row["rest"] = row["whole"] - row["prior"] - row["network"]
-            row["megapixels"] = row["size"] ** 2 * 1e-6
-        return [sizes[size] for size in sorted(sizes)]
+            rows.append(row | {"megapixels": row["size"] ** 2 * 1e-6})
+        return rows
 
     def points(self, bands: int) -> dict[str, tuple[float, float]]:
         """(seconds per megapixel, ERGAS) of all that has been timed and scored."""
@@ -123,9 +123,9 @@ class Results:
 
 def scores(rows: Iterable[dict]) -> dict[str, dict[str, float]]:
     """Each method's indexes: the mean over scenes of the mean over seeds."""
-    seeds: dict[str, dict[str, list[dict]]] = {}
+    seeds: dict[str, dict[str, list[dict]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
-        seeds.setdefault(row["name"], {}).setdefault(row["scene"], []).append(row)
+        seeds[row["name"]][row["scene"]].append(row)
     return {
         name: {
             index: fmean(fmean(row[index] for row in own) for own in scenes.values())
@@ -153,32 +153,25 @@ def slope(sizes: list[float], seconds: list[float]) -> float:
 def main_table(found: Results, names: Iterable[str] | None = None) -> str:
     """Time of one image, against ksdiff-s at the same size, and quality."""
 
-    def ratio(row: dict) -> str:
-        value = found.ratio(row)
-        return f"{value:,.{0 if value >= 100 else 2}f}×" if value else ""
+    def scored(name: str) -> list[str]:
+        every = found.scores.values()
+        return [shown(own[name], INDEXES, "223") if name in own else "–" for own in every]
 
-    def scored(bands: int) -> Callable[[dict], str]:
-        own = found.scores[bands]
-        return lambda row: shown(own[row["name"]], INDEXES, "223") if row["name"] in own else "–"
-
-    columns = {
-        "": lambda row: f"**{KSDIFF}**" if row["name"] == KSDIFF else row["name"],
-        "size": "{size}²",
-        "evaluations": "{evaluations}",
-        "parameters": lambda row: f"{row['parameters'] / 1e6:.2f} M",
-        "GFLOP each": lambda row: f"{row['flops'] / 1e9:,.1f}",
-        "time": lambda row: duration(row["p50"]),
-        "/ ksdiff-s": ratio,
-        "mode": "{mode}",
-    }
-    quality = {f"{bands} bands: {' / '.join(INDEXES)}": scored(bands) for bands in found.scored}
-    timed = ((name, found.fastest(name)) for name in names or found.cost)
-    rows = (found.cost[name] | row for name, row in timed if row)
-    text = listing(rows, columns | quality)
+    head = ["", "size", "evaluations", "parameters", "GFLOP each", "time", "/ ksdiff-s", "mode"]
+    lines = []
+    for name, row in ((name, found.fastest(name)) for name in names or found.cost):
+        if row is None:
+            continue
+        cost, ratio = found.cost[name], found.ratio(row)
+        size = f"{cost['parameters'] / 1e6:.2f} M", f"{cost['flops'] / 1e9:,.1f}"
+        times = duration(row["p50"]), f"{ratio:,.{0 if ratio >= 100 else 2}f}×" if ratio else ""
+        first = f"**{name}**" if name == KSDIFF else name
+        facts = f"{row['size']}²", str(cost["evaluations"]), *size, *times, row["mode"]
+        lines.append([first, *facts, *scored(name)])
     if names is None and any(PIPELINE in own for own in found.scores.values()):
-        cells = [cell({"name": PIPELINE}) for cell in quality.values()]
-        text += f"| {' | '.join([PIPELINE, *[''] * (len(columns) - 1), *cells])} |\n"
-    return noted(text, found)
+        lines.append([PIPELINE, *[""] * (len(head) - 1), *scored(PIPELINE)])
+    quality = (f"{bands} bands: {' / '.join(INDEXES)}" for bands in found.scored)
+    return noted(table([*head, *quality], lines), found)
 
 
 def targets_table(found: Results) -> str:
@@ -215,22 +208,13 @@ def modes_table(found: Results, section: str) -> str:
     """One evaluation of everybody in every mode, and what bfloat16 does to its scores."""
     single = {name for name, cost in found.cost.items() if cost["evaluations"] == 1}
     rows = [row for row in found.rows(section) if row["name"] in single]
-    once = {(row["bands"], row["name"]): row for row in rows}
-    cells = {(row["bands"], row["name"], row["mode"]): duration(row["p50"]) for row in rows}
-
-    def of(mode: str) -> Callable[[dict], str]:
-        return lambda row: cells.get((row["bands"], row["name"], mode), "")
-
-    def worsened(row: dict) -> str:
-        loss = found.loss_in_bf16(found.family(row["name"]), row["bands"])
-        return "" if loss is None else f"{100 * loss:+.2f} %"
-
-    columns = {
-        **{"": "{name}", "bands": "{bands}"},
-        **{mode: of(mode) for mode in dict.fromkeys(row["mode"] for row in rows)},
-        "bf16 worsens the worst index by": worsened,
-    }
-    return listing(once.values(), columns)
+    modes = dict.fromkeys(row["mode"] for row in rows)
+    lines = []
+    for (name, bands), own in nested(rows, ("name", "bands"), "mode").items():
+        loss = found.loss_in_bf16(found.family(name), bands)
+        times = (duration(own[mode]["p50"]) if mode in own else "" for mode in modes)
+        lines.append([name, str(bands), *times, "" if loss is None else f"{100 * loss:+.2f} %"])
+    return table(["", "bands", *modes, "bf16 worsens the worst index by"], lines)
 
 
 def stages_table(found: Results) -> str:
@@ -242,57 +226,49 @@ def stages_table(found: Results) -> str:
 
 def long_table(found: Results) -> str:
     """The longest samplers beside ksdiff-s at the sizes at which they ran."""
-    columns = {
-        "one image, eager": "{name}",
-        "size": "{size}²",
-        "time": lambda row: duration(row["p50"]),
-        "/ ksdiff-s": lambda row: f"{found.ratio(row):,.1f}×",
-    }
-    return listing(found.rows("long"), columns)
+    rows = [row | {"over": found.ratio(row)} for row in found.rows("long")]
+    columns = {"one image, eager": "{name}", "size": "{size}²", "time": "{p50:time}"}
+    return listing(rows, columns | {"/ ksdiff-s": "{over:,.1f}×"})
 
 
 def growth_table(found: Results, section: str) -> str:
     """Seconds per megapixel over the side of the image, or over the batch."""
-    lines: dict[str, dict[int, tuple[float, float]]] = {}
     key = "batch" if section == "batch" else "size"
-    for row in found.rows(section):
-        megapixels = row["batch"] * row["size"] ** 2 * 1e-6
-        lines.setdefault(row["name"], {})[row[key]] = megapixels, row["p50"]
+    lines = nested(found.rows(section), "name", key)
     values = sorted({value for own in lines.values() for value in own})
     rows = []
     for name, own in lines.items():
-        cells = (f"{own[v][1] / own[v][0]:.2f}" if v in own else "" for v in values)
-        rows.append([name, *cells, f"{slope(*zip(*own.values(), strict=True)):.2f}"])
+        sizes = {value: row["batch"] * row["size"] ** 2 * 1e-6 for value, row in own.items()}
+        cells = (f"{own[v]['p50'] / sizes[v]:.2f}" if v in own else "" for v in values)
+        exponent = slope(list(sizes.values()), [row["p50"] for row in own.values()])
+        rows.append([name, *cells, f"{exponent:.2f}"])
     return table([f"seconds per megapixel, {key}", *map(str, values), "log-log slope"], rows)
 
 
 def scenes_table(found: Results) -> str:
-    def per_megapixel(part: str) -> Callable[[dict], str]:
-        return lambda row: f"{row[part] / row['megapixels']:.2f}"
-
+    parts = ("whole", "network", "prior", "rest")
+    rows = [
+        row
+        | {part: f"{row[part] / row['megapixels']:.2f}" for part in parts}
+        | {"seen": row["pixels_seen"] / row["size"] ** 2}
+        for row in found.scenes()
+    ]
     columns = {
-        "scene": "{size}²",
-        "time": lambda row: duration(row["whole"]),
-        **{f"{p}, s/Mpx": per_megapixel(p) for p in ("whole", "network", "prior", "rest")},
-        "network sees": lambda row: f"{row['pixels_seen'] / row['size'] ** 2:.2f}×",
-        "peak memory": lambda row: (
-            mebibytes(row["peak_bytes"]) if row["peak_bytes"] else "not measurable"
-        ),
+        **{"scene": "{size}²", "time": "{p50:time}"},
+        **{f"{part}, s/Mpx": f"{{{part}}}" for part in parts},
+        **{"network sees": "{seen:.2f}×", "peak memory": "{peak_bytes:MiB}"},
     }
-    return listing(found.scenes(), columns)
+    return listing(rows, columns)
 
 
 def memory_table(found: Results) -> str:
-    columns = {
-        **{"": "{name}", "size": "{size}²"},
-        "MiB": lambda row: f"{row['peak_bytes'] / 2**20:.0f}",
-    }
-    return listing(found.rows("memory"), columns)
+    rows = [row | {"mib": row["peak_bytes"] / 2**20} for row in found.rows("memory")]
+    return listing(rows, {"": "{name}", "size": "{size}²", "MiB": "{mib:.0f}"})
 
 
 def steps_table(found: Results) -> str:
     rows = [
-        [name.split(", ")[1], str(bands), *shown(own, INDEXES, "444").split(" / ")]
+        [name.split(", ")[1], str(bands), *(f"{own[index]:.4f}" for index in INDEXES)]
         for bands in found.scored
         for name, own in found.scores[bands].items()
         if name.startswith(f"{KSDIFF}, ")
@@ -314,34 +290,34 @@ def scored_table(found: Results) -> str:
     rows = []
     for bands in found.scored:
         judged = found.judged(bands)
-        scenes = {row["scene"]: times(row["size"]) for row in judged}
+        places = {f"{row['scene']} ({times(row['size'])})": None for row in judged}
         trained = {
             found.cost[row["name"]]["family"]: row["trained_steps"]
             for row in judged
             if row["name"] in found.cost
         }
         steps = (f"{name} {count}" for name, count in trained.items())
-        places = (f"{name} ({size})" for name, size in scenes.items())
         rows.append([str(bands), ", ".join(places), ", ".join(steps)])
     return table(["bands", "validation scenes with truth", "training steps of 8 crops"], rows)
 
 
-_TABLES: dict[str, Callable[[Results], str]] = {
-    "speed": main_table,
-    "speed-summary": lambda found: main_table(found, _SUMMARY),
-    "speed-scored": scored_table,
-    "speed-targets": targets_table,
-    "speed-modes": lambda found: modes_table(found, "latency"),
-    "speed-malloc": lambda found: modes_table(found, "malloc"),
-    "speed-stages": stages_table,
-    "speed-long": long_table,
-    "speed-growth": lambda found: growth_table(found, "growth"),
-    "speed-batch": lambda found: growth_table(found, "batch"),
-    "speed-scenes": scenes_table,
-    "speed-memory": memory_table,
-    "speed-steps": steps_table,
-    "speed-published": published_table,
-}
+# By name; a folder of results is given.
 BLOCKS: dict[str, Callable[[Path], str]] = {
-    name: lambda folder, make=make: make(Results(folder)) for name, make in _TABLES.items()
+    name: lambda folder, make=make: make(Results(folder))
+    for name, make in {
+        "speed": main_table,
+        "speed-summary": lambda found: main_table(found, _SUMMARY),
+        "speed-scored": scored_table,
+        "speed-targets": targets_table,
+        "speed-modes": lambda found: modes_table(found, "latency"),
+        "speed-malloc": lambda found: modes_table(found, "malloc"),
+        "speed-stages": stages_table,
+        "speed-long": long_table,
+        "speed-growth": lambda found: growth_table(found, "growth"),
+        "speed-batch": lambda found: growth_table(found, "batch"),
+        "speed-scenes": scenes_table,
+        "speed-memory": memory_table,
+        "speed-steps": steps_table,
+        "speed-published": published_table,
+    }.items()
 }

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from benchmarks.markdown import duration, listing, origin, spread, table, times
+from benchmarks.markdown import duration, listing, origin, table, times
 from benchmarks.ops.cases import OURS, label
 from benchmarks.results import LIMITS, Result, identity
 
@@ -133,7 +133,8 @@ _AGAINST = (
 def _against(case: Measured, machine: dict) -> list[str]:
     ours, floor = case.ours, case.floor(machine)
     rates = (f"{case.bandwidth:.1f}", f"{case.rate:.1f}", f"{floor / ours['p50']:.0%}")
-    cells = [duration(ours["p50"]), spread(ours), *rates, megabytes(ours["peak_bytes"])]
+    spread = f"{duration(ours['p20'])} – {duration(ours['p80'])}"
+    cells = [duration(ours["p50"]), spread, *rates, megabytes(ours["peak_bytes"])]
     if case.best is None:
         return [*cells, *[""] * 5]
     best = case.forms[case.best]
@@ -152,13 +153,13 @@ def networks(result: Result) -> str:
     """The losses, then all cases: time of the best PyTorch form over ours."""
     lines = [
         case.facts
-        | {"ours": duration(case.ours["p50"]), "theirs": duration(case.forms[case.best]["p50"])}
+        | {"ours": case.ours["p50"], "theirs": case.forms[case.best]["p50"]}
         | {"best": case.best, "speed_up": case.speed_up}
         for case in by_case(result.rows)
     ]
     columns = {
         **{"network": "{network}", "operator": "{what}", "dtype": "{dtype}"},
-        **{"direction": "{direction}", "ours": "{ours}", "PyTorch": "{theirs}"},
+        **{"direction": "{direction}", "ours": "{ours:time}", "PyTorch": "{theirs:time}"},
         **{"form": "{best}", "speed-up": "{speed_up:.2f}"},
     }
     losses = [line for line in lines if line["speed_up"] < NO_LOSS]

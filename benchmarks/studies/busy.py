@@ -9,11 +9,12 @@ import itertools
 import subprocess
 import sys
 import tempfile
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks.markdown import duration, listing, load, noted, spread
+from benchmarks.markdown import listing, load, noted
 from benchmarks.measure import cores, summary
 from benchmarks.process import run
 from benchmarks.results import Result
@@ -33,16 +34,15 @@ while os.getppid() == parent:
 def measure(size: int = 2048, rounds: int = 3) -> Iterator[dict]:
     """Time `ksdiff sharpen` of SIZE x SIZE PAN pixels beside other work."""
     ways = list(itertools.product((0, max(1, cores() // 2)), _POLICIES))
-    found: dict[tuple[int, str], list[float]] = {way: [] for way in ways}
+    found = defaultdict(list)
     with tempfile.TemporaryDirectory() as name:
         files = (*draw(Path(name), size, _BANDS), Path(name, "fused.tif"))
         command = (sys.executable, "-m", "ksdiff", "sharpen", *files, "--quiet", "--overwrite")
-        for _ in range(rounds):
-            for loops, policy in ways:
-                with looping(loops):
-                    done = run(command, OMP_WAIT_POLICY=policy)
-                print(f"{loops} loops, {policy}: {done.seconds:.1f} s", flush=True)
-                found[loops, policy].append(done.seconds)
+        for loops, policy in rounds * ways:
+            with looping(loops):
+                done = run(command, OMP_WAIT_POLICY=policy)
+            print(f"{loops} loops, {policy}: {done.seconds:.1f} s", flush=True)
+            found[loops, policy].append(done.seconds)
     for (loops, policy), times in found.items():
         facts = {"loops": loops, "omp_wait_policy": policy, "bands": _BANDS, "size": size}
         yield facts | summary(times)
@@ -61,14 +61,14 @@ def looping(count: int) -> Iterator[list[subprocess.Popen]]:
 
 
 def text(found: Result) -> str:
+    facts = {"cores": found.header["cores"]}
+    rows = [row | facts | {"wait": _POLICIES[row["omp_wait_policy"]]} for row in found.rows]
     columns = {
-        "cores taken by other work": lambda row: f"{row['loops']} of {found.header['cores']}",
-        "threads that wait": lambda row: (
-            f"{_POLICIES[row['omp_wait_policy']]} ({row['omp_wait_policy']})"
-        ),
-        "time": lambda row: duration(row["p50"]),
-        "20–80 %": spread,
+        "cores taken by other work": "{loops} of {cores}",
+        "threads that wait": "{wait} ({omp_wait_policy})",
+        "time": "{p50:time}",
+        "20–80 %": "{p20:time} – {p80:time}",
     }
     note = "{size:,} × {size:,} PAN pixels, {bands} bands, start-up and all. "
     note = note.format_map(found.rows[0]) + load(found.header)
-    return noted(listing(found.rows, columns), found, note)
+    return noted(listing(rows, columns), found, note)

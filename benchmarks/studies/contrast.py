@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.markdown import indexes as shown
-from benchmarks.markdown import listing, noted, pivot
+from benchmarks.markdown import noted, pivot, table
 from benchmarks.results import Result
 from benchmarks.studies.scenes import data, scenes, scored, unreferenced
 from ksdiff.config import load_config
@@ -96,10 +96,9 @@ def scores_table(found: Result) -> str:
 
 def spread_table(found: Result) -> str:
     pairs = [row for row in found.rows if "pair" in row]
-    rows = ({"name": name, **own} for name, own in spread(pairs).items())
-    columns = {
-        "spread of the share, as a factor": "{name}",
-        "between scenes": "e^±{between scenes:.2f}",
-        "between bands of a scene": "e^±{between bands:.2f}",
-    }
-    return f"{listing(rows, columns)}\n{len(pairs)} training pairs.\n"
+    rows = [
+        [name, *(f"e^±{value:.2f}" for value in own.values())]
+        for name, own in spread(pairs).items()
+    ]
+    head = ["spread of the share, as a factor", "between scenes", "between bands of a scene"]
+    return f"{table(head, rows)}\n{len(pairs)} training pairs.\n"

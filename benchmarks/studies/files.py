@@ -10,12 +10,13 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks.markdown import duration, listing, load, mebibytes, noted, spread
+from benchmarks.markdown import listing, load, nested, noted
 from benchmarks.measure import cores, summary
-from benchmarks.process import Run, run
+from benchmarks.process import run
 from benchmarks.results import Result
 from benchmarks.studies.drawing import draw
 from ksdiff.errors import KSDiffError
@@ -41,15 +42,14 @@ def measure(size: int = 3328, bands: int = 8, rounds: int = 3) -> Iterator[dict]
         for kind in _KINDS:
             commands[GDAL, kind] = (*_gdal(kind, cores()), *drawn, out)
             commands[OURS, kind] = (*_ours(kind), *drawn, out)
-        found: dict[tuple[str, str], list[Run]] = {way: [] for way in commands}
-        for _ in range(rounds):
-            for (name, kind), command in commands.items():
-                # Neither sees the modules of this process, only what is installed for it.
-                path = os.environ.get("PYTHONPATH", "") if name == OURS else ""
-                done = run(command, PYTHONPATH=path)
-                print(f"{name}, {kind}: {done.seconds:.1f} s", flush=True)
-                out.unlink()
-                found[name, kind].append(done)
+        found = defaultdict(list)
+        for (name, kind), command in rounds * [*commands.items()]:
+            # Neither sees the modules of this process, only what is installed for it.
+            path = os.environ.get("PYTHONPATH", "") if name == OURS else ""
+            done = run(command, PYTHONPATH=path)
+            print(f"{name}, {kind}: {done.seconds:.1f} s", flush=True)
+            out.unlink()
+            found[name, kind].append(done)
     for (name, kind), runs in found.items():
         yield {
             **{"name": name, "kind": kind, "size": size, "bands": bands, "gdal": version},
@@ -83,21 +83,19 @@ def _gdal(kind: str, threads: int) -> tuple[str, ...]:
 
 
 def text(found: Result) -> str:
-    gdal = {row["kind"]: row for row in found.rows if row["name"] == GDAL}
-
-    def over(row: dict, fact: str) -> str:
-        return f"{row[fact] / gdal[row['kind']][fact]:.1f}×"
-
+    rows = []
+    for kind, own in nested(found.rows, "kind", "name").items():
+        for row in own.values():
+            over = {f"{fact}_over": row[fact] / own[GDAL][fact] for fact in ("p50", "cpu_seconds")}
+            rows.append(row | over | {"kind": _KINDS[kind]})
     columns = {
-        "file": lambda row: _KINDS[row["kind"]],
+        "file": "{kind}",
         "": "{name}",
-        "time (20–80 %)": lambda row: f"{duration(row['p50'])} ({spread(row)})",
-        "/ GDAL": lambda row: over(row, "p50"),
-        "time of all cores": lambda row: (
-            f"{duration(row['cpu_seconds'])}, {over(row, 'cpu_seconds')}"
-        ),
-        "most memory": lambda row: mebibytes(row["peak_bytes"]),
+        "time (20–80 %)": "{p50:time} ({p20:time} – {p80:time})",
+        "/ GDAL": "{p50_over:.1f}×",
+        "time of all cores": "{cpu_seconds:time}, {cpu_seconds_over:.1f}×",
+        "most memory": "{peak_bytes:MiB}",
     }
     note = "{size:,} × {size:,} PAN pixels, {bands} bands, uint16. GDAL {gdal}. "
     note = note.format_map(found.rows[0]) + load(found.header)
-    return noted(listing(found.rows, columns), found, note)
+    return noted(listing(rows, columns), found, note)

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import torch
 
-from benchmarks.markdown import noted, table
+from benchmarks.markdown import nested, noted, table
 from benchmarks.results import Result
 from benchmarks.studies.scenes import scenes, sensor_name, unreferenced
 from ksdiff.baselines import METHODS
@@ -63,14 +63,12 @@ def measure() -> Iterator[dict]:
 
 def text(found: Result) -> str:
     """Scenes and placements down; KSDiff and the best classical method across."""
-    cells: dict[tuple[str, str], dict[str, dict]] = {}
-    for row in found.rows:
-        key = f"{row['scene']}, {row['bands']} bands", row["placed"]
-        cells.setdefault(key, {})[row["method"]] = row["indexes"]
     rows = []
-    for key, methods in cells.items():
+    groups = nested(found.rows, ("scene", "bands", "placed"), "method")
+    for (scene, bands, placed), methods in groups.items():
         own = methods.pop("ksdiff")
-        best = max(methods, key=lambda name: methods[name]["HQNR"])
-        rows.append([*key, unreferenced(own), best, unreferenced(methods[best])])
+        best = max(methods.values(), key=lambda row: row["indexes"]["HQNR"])
+        shown = unreferenced(own["indexes"]), best["method"], unreferenced(best["indexes"])
+        rows.append([f"{scene}, {bands} bands", placed, *shown])
     head = ["scene", "PAN and bands", "ksdiff-s", "best classical method", "its indexes"]
     return noted(table(head, rows), found, "D_λ^K / D_s / HQNR. ")

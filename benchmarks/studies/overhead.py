@@ -2,7 +2,6 @@
 
 import functools
 import math
-import statistics
 from collections.abc import Callable, Iterator
 
 import torch
@@ -10,15 +9,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import ksdiff_ops
-from benchmarks.markdown import listing, origin
-from benchmarks.measure import seconds_of
+from benchmarks.markdown import nested, origin, table
+from benchmarks.measure import race, sampler
 from benchmarks.ops.cases import OURS
 from benchmarks.ops.suites import NETWORKS
 from benchmarks.results import Result
 
 CONV2D = "torch.nn.functional.conv2d"
 _SMALL = (1, 1, 8, 8)
-_AT_ONCE = 5
 _CALLS: dict[str, tuple[Callable[..., Tensor], tuple[tuple[int, ...], ...]]] = {
     CONV2D: (lambda x, w: F.conv2d(x, w, padding=1), (_SMALL, (1, 1, 3, 3))),
     "dynamic_conv": (ksdiff_ops.dynamic_conv, (_SMALL, (1, 1, 3, 3, 8, 8))),
@@ -57,27 +55,18 @@ _FLOORS = {
 }
 
 
-def calls(rounds: int = 2000) -> Iterator[dict]:
-    """Take ROUNDS samples of each call."""
+def calls(seconds: float = 1.0) -> Iterator[dict]:
+    """Time each call for SECONDS without gradients, and as long with them."""
     torch.set_num_threads(1)
     for gradients in (False, True):
-        ready, times = {}, {}
+        samplers = {}
         for name, (function, shapes) in {**_CALLS, **_FLOORS}.items():
             tensors = [torch.randn(shape, requires_grad=gradients) for shape in shapes]
-            ready[name], times[name] = functools.partial(function, *tensors), []
-        # Some ten microseconds at a time: what else runs disturbs few of so short samples.
+            samplers[name] = sampler(functools.partial(function, *tensors))
         with torch.set_grad_enabled(gradients):
-            for _ in range(rounds):
-                for name, call in ready.items():
-                    times[name].append(seconds_of(lambda call=call: _several(call)))
-        for name, found in times.items():
-            median = statistics.median(found) / _AT_ONCE
-            yield {"call": name, "gradients": gradients, "p50": median}
-
-
-def _several(call: Callable[[], Tensor]) -> None:
-    for _ in range(_AT_ONCE):
-        call()
+            times = race(samplers, seconds, (5, 500))
+        for name, own in times.items():
+            yield {"call": name, "gradients": gradients, "p50": own["p50"]}
 
 
 def kept_bytes(function: Callable[..., Tensor], tensors: list[Tensor]) -> int:
@@ -111,36 +100,23 @@ def graph_memory(most_numbers: int = 2**21) -> Iterator[dict]:
 
 def calls_text(found: Result) -> str:
     """Times of calls over conv2d's."""
-    times = {(row["call"], row["gradients"]): row["p50"] for row in found.rows}
-
-    def over(row: dict, gradients: bool) -> str:
-        return f"{times[row['call'], gradients] / times[CONV2D, gradients]:.1f}"
-
-    columns = {
-        "call": lambda row: f"`{row['call']}`" if row["call"] in _CALLS else row["call"],
-        "without gradients": lambda row: over(row, False),
-        "recorded for gradients": lambda row: over(row, True),
-    }
-    rows = (row for row in found.rows if not row["gradients"])
-    return f"{origin(found.header)}\n\n{listing(rows, columns)}"
+    times = nested(found.rows, "call", "gradients")
+    rows = [
+        [f"`{call}`" if call in _CALLS else call]
+        + [f"{own[on]['p50'] / times[CONV2D][on]['p50']:.1f}" for on in (False, True)]
+        for call, own in times.items()
+    ]
+    head = ["call", "without gradients", "recorded for gradients"]
+    return f"{origin(found.header)}\n\n{table(head, rows)}"
 
 
 def memory_text(found: Result) -> str:
     """What our graphs keep, and those of the PyTorch form that keeps least."""
-    sites: dict[tuple[str, str], dict[str, dict]] = {}
-    for row in found.rows:
-        sites.setdefault((row["network"], row["what"]), {})[row["form"]] = row
-    lines = []
-    for forms in sites.values():
+    rows = []
+    for (network, what), forms in nested(found.rows, ("network", "what"), "form").items():
         ours = forms.pop(OURS)
-        least = min(forms.values(), key=lambda row: (row["kept_bytes"], row["form"]))
-        lines.append({**ours, "form": least["form"], "least_bytes": least["kept_bytes"]})
-    columns = {
-        "network": "{network}",
-        "operator": "{what}",
-        "inputs, MiB": lambda row: f"{row['input_bytes'] / 2**20:.2f}",
-        "ours, MiB": lambda row: f"{row['kept_bytes'] / 2**20:.2f}",
-        "PyTorch, MiB": lambda row: f"{row['least_bytes'] / 2**20:.2f}",
-        "form": "{form}",
-    }
-    return listing(lines, columns)
+        kept, form = min((row["kept_bytes"], name) for name, row in forms.items())
+        sizes = (ours["input_bytes"], ours["kept_bytes"], kept)
+        rows.append([network, what, *(f"{size / 2**20:.2f}" for size in sizes), form])
+    head = ["network", "operator", "inputs, MiB", "ours, MiB", "PyTorch, MiB", "form"]
+    return table(head, rows)

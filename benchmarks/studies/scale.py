@@ -16,7 +16,7 @@ from typing import TypeVar
 
 import torch
 
-from benchmarks.markdown import listing, noted
+from benchmarks.markdown import cores_and_load, listing, nested, noted, table
 from benchmarks.results import Result
 from ksdiff.inference.batch import SharpenScene
 from ksdiff.inference.options import SharpenOptions
@@ -31,6 +31,7 @@ T = TypeVar("T")
 
 SIDE = 1024  # PAN pixels of the scenes whose cost is measured
 GRIDS = ((4, 4), (8, 4), (6, 2))  # bands, ratio
+_MOVED = ("read", "written")
 SCENES, SMALL, LARGE = 12, 512, 3072  # so many small scenes, or a large one, for workers
 TRIES = 3  # of each count of workers; the quickest counts
 WINDOW = 1.0  # seconds that a simulated task sleeps: about a window of 512 x 512
@@ -187,34 +188,21 @@ def core_seconds(rows: list[dict], bands: int, ratio: int) -> float:
 
 def cost_table(found: Result) -> str:
     price = found.rows[0]["price"]
-    lines = []
+    rows = []
     for name, pixel, ratio, bands, pan_bytes, ms_bytes in SENSORS:
         pixels = 1e12 / pixel**2  # of a million km²
         hours = pixels * core_seconds(found.rows, bands, ratio) / 3600
-        lines.append(
-            {
-                **{"name": name, "bands": bands, "pixels": pixels / 1e12},
-                "read": 2 * pixels * (pan_bytes + bands * ms_bytes / ratio**2) / 1e12,
-                "written": pixels * bands * ms_bytes / 1e12,
-                **{"hours": _rounded(hours), "money": _rounded(hours * price)},
-            }
-        )
-    columns = {
-        "a million km²": "{name}",
-        "bands": "{bands}",
-        "10¹² PAN pixels": "{pixels:.3g}",
-        "TB read": "{read:.3g}",
-        "TB written": "{written:.3g}",
-        "core hours": "{hours}",
-        f"money at {price:g} an hour": "{money}",
-    }
+        read = 2 * pixels * (pan_bytes + bands * ms_bytes / ratio**2)
+        terabytes = (f"{count / 1e12:.3g}" for count in (pixels, read, pixels * bands * ms_bytes))
+        rows.append([name, str(bands), *terabytes, _rounded(hours), _rounded(hours * price)])
+    head = ["a million km²", "bands", "10¹² PAN pixels", "TB read", "TB written", "core hours"]
     speed = "; ".join(
         f"{row['side'] ** 2 / row['core_seconds'] / 1e6:.2f} for {row['bands']} bands at ratio "
         f"{row['ratio']}"
         for row in found.rows
     )
     note = f"Megapixels of PAN a core second: {speed}. "
-    return noted(listing(lines, columns), found, note)
+    return noted(table([*head, f"money at {price:g} an hour"], rows), found, note)
 
 
 def workers_table(found: Result) -> str:
@@ -222,47 +210,41 @@ def workers_table(found: Result) -> str:
         "small": f"{SCENES} scenes of {SMALL} x {SMALL}",
         "large": f"one scene of {LARGE} x {LARGE} by rows",
     }
-    seconds = {(row["scenes"], row["workers"]): row["seconds"] for row in found.rows}
-    lines = [
-        {"title": title, "alone": seconds[scenes, 1], "both": seconds[scenes, 2]}
-        for scenes, title in titles.items()
-    ]
-    columns = {
-        "PAN pixels, 4 bands": "{title}",
-        "one worker": "{alone:.1f} s",
-        "two workers": "{both:.1f} s",
-        "efficiency": lambda line: f"{line['alone'] / line['both'] / 2:.0%}",
-    }
-    head = found.header
-    note = f"{head['cores']} cores, load {head['load_before']:.0f} of other programs before. "
-    return noted(listing(lines, columns), found, note)
+    times = nested(found.rows, "scenes", "workers")
+    rows = []
+    for scenes, title in titles.items():
+        alone, both = (times[scenes][workers]["seconds"] for workers in (1, 2))
+        rows.append([title, f"{alone:.1f} s", f"{both:.1f} s", f"{alone / both / 2:.0%}"])
+    head = ["PAN pixels, 4 bands", "one worker", "two workers", "efficiency"]
+    return noted(table(head, rows), found, cores_and_load(found.header))
 
 
 def steps_table(found: Result) -> str:
     total = sum(row["core_seconds"] for row in found.rows)
-    columns = {
-        "step, for a megapixel of PAN": "{step}",
-        "core time": lambda row: f"{row['core_seconds'] / row['side'] ** 2 * 1e6:.2f} s",
-        "share": lambda row: f"{row['core_seconds'] / total:.1%}",
-        "read": lambda row: f"{row['read'] / row['side'] ** 2:.1f} MB",
-        "written": lambda row: f"{row['written'] / row['side'] ** 2:.1f} MB",
-    }
-    return noted(listing(found.rows, columns), found)
+    rows = []
+    for row in found.rows:
+        seconds, *moved = (row[fact] / row["side"] ** 2 for fact in ("core_seconds", *_MOVED))
+        share = f"{row['core_seconds'] / total:.1%}"
+        bytes_moved = (f"{count:.1f} MB" for count in moved)
+        rows.append([row["step"], f"{seconds * 1e6:.2f} s", share, *bytes_moved])
+    head = ["step, for a megapixel of PAN", "core time", "share", *_MOVED]
+    return noted(table(head, rows), found)
 
 
 def scheduler_table(found: Result) -> str:
-    def efficiency(row: dict) -> str:
-        least = row["sleep"] * math.ceil(row["tasks"] / row["places"])
-        return f"{least / row['seconds']:.0%}"
-
     columns = {
         "places": "{places}",
         f"tasks of {WINDOW:g} s": "{tasks}",
         "core time a task": "{core_ms_per_task:.2f} ms",
-        "efficiency": efficiency,
-        "tasks a second": lambda row: f"{1e3 / row['core_ms_per_task']:.0f}",
+        "efficiency": "{efficiency:.0%}",
+        "tasks a second": "{a_second:.0f}",
     }
-    return noted(listing(found.rows, columns), found)
+    rows = []
+    for row in found.rows:
+        least = row["sleep"] * math.ceil(row["tasks"] / row["places"])
+        shares = {"efficiency": least / row["seconds"], "a_second": 1e3 / row["core_ms_per_task"]}
+        rows.append(row | shares)
+    return noted(listing(rows, columns), found)
 
 
 def _rounded(value: float) -> str:

@@ -10,7 +10,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from benchmarks.markdown import noted, table
+from benchmarks.markdown import cores_and_load, noted, table
 from benchmarks.measure import kilobytes, seconds_of
 from benchmarks.results import Result
 from ksdiff.errors import KSDiffError
@@ -89,6 +89,4 @@ def text(found: Result) -> str:
         ),
     }
     scene = f"scenes of {row['size']} x {row['size']} PAN pixels, 4 bands"
-    head = found.header
-    note = f"{head['cores']} cores, load {head['load_before']:.0f} of other programs before. "
-    return noted(table([scene, ""], rows.items()), found, note)
+    return noted(table([scene, ""], rows.items()), found, cores_and_load(found.header))

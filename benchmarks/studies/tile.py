@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from benchmarks.markdown import duration, listing, noted
+from benchmarks.markdown import duration, noted, table
 from benchmarks.measure import race, sampler
 from benchmarks.results import Result
 from ksdiff.images.pair import ArrayPair
@@ -51,15 +51,11 @@ def measure() -> Iterator[dict]:
 def text(found: Result) -> str:
     """Bands down; time with the weights for any bands, and beside that of the others."""
     others = {row["weights"]: row["seconds"] for row in found.rows}
-
-    def beside(row: dict) -> str:
-        other = others.get(f"ksdiff-s-{row['bands']}band")
-        return "–" if other is None else f"{row['seconds'] / other:.2f}"
-
-    columns = {
-        "bands": "{bands}",
-        "ksdiff-s": lambda row: duration(row["seconds"]),
-        "over the weights for that number of bands": beside,
-    }
-    rows = (row for row in found.rows if row["weights"] == "ksdiff-s")
-    return noted(listing(rows, columns), found)
+    rows = []
+    for row in found.rows:
+        if row["weights"] == "ksdiff-s":
+            other = others.get(f"ksdiff-s-{row['bands']}band")
+            beside = "–" if other is None else f"{row['seconds'] / other:.2f}"
+            rows.append([str(row["bands"]), duration(row["seconds"]), beside])
+    head = ["bands", "ksdiff-s", "over the weights for that number of bands"]
+    return noted(table(head, rows), found)
