@@ -49,16 +49,17 @@ def _pixelwise() -> Iterator[cases.Case]:
     axes = itertools.product(CHANNELS, KERNELS, SIZES, HALVES)
     for (channels, groups), kernel, size, dtype in (*axes, ((4, 2), (3, 3), SIZES[0], "float64")):
         shape = (2, channels, *size)
-        yield cases.dynamic_conv(shape, kernel, groups, dtype)
-        yield cases.lowrank_dynamic_conv(shape, kernel, groups, dtype, RANK)
+        yield replace(cases.dynamic_conv(shape, kernel, groups), dtype=dtype)
+        yield replace(cases.lowrank_dynamic_conv(shape, kernel, groups, RANK), dtype=dtype)
 
 
 def _dense() -> Iterator[cases.Case]:
     for dtype, size in itertools.product(HALVES, SIZES):
-        yield cases.batched_conv2d((2, 6, *size), 10, 3, 1, dtype)
-        grouped = cases.batched_conv2d((2, 6, *size), 10, 3, 2, dtype)
-        yield replace(grouped, ours=partial(grouped.ours, stride=2))
-        yield cases.adaptive_conv2d((2, 6, *size), 9, 3, dtype)
+        shape = (2, 6, *size)
+        grouped = cases.batched_conv2d(shape, 10, groups=2)
+        strided = replace(grouped, ours=partial(grouped.ours, stride=2))
+        for case in (cases.batched_conv2d(shape, 10), strided, cases.adaptive_conv2d(shape, 9)):
+            yield replace(case, dtype=dtype)
 
 
 def _off_by_one(tensor: Tensor) -> Tensor:

@@ -11,30 +11,24 @@ What a file holds is not repeated.
 """
 
 import argparse
+import inspect
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 import ksdiff_ops
 from benchmarks import results
-from benchmarks.markdown import duration, table
+from benchmarks.markdown import listing
 from benchmarks.ops import cases
 from benchmarks.ops.measure import measure
 from benchmarks.ops.suites import SUITES
-from benchmarks.ops.tables import Measured, by_case, megabytes
+from benchmarks.ops.tables import OPERATORS, Measured, by_case, megabytes
 from ksdiff.errors import KSDiffError
 
 _DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16", "fp64": "float64"}
-# Which options each operator has beside --shape and --dtype.
-_OPTIONS = {
-    "dynamic_conv": ("kernel", "groups"),
-    "lowrank_dynamic_conv": ("kernel", "groups", "rank"),
-    "tucker_kernel": ("ranks",),
-    "batched_conv2d": ("kernel", "groups", "cout"),
-    "adaptive_conv2d": ("kernel", "cout"),
-}
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -45,15 +39,16 @@ def main(arguments: list[str] | None = None) -> None:
         parser.error("--device cuda: PyTorch sees no CUDA device; --device cpu measures here")
     try:
         ksdiff_ops.backends.choose("dynamic_conv", device)
+        case = build(given) if given.op else None
+    except ValueError as error:
+        parser.error(str(error))
     except RuntimeError as error:  # the operators are not built
         sys.exit(f"benchmarks.ops: {error}")
     try:
-        if given.op is None:
-            run_suite(given, device)
+        if case:
+            run_one(case, given, device)
         else:
-            run_one(given, device)
-    except ValueError as error:
-        parser.error(str(error))
+            run_suite(given, device)
     except KSDiffError as error:
         sys.exit(f"benchmarks.ops: {error}")
 
@@ -69,16 +64,16 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--eager", action="store_true", help="leave out forms that need compiling")
     parser.add_argument("--json", type=Path, help="result file to write")
     one = parser.add_argument_group("a shape of your own")
-    one.add_argument("--op", choices=_OPTIONS)
-    one.add_argument("--shape", help="of the image: B,C,H,W; of tucker_kernel: B,Cout,Cin,k,k")
-    one.add_argument("--kernel", type=int, help="side of the kernel, odd (default: 3)")
-    one.add_argument("--dtype", default="fp32", choices=(*_DTYPES, *_DTYPES.values()))
-    one.add_argument("--groups", type=int, help="default: 1")
-    one.add_argument("--rank", type=int, help="of lowrank_dynamic_conv (default: 4)")
-    one.add_argument("--ranks", help="of tucker_kernel: r1,r2,r3,r4 (default: 4,4,2,2)")
+    one.add_argument("--op", choices=OPERATORS)
     one.add_argument(
-        "--out-channels", dest="cout", type=int, help="default: as many as the image has"
+        "--shape", type=_sizes, help="of the image: B,C,H,W; of tucker_kernel: B,Cout,Cin,k,k"
     )
+    one.add_argument("--kernel", type=_odd, help="side of the kernel (default: 3)")
+    one.add_argument("--dtype", default="fp32", choices=(*_DTYPES, *_DTYPES.values()))
+    one.add_argument("--groups", type=_count, help="default: 1")
+    one.add_argument("--rank", type=_count, help="of lowrank_dynamic_conv (default: 4)")
+    one.add_argument("--ranks", type=_sizes, help="of tucker_kernel (default: 4,4,2,2)")
+    one.add_argument("--out-channels", type=_count, help="default: as many as the image has")
     one.add_argument("--direction", default="both", choices=(*cases.DIRECTIONS, "both"))
     suite = parser.add_argument_group("a suite")
     suite.add_argument("--quick", action="store_true", help="only the most telling cases")
@@ -86,6 +81,22 @@ def _parser() -> argparse.ArgumentParser:
     suite.add_argument("--again", action="store_true", help="measure also what the file holds")
     suite.add_argument("--seconds", type=float, help="start no case later than this")
     return parser
+
+
+def _count(given: str) -> int:
+    if not given.strip().isdecimal() or int(given) < 1:
+        raise argparse.ArgumentTypeError(f"expected whole numbers of at least 1, got {given!r}")
+    return int(given)
+
+
+def _odd(given: str) -> int:
+    if _count(given) % 2 == 0:
+        raise argparse.ArgumentTypeError(f"expected an odd size, got {given}")
+    return int(given)
+
+
+def _sizes(given: str) -> tuple[int, ...]:
+    return tuple(map(_count, given.split(",")))
 
 
 def run_suite(given: argparse.Namespace, device: str) -> None:
@@ -127,8 +138,7 @@ def _identity(row: dict) -> str:
     return results.identity({**row, "form": None})
 
 
-def run_one(given: argparse.Namespace, device: str) -> None:
-    case = build(given)
+def run_one(case: cases.Case, given: argparse.Namespace, device: str) -> None:
     head, rows = results.header(device), []
     for direction in cases.DIRECTIONS if given.direction == "both" else (given.direction,):
         found = measure(case, direction, device, not given.eager)
@@ -142,60 +152,47 @@ def build(given: argparse.Namespace) -> cases.Case:
     """The case that the options describe.
 
     Raises:
-        ValueError: an option does not fit; the message names it.
+        ValueError: an option does not fit; the message says which.
     """
-    for name in ("kernel", "groups", "rank", "ranks", "cout"):
-        if getattr(given, name) is not None and name not in _OPTIONS[given.op]:
-            raise ValueError(f"--{name.replace('cout', 'out-channels')}: {given.op} has none")
-    dtype = _DTYPES.get(given.dtype, given.dtype)
-    if given.op == "tucker_kernel":
-        b, cout, cin, k, kw = _sizes("--shape", given.shape, "B,Cout,Cin,k,k")
-        if k != kw:
-            raise ValueError(f"--shape: expected a square kernel, got {k} by {kw}")
-        ranks = _sizes("--ranks", given.ranks or "4,4,2,2", "r1,r2,r3,r4")
-        return cases.tucker_kernel(b, (cout, cin, k), ranks, dtype)
-    shape = _sizes("--shape", given.shape, "B,C,H,W")
-    own = {"kernel": 3, "groups": 1, "rank": 4, "cout": shape[1]}
-    own |= {name: getattr(given, name) for name in own if getattr(given, name) is not None}
-    kernel, groups, rank, cout = own.values()
-    if kernel < 1 or kernel % 2 == 0:
-        raise ValueError(f"--kernel: expected an odd size of at least 1, got {kernel}")
-    if rank < 1:
-        raise ValueError(f"--rank: expected at least 1, got {rank}")
-    if groups < 1 or shape[1] % groups:
-        raise ValueError(f"--groups: expected a divisor of the {shape[1]} channels, got {groups}")
-    if cout < 1 or cout % groups:
-        raise ValueError(f"--out-channels: expected a multiple of {groups} groups, got {cout}")
-    chosen = {name: own[name] for name in _OPTIONS[given.op]}
-    return getattr(cases, given.op)(shape, dtype=dtype, **chosen)
-
-
-def _sizes(option: str, given: str | None, names: str) -> tuple[int, ...]:
-    parts = (given or "").split(",")
-    if len(parts) != len(names.split(",")) or not all(p.strip().isdecimal() for p in parts):
-        raise ValueError(f"{option}: expected {names} as positive whole numbers, got {given!r}")
-    sizes = tuple(map(int, parts))
-    if min(sizes) < 1:
-        raise ValueError(f"{option}: expected {names} of at least 1 each, got {given!r}")
-    return sizes
+    make = getattr(cases, given.op)
+    options = {
+        name: getattr(given, name)
+        for name in ("kernel", "groups", "rank", "ranks", "out_channels")
+        if getattr(given, name) is not None
+    }
+    for name in options.keys() - inspect.signature(make).parameters.keys():
+        raise ValueError(f"--{name.replace('_', '-')}: {given.op} has none")
+    names = "B,Cout,Cin,k,k" if given.op == "tucker_kernel" else "B,C,H,W"
+    for name, sizes, expected in (
+        ("shape", given.shape, names),
+        ("ranks", options.get("ranks", (1,) * 4), "r1,r2,r3,r4"),
+    ):
+        if len(sizes or ()) != len(expected.split(",")):
+            raise ValueError(f"--{name}: expected {expected}, got {sizes}")
+    if given.op == "tucker_kernel" and given.shape[3] != given.shape[4]:
+        raise ValueError(f"--shape: expected a square kernel, got {given.shape}")
+    case = make(given.shape, **options)
+    _ = case.output  # raises where the operator does not take these shapes
+    return replace(case, dtype=_DTYPES.get(given.dtype, given.dtype))
 
 
 def shown(case: Measured, machine: dict) -> str:
     """All forms of a case, ours first, beside the machine's limits."""
-    ours, rows = case.ours, []
-    for name, form in case.forms.items():
-        if "left_out" in form:
-            rows.append([name, f"left out: {form['left_out']}", *[""] * 4])
-            continue
-        times = (duration(form[key]) for key in ("p50", "p20", "p80"))
-        ratio = f"{form['p50'] / ours['p50']:.2f}×"
-        rows.append([name, *times, megabytes(form["peak_bytes"]), ratio])
-    processor = machine["gpu"] or machine["processor"]
+    ours = case.ours
+    columns = {
+        **{"form": "{form}", "median": "{p50:time}", "20 %": "{p20:time}", "80 %": "{p80:time}"},
+        **{"peak MB": "{peak}", "/ ksdiff_ops": "{over:.2f}×"},
+    }
+    rows = [
+        form | {"peak": megabytes(form["peak_bytes"]), "over": form["p50"] / ours["p50"]}
+        for form in case.forms.values()
+        if "left_out" not in form
+    ]
     return (
-        f"{cases.label(case.facts)}, backend {ours['backend']}, {processor}, "
-        f"{machine['threads']} threads\n\n"
-        + table(["form", "median", "20 %", "80 %", "peak MB", "/ ksdiff_ops"], rows)
-        + f"\n{case.bandwidth:.1f} GB/s of {machine['copy_gb_per_s']} that a copy reaches, "
+        f"{cases.label(case.facts)}, backend {ours['backend']}, "
+        f"{machine['gpu'] or machine['processor']}, {machine['threads']} threads\n\n"
+        f"{listing(rows, columns)}{case.left_out()}"
+        f"\n{case.bandwidth:.1f} GB/s of {machine['copy_gb_per_s']} that a copy reaches, "
         f"{case.rate:.1f} GFLOP/s of {machine['fma_gflop_per_s']}; "
         f"{case.floor(machine) / ours['p50']:.0%} of the floor\n"
     )

@@ -12,10 +12,6 @@ import ksdiff_ops
 from benchmarks.markdown import times
 from benchmarks.ops import forms
 
-DTYPES = {
-    **{"float32": torch.float32, "bfloat16": torch.bfloat16},
-    **{"float16": torch.float16, "float64": torch.float64},
-}
 DIRECTIONS = ("forward", "forward+backward")
 OURS = "ksdiff_ops"
 COMPILED = "compiled "  # how the names of forms begin that torch.compile makes
@@ -39,27 +35,38 @@ class Case:
 
     op: str
     size: dict[str, object]
-    dtype: str
-    shapes: tuple[Shape, ...]
-    output: Shape
+    shapes: tuple[Shape, ...]  # of the inputs
     flops: int
     ours: Function
     plain: dict[str, Function]
+    dtype: str = "float32"
     network: str = ""  # that has the operator at this size
 
     def draw(self, device: str, seed: int = 0) -> list[Tensor]:
         """The inputs, standard normal; they require gradients."""
         generator = torch.Generator().manual_seed(seed)
-        dtype = DTYPES[self.dtype]
         return [
-            torch.randn(shape, generator=generator).to(device, dtype).requires_grad_()
+            torch.randn(shape, generator=generator).to(device, self.torch_dtype).requires_grad_()
             for shape in self.shapes
         ]
 
+    @property
+    def torch_dtype(self) -> torch.dtype:
+        return getattr(torch, self.dtype)
+
+    @functools.cached_property
+    def output(self) -> Shape:
+        """The shape of the result.
+
+        Raises:
+            ValueError: the operator does not take inputs of these shapes.
+        """
+        return tuple(self.ours(*(torch.empty(shape, device="meta") for shape in self.shapes)).shape)
+
     def row(self, direction: str) -> dict[str, object]:
         """The facts that all rows of this case share."""
-        facts = {"network": self.network, "what": self.what} if self.network else {"op": self.op}
-        facts |= {} if self.network else self.size
+        named = {"network": self.network, "what": self.what}
+        facts = named if self.network else {"op": self.op, **self.size}
         return {**facts, "dtype": self.dtype, "direction": direction}
 
     @property
@@ -70,11 +77,9 @@ class Case:
         """What must move: inputs in, output out; backward the output's gradient and the inputs
         in, one gradient per input out.
         """
-        element = DTYPES[self.dtype].itemsize
-        inputs = element * sum(math.prod(shape) for shape in self.shapes)
-        output = element * math.prod(self.output)
-        forward = inputs + output
-        return forward if direction == "forward" else forward + output + 2 * inputs
+        inputs = self.torch_dtype.itemsize * sum(map(math.prod, self.shapes))
+        output = self.torch_dtype.itemsize * math.prod(self.output)
+        return inputs + output if direction == "forward" else 3 * inputs + 2 * output
 
     def operations(self, direction: str) -> int:
         """Forward as counted; backward counts twice as many."""
@@ -84,7 +89,7 @@ class Case:
         """About what a form allocates: a few images, and five times the image once per tap."""
         patches = math.prod((*self.shapes[0], *_sides(self.size.get("kernel", 0))))
         copies = 5 if "unfold" in form else 0
-        return 4 * self.least_bytes(direction) + copies * DTYPES[self.dtype].itemsize * patches
+        return 4 * self.least_bytes(direction) + copies * self.torch_dtype.itemsize * patches
 
 
 def label(row: dict[str, object]) -> str:
@@ -107,8 +112,11 @@ def _sides(kernel: int | Shape) -> Shape:
     return (kernel, kernel) if isinstance(kernel, int) else kernel
 
 
-def dynamic_conv(shape: Shape, kernel: int | Shape, groups: int, dtype: str = "float32") -> Case:
-    """x of ``shape`` [B, C, H, W], one kernel a pixel and group."""
+# What follows makes the cases of an operator, of the image's shape [B, C, H, W] and parameters.
+
+
+def dynamic_conv(shape: Shape, kernel: int | Shape = 3, groups: int = 1) -> Case:
+    """One kernel a pixel and group."""
     b, c, h, w = shape
     kh, kw = _sides(kernel)
     several = {
@@ -120,9 +128,7 @@ def dynamic_conv(shape: Shape, kernel: int | Shape, groups: int, dtype: str = "f
     return Case(
         "dynamic_conv",
         {"shape": list(shape), "kernel": kernel, "groups": group_name(groups, c)},
-        dtype,
         (shape, (b, groups, kh, kw, h, w)),
-        shape,
         2 * math.prod((*shape, kh, kw)),
         ksdiff_ops.dynamic_conv,
         {"product": forms.product} if kh * kw == 1 else several,
@@ -130,21 +136,18 @@ def dynamic_conv(shape: Shape, kernel: int | Shape, groups: int, dtype: str = "f
 
 
 def lowrank_dynamic_conv(
-    shape: Shape, kernel: int | Shape, groups: int, dtype: str = "float32", rank: int = 4
+    shape: Shape, kernel: int | Shape = 3, groups: int = 1, rank: int = 4
 ) -> Case:
-    """x of ``shape`` [B, C, H, W]; every pixel mixes ``rank`` kernels of its group."""
+    """Every pixel mixes ``rank`` kernels of its group."""
     b, c, h, w = shape
     kh, kw = _sides(kernel)
     taps = kh * kw
     mixed_kernels = taps * (groups * rank + c)
     mixed_results = c * rank * (taps + 1)
-    size = {"shape": list(shape), "kernel": kernel, "groups": group_name(groups, c), "rank": rank}
     return Case(
         "lowrank_dynamic_conv",
-        size,
-        dtype,
+        dynamic_conv(shape, kernel, groups).size | {"rank": rank},
         (shape, (b, groups, rank, h, w), (b, groups, rank, kh, kw)),
-        shape,
         2 * b * h * w * min(mixed_kernels, mixed_results),
         ksdiff_ops.lowrank_dynamic_conv,
         {
@@ -161,20 +164,18 @@ def kernel_of(core: Tensor, *rest: Tensor, backend: str | None = None) -> Tensor
     return ksdiff_ops.tucker_kernel(core, rest[:4], rest[4], backend=backend)
 
 
-def tucker_kernel(batch: int, layer: Shape, ranks: Shape, dtype: str = "float32") -> Case:
-    """The kernels of one ``layer`` (C_out, C_in / groups, k), times its base kernel."""
-    cout, cin, k = layer
-    modes = cout, cin, k, k
+def tucker_kernel(shape: Shape, ranks: Shape = (4, 4, 2, 2)) -> Case:
+    """The kernels ``shape`` [B, C_out, C_in / groups, k, k] of a layer, times its base kernel."""
+    batch, *modes = shape
+    cout, cin, k, _ = modes
     r1, r2, r3, r4 = own = tuple(map(min, ranks, modes))
     steps = (r1 * r2 * r3 * r4 * k, r1 * r2 * r3 * k * k, r1 * r2 * cin * k * k)
-    kernel = (batch, *modes)
+    factors = ((batch, *pair) for pair in zip(modes, own, strict=True))
     return Case(
         "tucker_kernel",
-        {"layer": list(layer), "batch": batch, "ranks": list(ranks)},
-        dtype,
-        ((batch, *own), *((batch, *pair) for pair in zip(modes, own, strict=True)), modes),
-        kernel,
-        2 * batch * (sum(steps) + r1 * math.prod(modes)) + math.prod(kernel),
+        {"layer": [cout, cin, k], "batch": batch, "ranks": list(ranks)},
+        ((batch, *own), *factors, tuple(modes)),
+        2 * batch * (sum(steps) + r1 * math.prod(modes)) + math.prod(shape),
         kernel_of,
         {
             "einsum": forms.tucker_einsum,
@@ -185,16 +186,15 @@ def tucker_kernel(batch: int, layer: Shape, ranks: Shape, dtype: str = "float32"
 
 
 def batched_conv2d(
-    shape: Shape, cout: int, kernel: int, groups: int = 1, dtype: str = "float32"
+    shape: Shape, out_channels: int | None = None, kernel: int = 3, groups: int = 1
 ) -> Case:
-    """x of ``shape`` [B, C_in, H, W], each sample with kernels of its own."""
-    b, cin, h, w = shape
+    """Each sample with kernels of its own; as many channels out as in, unless they are given."""
+    b, cin, _, _ = shape
+    cout = out_channels or cin
     return Case(
         "batched_conv2d",
         {"shape": list(shape), "out": cout, "kernel": kernel, "groups": group_name(groups, cin)},
-        dtype,
         (shape, (b, cout, cin // groups, kernel, kernel)),
-        (b, cout, h, w),
         2 * cout * kernel**2 * math.prod(shape) // groups,
         functools.partial(ksdiff_ops.batched_conv2d, groups=groups),
         {
@@ -206,15 +206,14 @@ def batched_conv2d(
     )
 
 
-def adaptive_conv2d(shape: Shape, cout: int, kernel: int = 3, dtype: str = "float32") -> Case:
-    """x of ``shape`` [B, C_in, H, W], patches scaled per pixel and tap, to ``cout`` channels."""
+def adaptive_conv2d(shape: Shape, out_channels: int | None = None, kernel: int = 3) -> Case:
+    """Patches scaled per pixel and tap."""
     b, cin, h, w = shape
+    cout = out_channels or cin
     return Case(
         "adaptive_conv2d",
         {"shape": list(shape), "out": cout, "kernel": kernel},
-        dtype,
         (shape, (b, kernel, kernel, h, w), (cout, cin, kernel, kernel)),
-        (b, cout, h, w),
         kernel**2 * math.prod(shape) * (2 * cout + 1),
         ksdiff_ops.adaptive_conv2d,
         {
@@ -226,15 +225,13 @@ def adaptive_conv2d(shape: Shape, cout: int, kernel: int = 3, dtype: str = "floa
     )
 
 
-def decoupled_filter(shape: Shape, kernel: int = 3, dtype: str = "float32") -> Case:
-    """x of ``shape`` [B, C, H, W], each channel and sample with weights of its own."""
+def decoupled_filter(shape: Shape, kernel: int = 3) -> Case:
+    """Each channel and sample with weights of its own, scaled per pixel and tap."""
     b, c, h, w = shape
     return Case(
         "adaptive_conv2d",
         {"shape": list(shape), "kernel": kernel, "groups": "C"},
-        dtype,
         (shape, (b, kernel, kernel, h, w), (b, c, 1, kernel, kernel)),
-        shape,
         3 * kernel**2 * math.prod(shape),
         functools.partial(ksdiff_ops.adaptive_conv2d, groups=c),
         {
@@ -247,31 +244,27 @@ def decoupled_filter(shape: Shape, kernel: int = 3, dtype: str = "float32") -> C
     )
 
 
-def carafe(shape: Shape, kernel: int = 5, factor: int = 2, dtype: str = "float32") -> Case:
-    """x of ``shape`` [B, C, H, W], one kernel for every pixel of the larger image."""
+def carafe(shape: Shape, kernel: int = 5, factor: int = 2) -> Case:
+    """One kernel for every pixel of the larger image."""
     b, c, h, w = shape
-    output = (b, c, factor * h, factor * w)
+    weight = (b, 1, kernel, kernel, factor * h, factor * w)
     return Case(
         "carafe",
         {"shape": list(shape), "kernel": kernel, "factor": factor},
-        dtype,
-        (shape, (b, 1, kernel, kernel, *output[2:])),
-        output,
-        2 * kernel**2 * math.prod(output),
+        (shape, weight),
+        2 * c * math.prod(weight),
         functools.partial(ksdiff_ops.carafe, scale=factor),
         {"unfold, repeat": forms.carafe_unfold, "matmul per place": forms.carafe_subpixel},
     )
 
 
-def separable_dynamic_conv(shape: Shape, kernel: int, dtype: str = "float32") -> Case:
-    """x of ``shape`` [B, C, H, W], a vertical and a horizontal kernel a pixel."""
+def separable_dynamic_conv(shape: Shape, kernel: int) -> Case:
+    """A vertical and a horizontal kernel a pixel."""
     own = (shape[0], 1, kernel, *shape[2:])
     return Case(
         "separable_dynamic_conv",
         {"shape": list(shape), "kernel": kernel},
-        dtype,
         (shape, own, own),
-        shape,
         2 * kernel * (kernel + 1) * math.prod(shape),
         ksdiff_ops.separable_dynamic_conv,
         {"unfold and einsum": forms.separable_unfold, "row by row": forms.separable_rows},

@@ -10,7 +10,7 @@ from torch import Tensor
 import ksdiff_ops
 from benchmarks.gpu_timing import graph_sampler, rotations
 from benchmarks.measure import available_bytes, peak_bytes, race, sampler
-from benchmarks.ops.cases import COMPILED, DTYPES, OURS, Case, Function
+from benchmarks.ops.cases import COMPILED, OURS, Case, Function
 
 # Relative error in the L2 norm at most; half precision allows for forms that sum in it.
 _BOUNDS = {torch.float64: 1e-10, torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 6e-2}
@@ -35,7 +35,7 @@ def measure(
     inputs = [first, *(case.draw(device, seed) for seed in range(1, rotations(need, device)))]
     gradient = None
     if direction != "forward":
-        gradient = torch.randn(case.output, dtype=DTYPES[case.dtype], device=device)
+        gradient = torch.randn(case.output, dtype=case.torch_dtype, device=device)
     expected = _expected(case, first, gradient)
     clock = time.thread_time if device == "cpu" and torch.get_num_threads() == 1 else None
     counts = {"least_bytes": case.least_bytes(direction), "flops": case.operations(direction)}

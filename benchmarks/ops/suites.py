@@ -50,19 +50,19 @@ def _sizes(device: str) -> Iterator[tuple[Case, bool]]:
     shape = _PER_PIXEL[device]
     axes = (dynamic_conv, lowrank_dynamic_conv), ("float32", "bfloat16"), (3, 5, 7), (1, 4, None)
     for op, dtype, kernel, groups in itertools.product(*axes):
-        yield op(shape, kernel, groups or shape[1], dtype), (kernel, groups, dtype) in _QUICK
-    for layer, batch in itertools.product(_LAYERS, (1, 8, 32)):
-        yield tucker_kernel(batch, layer, (4, 4, 2, 2)), layer == _LAYERS[0]
+        case = op(shape, kernel, groups or shape[1])
+        yield replace(case, dtype=dtype), (kernel, groups, dtype) in _QUICK
+    for (*layer, k), batch in itertools.product(_LAYERS, (1, 8, 32)):
+        yield tucker_kernel((batch, *layer, k, k)), (*layer, k) == _LAYERS[0]
     batches = ((1, "float32"), (8, "float32"), (8, "bfloat16"))
     for (cin, cout, groups, kernel, side), (batch, dtype) in itertools.product(
         _CONVOLUTIONS, batches
     ):
-        shape = (batch, cin, side, side)
-        quick = (batch, dtype) == batches[1]
-        yield batched_conv2d(shape, cout, kernel, groups, dtype), quick
+        case = batched_conv2d((batch, cin, side, side), cout, kernel, groups)
+        yield replace(case, dtype=dtype), (batch, dtype) == batches[1]
     for number, dtype in ((0, "float32"), (0, "bfloat16"), (1, "float32"), (2, "float32")):
-        quick = (number, dtype) == (0, "float32")
-        yield adaptive_conv2d(_ADAPTIVE[device][number], 32, 3, dtype), quick
+        case = adaptive_conv2d(_ADAPTIVE[device][number], 32)
+        yield replace(case, dtype=dtype), (number, dtype) == (0, "float32")
 
 
 def _stages(batch: int) -> Iterator[Shape]:

@@ -49,6 +49,14 @@ class Measured(NamedTuple):
         copy, rate = (machine[name] * 1e9 for name in LIMITS)
         return max(self.ours["least_bytes"] / copy, self.ours["flops"] / rate)
 
+    def left_out(self) -> str:
+        """A line for every form that is, with the reason."""
+        return "".join(
+            f"- {name}, {label(self.facts)}: {form['left_out']}\n"
+            for name, form in self.forms.items()
+            if "left_out" in form
+        )
+
     def line(self) -> str:
         against = "" if self.best is None else f"{self.speed_up:6.2f}x faster than {self.best}"
         return f"{label(self.facts):70} {duration(self.ours['p50']):>9} {against}"
@@ -107,12 +115,7 @@ def operators(result: Result) -> str:
         same = [f"{k} {times(cases[0].facts[k])}" for k in ("rank", "ranks") if k in cases[0].facts]
         against = [_against(case, machine) for case in cases]
         forms = [[_form(case.forms.get(name)) for name in names] for case in cases]
-        left_out = "".join(
-            f"- {name}, {label(case.facts)}: {form['left_out']}\n"
-            for case in cases
-            for name, form in case.forms.items()
-            if "left_out" in form
-        )
+        left_out = "".join(case.left_out() for case in cases)
         parts += [
             f"### {', '.join([f'`{op}`', *same])}\n",
             table([*head, *_AGAINST], map(list.__add__, lead, against)),

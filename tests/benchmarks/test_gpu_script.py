@@ -175,8 +175,8 @@ def test_first_calls_try_every_operator_and_tell_what_is_wrong(tmp_path, monkeyp
 
 
 def test_the_profile_is_of_the_case_furthest_from_its_floor(tmp_path, monkeypatch):
-    near = cases.dynamic_conv((1, 4, 16, 16), 3, 4, "float32")
-    far = cases.lowrank_dynamic_conv((1, 4, 16, 16), 3, 1, "bfloat16")
+    near = cases.dynamic_conv((1, 4, 16, 16), groups=4)
+    far = cases.lowrank_dynamic_conv((1, 4, 16, 16))
     direction = "forward+backward"
     counts = {"form": cases.OURS, "least_bytes": 1000, "flops": 1000}
     rows = [

@@ -15,11 +15,12 @@ from benchmarks.ops import measure as measuring
 from benchmarks.ops.measure import measure
 from tests.support.benchmarks import MACHINE
 
+half = functools.partial(dataclasses.replace, dtype="bfloat16")
 SMALL = {
     "dynamic_conv": cases.dynamic_conv((2, 4, 6, 7), (3, 5), 2),
-    "lowrank_dynamic_conv": cases.lowrank_dynamic_conv((2, 4, 6, 7), 3, 4, "bfloat16", rank=2),
-    "tucker_kernel": cases.tucker_kernel(2, (6, 4, 3), (4, 4, 2, 2)),
-    "batched_conv2d": cases.batched_conv2d((3, 4, 6, 7), 8, 3, 2),
+    "lowrank_dynamic_conv": half(cases.lowrank_dynamic_conv((2, 4, 6, 7), 3, 4, rank=2)),
+    "tucker_kernel": cases.tucker_kernel((2, 6, 4, 3, 3)),
+    "batched_conv2d": cases.batched_conv2d((3, 4, 6, 7), 8, groups=2),
     "adaptive_conv2d": cases.adaptive_conv2d((2, 4, 6, 7), 5),
 }
 ALL = {
@@ -27,7 +28,7 @@ ALL = {
     "one tap": cases.dynamic_conv((2, 4, 6, 7), 1, 4),
     "decoupled": cases.decoupled_filter((2, 4, 6, 7)),
     "carafe": cases.carafe((1, 4, 5, 6), 3, 2),
-    "separable": cases.separable_dynamic_conv((1, 3, 8, 9), 5, "bfloat16"),
+    "separable": half(cases.separable_dynamic_conv((1, 3, 8, 9), 5)),
 }
 
 
@@ -83,7 +84,7 @@ def test_a_form_without_room_is_left_out_and_ours_is_not(monkeypatch):
 
 
 def test_bytes_and_operations_are_those_of_the_definition():
-    case = cases.dynamic_conv((8, 64, 256, 256), 3, 1, "bfloat16")
+    case = half(cases.dynamic_conv((8, 64, 256, 256)))
     pixels = 8 * 256 * 256
     assert case.least_bytes("forward") == 2 * pixels * (2 * 64 + 9)
     assert case.least_bytes("forward+backward") == 2 * pixels * (5 * 64 + 3 * 9)
@@ -98,17 +99,17 @@ OPTIONS = ["--op", "dynamic_conv", "--shape", "1,4,8,8", "--device", "cpu"]
     "options, problem",
     [
         ([*OPTIONS[:2], "--shape", "1,4,8"], "--shape: expected B,C,H,W"),
-        ([*OPTIONS[:2], "--shape", "1,0,8,8"], "of at least 1 each"),
+        ([*OPTIONS[:2], "--shape", "1,0,8,8"], "expected whole numbers of at least 1"),
         ([*OPTIONS, "--kernel", "4"], "--kernel: expected an odd size"),
-        ([*OPTIONS, "--groups", "3"], "--groups: expected a divisor of the 4 channels, got 3"),
+        ([*OPTIONS, "--groups", "3"], "groups that divides x's 4 channels, got 3"),
         ([*OPTIONS, "--rank", "2"], "--rank: dynamic_conv has none"),
         ([*OPTIONS, "--dtype", "int8"], "argument --dtype: invalid choice"),
         (["--op", "tucker_kernel", "--shape", "1,8,8,3,1"], "expected a square kernel"),
         (
             ["--op", "batched_conv2d", *OPTIONS[2:4], *GROUPED],
-            "--out-channels: expected a multiple",
+            "output channels that 4 groups divide, got 6",
         ),
-        (OPTIONS[:2], "--shape: expected B,C,H,W as positive whole numbers, got None"),
+        (OPTIONS[:2], "--shape: expected B,C,H,W, got None"),
     ],
 )
 def test_bad_options_are_refused_by_name(capsys, options, problem):
