@@ -82,9 +82,13 @@ def _prepare(
     operator = backends.operator("dynamic_conv", x.device.type, backend)
     margins = arguments.border(padding_mode, (height, width), (kh, kw), window, size)
     scales = kh == kw == 1 and window == _IN_PLACE and size == (height, width)
-    product = scales and groups == channels and backend in (None, "cpu")
-    if product and backends.choose("dynamic_conv", x.device.type, backend) == "cpu":
-        return (x, weight), torch.mul, _product
+    if (
+        scales
+        and groups in (1, channels)
+        and backend in (None, "cpu")
+        and backends.choose("dynamic_conv", x.device.type, backend) == "cpu"
+    ):
+        return (x, weight), operator, _scaled
     if margins is None:
         return (x, weight), operator, lambda operator, x, weight: operator(x, weight, *window)
     inside = window._replace(padding=(0, 0))
@@ -95,9 +99,17 @@ def _prepare(
     return (x, weight), operator, run
 
 
-def _product(multiply: Callable[..., Tensor], x: Tensor, weight: Tensor) -> Tensor:
-    """Kernels of one tap, a channel a group: PyTorch's product is all there is to compute."""
-    return multiply(x, weight.reshape(x.shape)).contiguous()
+def _scaled(operator: Callable[..., Tensor], x: Tensor, weight: Tensor) -> Tensor:
+    """Kernels of one tap: PyTorch's product is all there is to compute.
+
+    With one group, the gradient to the kernels is a sum over channels, which the operator takes
+    without writing the product that PyTorch would sum.
+    """
+    groups, channels = weight.shape[1], x.shape[1]
+    recorded = torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad)
+    if groups != channels and recorded:
+        return operator(x, weight, *_IN_PLACE)
+    return (x * weight.reshape(x.shape[0], groups, *x.shape[2:])).contiguous()
 
 
 _call = calls.operator(
