@@ -57,12 +57,13 @@ def procedural_scene(
         raise KSDiffError(f"size: expected a multiple of {step} of at least 64, got {size}")
     if bands < 1:
         raise KSDiffError(f"bands: expected at least 1, got {bands}")
-    gains = sensor_for(sensor, bands, ratio).ms_gains
+    seen_by = sensor_for(sensor, bands, ratio)
+    gains = seen_by.ms_gains
     rng = np.random.default_rng(seed)
     centres = _band_centres(bands)
     wavelengths = [*centres[:, None], np.linspace(*_PAN_RANGE, 34)]
     dn = _to_dn(draw_landscape(rng, size, wavelengths), centres)
-    seen = mtf_filter(torch.from_numpy(dn)[None], (*gains, 0.5), 1)[0].numpy()
+    seen = mtf_filter(torch.from_numpy(dn)[None], (*gains, seen_by.pan_gain), 1)[0].numpy()
     seen += rng.standard_normal(seen.shape, dtype=np.float32) * _noise_dn(bands)
     gt = _quantise(seen[:bands])
     ms = degrade_ms(torch.from_numpy(gt.astype(np.float32))[None], gains, ratio)[0].numpy()
