@@ -12,6 +12,7 @@ from ksdiff.errors import KSDiffError
 
 GENERIC_MS_GAIN = 0.30
 GENERIC_PAN_GAIN = 0.15
+UNKNOWN = "unknown"  # the name of a sensor that was not told
 
 Wavelengths = tuple[float, float]  # from, to, in nm
 
@@ -40,6 +41,11 @@ class Sensor:
                     f"sensor {self.name}: expected {self.bands} {field}, "
                     f"got {len(getattr(self, field))}"
                 )
+
+    @property
+    def known(self) -> bool:
+        """Whether its name was told, and so its gains."""
+        return self.name != UNKNOWN
 
     def subset(self, names: Sequence[str]) -> "Sensor":
         """The sensor with these of its bands only, in this order.
@@ -228,6 +234,15 @@ SENSORS: dict[str, Sensor] = {
     )
 }
 
+# Where bands of such a name usually lie, whatever the sensor.
+_USUAL: dict[str, Wavelengths] = {
+    **{name: _LANDSAT8[name] for name in ("swir1", "swir2")},
+    **_GEOEYE,
+    **_WORLDVIEW,
+    "near infrared": _GEOEYE["nir"],
+}
+_USUAL_NAMES = {4: _BGRN, 8: tuple(_WORLDVIEW)}  # of images with that many bands
+
 # The bands of a file with that many, where nothing else says so.
 _USUAL_SUBSETS = {
     ("landsat8", 6): tuple(_LANDSAT7),
@@ -267,10 +282,10 @@ def sensor_for(
     Raises:
         KSDiffError: the sensor is not known, or its bands do not fit the scene's.
     """
-    if name is None or name.lower() == "unknown":
+    if name is None or name.lower() == UNKNOWN:
         names = _BGRN if bands == 4 else tuple(f"band {i + 1}" for i in range(bands))
         gains = (GENERIC_MS_GAIN,) * bands
-        return Sensor("unknown", bands, ratio, 16, gains, GENERIC_PAN_GAIN, names, (None,) * bands)
+        return Sensor(UNKNOWN, bands, ratio, 16, gains, GENERIC_PAN_GAIN, names, (None,) * bands)
     sensor = get_sensor(name)
     if band_names is not None:
         sensor = sensor.subset(band_names)
@@ -283,3 +298,19 @@ def sensor_for(
             "rasterio's descriptions), or leave the sensor out for generic gains"
         )
     return replace(sensor, ratio=ratio)
+
+
+def usual_wavelengths(names: Sequence[str | None]) -> tuple[Wavelengths | None, ...]:
+    """Where the bands of an unknown sensor probably lie: by their names, or else their number.
+
+    Args:
+        names: as an image describes its bands, None where it does not.
+
+    Returns:
+        Limits in nm; None for each band of which nothing is to be said.
+    """
+    by_name = tuple(_USUAL.get((name or "").strip().lower()) for name in names)
+    if any(by_name):
+        return by_name
+    usual = _USUAL_NAMES.get(len(names))
+    return tuple(_USUAL[name] for name in usual) if usual else by_name

@@ -166,7 +166,7 @@ def _fuse(
 ) -> tuple[Tensor, float]:
     """Fused [1, C, H, W] and the seconds it took."""
     if name in networks:
-        known = None if read.sensor.name == "unknown" else read.sensor.name
+        known = read.sensor.name if read.sensor.known else None
         sharpener = networks[name].sharpener.with_options(together=subject.judged_together)
         call = lambda: sharpener.sharpen(read.pan[0], read.ms[0], read.phase, known)[None]  # noqa: E731
     else:

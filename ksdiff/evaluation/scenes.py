@@ -193,7 +193,7 @@ def _data_range(sensor: Sensor, pair: ScenePair, truth: Tensor | None) -> float 
     """Largest possible DN: of the sensor, of the file's type; else guessed from the truth."""
     if truth is None:
         return None
-    if sensor.name != "unknown":
+    if sensor.known:
         limit = 2.0**sensor.bits - 1
         if np.issubdtype(pair.dtype, np.integer):
             return min(limit, float(np.iinfo(pair.dtype).max))

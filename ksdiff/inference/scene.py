@@ -128,6 +128,11 @@ class PreparedScene:
         return self.registration.shift
 
     @property
+    def describes_bands(self) -> bool:
+        """Whether a network is told what the bands are, as one that takes any bands is."""
+        return self.equaliser is not None
+
+    @property
     def filters(self) -> MTFFilters:
         return mtf_filters(self.gains, self.pair.ratio, torch.float32, self.device)
 

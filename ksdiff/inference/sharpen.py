@@ -27,7 +27,13 @@ from ksdiff.inference.options import SharpenOptions
 from ksdiff.inference.output_paths import OutputPaths
 from ksdiff.inference.progress import Stage, progress_bars, silent
 from ksdiff.inference.scene import PreparedScene
-from ksdiff.inference.sensor import order_hint_of, pan_gain_of, sensor_of, unrelated_hint
+from ksdiff.inference.sensor import (
+    assumption,
+    order_hint_of,
+    pan_gain_of,
+    sensor_of,
+    unrelated_hint,
+)
 from ksdiff.inference.survey import Survey
 from ksdiff.inference.transfer import upload
 from ksdiff.inference.windows import Fuse, Part, fused_windows
@@ -41,6 +47,7 @@ from ksdiff.io.rasters import Raster, ScenePair, names_of, open_pair
 from ksdiff.models.ksdiff import KSDiff, takes_any_bands
 from ksdiff.models.weights import check_fit, load_weights, weights_for, weights_hash
 from ksdiff.runtime import device_named, emulates_bfloat16, release_freed_memory
+from ksdiff.sensors import Sensor
 
 _Phase = tuple[float, float] | None
 _SIDE_BY_SIDE = 4  # windows in memory at once, at most
@@ -212,7 +219,7 @@ class Sharpener:
                 if report is not None:
                     from ksdiff.inference.report import write_report
 
-                    method = self._weights_name(pair)
+                    method = self._weights_name(scene.sensor)
                     write_report(report, pair, scene, out, self.options, method, stage)
             if rgb is not None:
                 from ksdiff.inference.rgb import write_rgb
@@ -223,7 +230,7 @@ class Sharpener:
                 pair.bands,
                 *pair.shape,
                 target.dtype,
-                self._weights_name(pair),
+                self._weights_name(scene.sensor),
                 scene.registration,
                 scene.apart,
                 scene.blur,
@@ -257,6 +264,7 @@ class Sharpener:
     def _notes(self, scene: PreparedScene, pair: ScenePair) -> tuple[str, ...]:
         """What was guessed about a scene and what was measured, in sentences."""
         measured = (
+            assumption(scene, pair),
             scene.registration.note,
             order_hint_of(scene, pair),
             unrelated_hint(scene, pair.descriptions),
@@ -299,10 +307,9 @@ class Sharpener:
         Raises:
             KSDiffError: no weights for the scene's bands, no pixel with data in both images.
         """
-        self.check(pair)
-        any_bands = not self._classical and takes_any_bands(self._model(pair))
         options = self.options
         known = sensor_of(sensor or options.sensor, pair)
+        any_bands = not self._classical and takes_any_bands(self._model(known))
         return PreparedScene.of(
             pair,
             known,
@@ -318,9 +325,9 @@ class Sharpener:
 
     def check(self, pair: Pair) -> None:
         """Raise a KSDiffError where there are no weights for a scene; reads nothing of it."""
+        known = sensor_of(self.options.sensor, pair)
         if not self._classical:
-            self._model(pair)
-        sensor_of(self.options.sensor, pair)
+            self._model(known)
 
     @torch.inference_mode()
     def windows(
@@ -333,12 +340,12 @@ class Sharpener:
             stage: progress callback.
         """
         fuse = self.fuser(scene, kernels)
-        tile, threads = self.options.tile, self._side_by_side(scene.pair)
+        tile, threads = self.options.tile, self._side_by_side(scene.sensor)
         yield from fused_windows(scene, fuse, tile, self._in_flight, stage, threads)
 
-    def _side_by_side(self, pair: Pair) -> int:
+    def _side_by_side(self, sensor: Sensor) -> int:
         """Threads that each compute a window. Of other models it is not known whether they can."""
-        if self.device.type != "cpu" or not (self._classical or _capturable(self._model(pair))):
+        if self.device.type != "cpu" or not (self._classical or _capturable(self._model(sensor))):
             return 1
         return min(torch.get_num_threads(), _SIDE_BY_SIDE)
 
@@ -350,11 +357,11 @@ class Sharpener:
 
     def kernels(self, scene: PreparedScene) -> object:
         """Kernels from a scene's own prior; None for a classical method, which has none."""
-        return None if self._classical else self._kernels(self._model(scene.pair), scene)
+        return None if self._classical else self._kernels(self._model(scene.sensor), scene)
 
     def _network(self, scene: PreparedScene, kernels: object = None) -> Fuse:
         """What fuses windows of a scene by the scene's model."""
-        model, pair = self._model(scene.pair), scene.pair
+        model, pair = self._model(scene.sensor), scene.pair
         if kernels is None:
             kernels = self._kernels(model, scene)
         step = WindowStep(
@@ -386,7 +393,8 @@ class Sharpener:
         self, pan: object, ms: object, pair: Pair, sensor: str | None = None
     ) -> dict[str, str]:
         """Tags that say what makes the fused image of a scene; arguments as for `sharpen_files`."""
-        name, weights = self._weights_name(pair), None
+        known = sensor_of(sensor or self.options.sensor, pair)
+        name, weights = self._weights_name(known), None
         if not self._classical:
             on_disk = not isinstance(self._weights, nn.Module)
             weights = {"name": name, "sha256": weights_hash(name) if on_disk else None}
@@ -398,22 +406,22 @@ class Sharpener:
                 inputs[role] = list(given.names)
         return provenance(inputs, options, weights=weights)
 
-    def _weights_name(self, pair: Pair) -> str:
+    def _weights_name(self, sensor: Sensor) -> str:
         """The name of the weights, or of the classical method."""
         if self._classical:
             return self.options.method
-        told = self.options.pan_gain != "auto"
-        return self._fixed or weights_for(pair.bands, pair.ratio, told)
+        as_delivered = sensor.known and self.options.pan_gain == "auto"
+        return self._fixed or weights_for(sensor.bands, sensor.ratio, as_delivered)
 
     def _load(self, name: str) -> FusionModel:
         if name not in self._models:
             self._models[name] = load_weights(name)[0].to(self.device).eval()
         return self._models[name]
 
-    def _model(self, pair: Pair) -> FusionModel:
-        name = self._weights_name(pair)
+    def _model(self, sensor: Sensor) -> FusionModel:
+        name = self._weights_name(sensor)
         model = self._load(name)
-        check_fit(name, model.config, pair.bands, pair.ratio)
+        check_fit(name, model.config, sensor.bands, sensor.ratio)
         return model
 
     def _kernels(self, model: FusionModel, scene: PreparedScene) -> object:

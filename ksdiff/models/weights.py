@@ -81,17 +81,18 @@ def bundled() -> list[str]:
     )
 
 
-def weights_for(bands: int, ratio: int, pan_told: bool = False) -> str:
+def weights_for(bands: int, ratio: int, as_delivered: bool = False) -> str:
     """The bundled weights for a band count and a ratio: made for them, or for any.
 
     Args:
-        pan_told: how sharp PAN is was told; only weights for any bands make use of it.
+        as_delivered: whether the images are those of a known sensor, PAN as sharp as it makes it;
+            weights for one band count were made for that.
 
     Raises:
         KSDiffError: there are none; the message lists what there is.
     """
     fits = {(model.bands, model.ratio): name for name, model in _bundled_models().items()}
-    for shape in (("any", "any"),) if pan_told else ((bands, ratio), ("any", "any")):
+    for shape in ((bands, ratio), ("any", "any")) if as_delivered else (("any", "any"),):
         if shape in fits:
             return fits[shape]
     raise KSDiffError(

@@ -92,12 +92,13 @@ def adapt(
         raise KSDiffError(f"minutes: expected more than 0, got {minutes}")
     began = time.monotonic()
     with open_pair(pan, ms, reading) as pair:
-        name = weights or weights_for(pair.bands, pair.ratio, pan_gain != "auto")
+        seen_by = sensor_of(sensor, pair)
+        as_delivered = seen_by.known and pan_gain == "auto"
+        name = weights or weights_for(pair.bands, pair.ratio, as_delivered)
         model, config = load_weights(name)
         check_fit(name, model.config, pair.bands, pair.ratio)
-        known = sensor_of(sensor, pair)
-        told = pan_gain_of(pan_gain, known)
-        lessons = lessons_of(pair, known, told, model.to(device), config, seed, registration)
+        told = pan_gain_of(pan_gain, seen_by)
+        lessons = lessons_of(pair, seen_by, told, model.to(device), config, seed, registration)
     return learn(model, config, lessons, Clock(began, 60 * minutes, step))
 
 

@@ -115,15 +115,15 @@ def test_an_unwritable_path_is_named(tmp_path):
 def test_every_bundled_file_loads_and_is_found_by_its_bands():
     for name in bundled():
         model, config = load_weights(name)
-        assert weights_for(config.model.bands, config.model.ratio) == name
+        assert weights_for(config.model.bands, config.model.ratio, as_delivered=True) == name
         assert sum(p.numel() for p in model.parameters()) <= 1.5e6
 
 
 def test_bands_and_ratios_without_weights_of_their_own_take_those_for_any():
-    assert weights_for(4, 4) == "ksdiff-s-4band"
-    assert weights_for(4, 4, pan_told=True) == "ksdiff-s"
+    assert weights_for(4, 4, as_delivered=True) == "ksdiff-s-4band"
+    assert weights_for(4, 4) == "ksdiff-s"
     for bands, ratio in ((1, 4), (3, 2), (4, 6), (10, 5)):
-        assert weights_for(bands, ratio) == "ksdiff-s"
+        assert weights_for(bands, ratio, as_delivered=True) == "ksdiff-s"
 
 
 def test_a_band_count_without_weights_says_what_to_do(monkeypatch):

@@ -41,7 +41,7 @@ def decisions(
 
 def _sensor(scene: PreparedScene) -> Decision:
     sensor = scene.sensor
-    if sensor.name == "unknown":
+    if not sensor.known:
         why = "No sensor was named; MTF gains are generic, scaled by what the scene shows."
         return Decision("Sensor", "unknown", why)
     why = f"Named by the caller or the product: {', '.join(sensor.band_names)}."
@@ -51,7 +51,10 @@ def _sensor(scene: PreparedScene) -> Decision:
 def _method(pair: ScenePair, options: SharpenOptions, method: str) -> Decision:
     if options.method != "ksdiff":
         return Decision("Method", options.method, "A classical method, as requested.")
-    why = f"By {pair.bands} bands and ratio {pair.ratio}, unless the caller has named weights."
+    why = (
+        f"By {pair.bands} bands, ratio {pair.ratio}, and whether the sensor was named, unless the "
+        "caller has named weights."
+    )
     return Decision("Weights", method, why)
 
 
@@ -125,7 +128,7 @@ def _pan_gain(scene: PreparedScene, options: SharpenOptions) -> Decision:
     if options.pan_gain != "auto":
         why = "MTF gain at PAN's Nyquist frequency, as given."
         return Decision(about, options.pan_gain, why)
-    if scene.sensor.name == "unknown":
+    if not scene.sensor.known:
         why = "Typical MTF gain of PAN; neither the gain nor the sensor was given."
         return Decision(about, f"{GENERIC:.2f}", why)
     why = f"MTF gain of {scene.sensor.name}."

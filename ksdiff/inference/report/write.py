@@ -150,7 +150,7 @@ def _bands(pair: ScenePair, scene: PreparedScene) -> list[tuple[str, float | Non
     names = [
         given or own for given, own in zip(pair.descriptions, scene.sensor.band_names, strict=True)
     ]
-    if scene.sensor.name == "unknown":
+    if not scene.sensor.known:
         names = [given or f"band {index + 1}" for index, given in enumerate(pair.descriptions)]
     centres = [None if limits is None else sum(limits) / 2 for limits in scene.sensor.wavelengths]
     return list(zip(names, centres, strict=True))
