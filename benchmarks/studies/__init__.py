@@ -18,6 +18,7 @@ from benchmarks.studies import (
     serve,
     strength,
     tile,
+    unnamed,
 )
 
 
@@ -52,4 +53,5 @@ STUDIES = {
     "serve": Study(serve.measure, {"serve": serve.text}),
     "strength": Study(strength.measure, {"strength": strength.text}),
     "tile": Study(tile.measure, {"tile": tile.text}),
+    "unnamed": Study(unnamed.measure, {"unnamed": unnamed.text}),
 }

@@ -21,7 +21,7 @@ def scenes(*folders: str) -> Iterator[Subject]:
 
 
 def sensor_name(subject: Subject) -> str | None:
-    return None if subject.sensor.name == "unknown" else subject.sensor.name
+    return subject.sensor.name if subject.sensor.known else None
 
 
 def scored(subject: Subject, sharpener: Sharpener, **facts: object) -> dict:

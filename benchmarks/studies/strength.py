@@ -15,7 +15,7 @@ STRENGTHS = (1.0, 0.85, 0.75, 0.65, 0.5, 0.25, 0.0)
 
 
 def with_strength(subject: Subject, strength: float) -> Sharpener:
-    model, _ = load_weights(weights_for(subject.ms.shape[1], 4))
+    model, _ = load_weights(weights_for(subject.ms.shape[1], 4, as_delivered=True))
     head = model.injection
     head.config = dataclasses.replace(head.config, residual_strength=strength)
     return Sharpener(model)
