@@ -2,6 +2,7 @@
 
 import functools
 import math
+import statistics
 from collections.abc import Callable, Iterator
 
 import torch
@@ -10,13 +11,14 @@ from torch import Tensor
 
 import ksdiff_ops
 from benchmarks.markdown import nested, origin, table
-from benchmarks.measure import race, sampler
+from benchmarks.measure import seconds_of
 from benchmarks.ops.cases import OURS
 from benchmarks.ops.suites import NETWORKS
 from benchmarks.results import Result
 
 CONV2D = "torch.nn.functional.conv2d"
 _SMALL = (1, 1, 8, 8)
+_AT_ONCE = 5
 _CALLS: dict[str, tuple[Callable[..., Tensor], tuple[tuple[int, ...], ...]]] = {
     CONV2D: (lambda x, w: F.conv2d(x, w, padding=1), (_SMALL, (1, 1, 3, 3))),
     "dynamic_conv": (ksdiff_ops.dynamic_conv, (_SMALL, (1, 1, 3, 3, 8, 8))),
@@ -55,18 +57,27 @@ _FLOORS = {
 }
 
 
-def calls(seconds: float = 1.0) -> Iterator[dict]:
-    """Time each call for SECONDS without gradients, and as long with them."""
+def calls(rounds: int = 2000) -> Iterator[dict]:
+    """Take ROUNDS samples of each call."""
     torch.set_num_threads(1)
     for gradients in (False, True):
-        samplers = {}
+        ready, times = {}, {}
         for name, (function, shapes) in {**_CALLS, **_FLOORS}.items():
             tensors = [torch.randn(shape, requires_grad=gradients) for shape in shapes]
-            samplers[name] = sampler(functools.partial(function, *tensors))
+            ready[name], times[name] = functools.partial(function, *tensors), []
+        # Some ten microseconds at a time: what else runs disturbs few of so short samples.
         with torch.set_grad_enabled(gradients):
-            times = race(samplers, seconds, (5, 500))
-        for name, own in times.items():
-            yield {"call": name, "gradients": gradients, "p50": own["p50"]}
+            for _ in range(rounds):
+                for name, call in ready.items():
+                    times[name].append(seconds_of(lambda call=call: _several(call)))
+        for name, found in times.items():
+            median = statistics.median(found) / _AT_ONCE
+            yield {"call": name, "gradients": gradients, "p50": median}
+
+
+def _several(call: Callable[[], Tensor]) -> None:
+    for _ in range(_AT_ONCE):
+        call()
 
 
 def kept_bytes(function: Callable[..., Tensor], tensors: list[Tensor]) -> int:
