@@ -108,8 +108,7 @@ tool() { # the path of one of the CUDA toolkit's programs, or nothing
 
 step first-calls must 60 "$python" -m benchmarks.gpu_first "$parts"
 if has pytest; then
-  step gpu-tests must 180 "${tests[@]}" --maxfail 40 --junitxml "$parts/gpu-tests.xml" \
-    tests/ops/test_gpu.py
+  step gpu-tests must 180 "${tests[@]}" --maxfail 40 tests/ops/test_gpu.py
 else
   note gpu-tests "skipped: no pytest" 0
 fi
@@ -139,13 +138,12 @@ if ncu="$(tool ncu)"; then
     "$python" -m benchmarks.gpu_profile --run "$parts"
 fi
 ((scenes)) && has pytest && step graph-tests must 60 "$python" -m pytest -q -p no:cacheprovider \
-  --junitxml "$parts/graph-tests.xml" tests/inference/test_graphs.py
+  tests/inference/test_graphs.py
 # What Triton does on a CPU has no place here; tensorly is one test's second opinion.
 leave_out=(--ignore tests/ops/test_gpu.py --ignore-glob "*triton*")
 has tensorly || leave_out+=(--ignore tests/ops/test_tucker_kernel.py)
 if has pytest && has hypothesis; then
-  step other-tests must 120 "${tests[@]}" --junitxml "$parts/other-tests.xml" tests/ops \
-    "${leave_out[@]}"
+  step other-tests must 120 "${tests[@]}" tests/ops "${leave_out[@]}"
 else
   note other-tests "skipped: no pytest or no hypothesis" 0
 fi

@@ -1,17 +1,16 @@
 """Puts what gpu.sh's steps left behind into one JSON: `python -m benchmarks.gpu_result DIR JSON`.
 
-The file has `header` and `rows` like every result, and beside them `build`, `first_calls`, `steps`,
-`tests` and `profile`, as far as there are any yet. Where CUDA C++ is the backend, Triton's times
-stand beside its own. Needs nothing but Python, so that it can be run after every step.
+The file has `header` and `rows` like every result, and beside them `build`, `first_calls`, `steps`
+and `profile`, as far as there are any yet. Where CUDA C++ is the backend, Triton's times stand
+beside its own. Needs nothing but Python, so that it can be run after every step.
 """
 
 import json
 import sys
 from pathlib import Path
-from xml.etree import ElementTree
 
 _MEASUREMENTS = ("operators.json", "tile/latency.json", "models/latency.json")
-_LOG_LINES = 40
+_LOG_LINES = 40  # of a step that failed; of others the last, where pytest counts its tests
 
 
 def main(parts: Path, target: Path) -> None:
@@ -22,7 +21,6 @@ def main(parts: Path, target: Path) -> None:
         "build": first.get("build", {}),
         "first_calls": first.get("calls", {}),
         "steps": steps,
-        "tests": {path.stem: _tests(path) for path in sorted(parts.glob("*.xml"))},
         "rows": [row for name in _MEASUREMENTS for row in _read(parts / name).get("rows", [])],
         "profile": _read(parts / "profile.json"),
     }
@@ -39,28 +37,12 @@ def _steps(parts: Path) -> list[dict[str, object]]:
     path = parts / "steps.tsv"
     for line in path.read_text().splitlines() if path.exists() else []:
         name, status, seconds = line.split("\t")
-        step = {"name": name, "status": status, "seconds": int(seconds)}
+        steps[name] = {"name": name, "status": status, "seconds": int(seconds)}
         log = parts / f"{name}.log"
-        if status.startswith("failed") and log.exists():
-            step["log"] = log.read_text(errors="replace").splitlines()[-_LOG_LINES:]
-        steps[name] = step
+        if log.exists():
+            lines = log.read_text(errors="replace").splitlines()
+            steps[name]["log"] = lines[-_LOG_LINES if status.startswith("failed") else -1 :]
     return list(steps.values())
-
-
-def _tests(report: Path) -> dict[str, object]:
-    """Counts, and the first line of every failure, out of a JUnit file."""
-    try:
-        suite = ElementTree.parse(report).getroot().find("testsuite")
-    except ElementTree.ParseError:
-        return {"problems": {report.name: "cut short"}}
-    counts = {name: int(suite.get(name)) for name in ("tests", "failures", "errors", "skipped")}
-    problems = {
-        f"{case.get('classname')}.{case.get('name')}": problem.get("message", "").split("\n")[0]
-        for case in suite.iter("testcase")
-        for kind in ("failure", "error")
-        for problem in case.findall(kind)
-    }
-    return counts | {"problems": problems}
 
 
 def _read(path: Path) -> dict:

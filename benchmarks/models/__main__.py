@@ -23,16 +23,12 @@ from ksdiff.runtime import keep_freed_memory
 
 # Malloc is measured before the process keeps freed memory. Scores of one band count are a section,
 # so that networks of one can be trained again without the other.
-SECTIONS = {
-    **{
-        section.__name__: section
-        for section in (
-            *(sections.malloc, sections.cost, sections.latency, sections.long, sections.growth),
-            *(sections.batch, scene, sections.memory),
-        )
-    },
-    **{f"quality-{bands}": functools.partial(quality, bands) for bands in WEIGHTS},
-}
+_TIMED = (
+    *(sections.malloc, sections.cost, sections.latency, sections.long, sections.growth),
+    *(sections.batch, scene, sections.memory),
+)
+SECTIONS = {section.__name__: section for section in _TIMED}
+SECTIONS |= {f"quality-{bands}": functools.partial(quality, bands) for bands in WEIGHTS}
 _BUDGET = 40.0  # seconds for the calls of a section; long calls run once
 
 
@@ -47,9 +43,9 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--out", type=Path, help="another folder for the results")
     given = parser.parse_args(arguments)
-    unknown = [name for name in given.sections if name not in SECTIONS]
-    if unknown:
-        parser.error(f"section {unknown[0]!r}: expected one of {', '.join(SECTIONS)}")
+    for name in given.sections:
+        if name not in SECTIONS:
+            parser.error(f"section {name!r}: expected one of {', '.join(SECTIONS)}")
     if given.device == "cuda" and not torch.cuda.is_available():
         print(
             "skipped: PyTorch sees no CUDA device; where there is one: "
@@ -70,7 +66,6 @@ def _measured(name: str, folder: Path, given: argparse.Namespace) -> int:
             if name != "malloc":
                 keep_freed_memory()  # as the command line does: all contenders gain by it
             rows = SECTIONS[name](_networks(given), given.device, _BUDGET)
-        results.write(folder / f"{name}.json", head, rows)
     except (KSDiffError, RuntimeError) as problem:
         if not (isinstance(problem, KSDiffError) or _out_of_memory(problem)):
             raise
@@ -79,6 +74,7 @@ def _measured(name: str, folder: Path, given: argparse.Namespace) -> int:
             f"python -m benchmarks.models {name} --device {given.device}"
         )
         return 1
+    results.write(folder / f"{name}.json", head, rows)
     seconds = time.perf_counter() - began
     print(f"{name}: {len(rows)} rows in {folder}, {seconds:.0f} s", flush=True)
     return 0

@@ -4,7 +4,7 @@ import contextlib
 import copy
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -109,24 +109,25 @@ def contenders(found: Mapping[str, nn.Module], device: str, mode: str = EAGER) -
 
     ``compiled``: torch.compile with fixed shapes, with CUDA graphs on a GPU. ``bf16``: autocast.
     """
-    result = []
-    for family, network in found.items():
-        if family not in _TRIED.get(mode, found):
-            continue
-        if isinstance(network, KSDiff):
-            ways = _ksdiff(family, network, mode, device)
-        elif isinstance(network, OnePass):
-            ways = {family: (1, _without_noise(_in_mode(network, mode, device)))}
-        else:
-            ways = _samplers(family, network, _in_mode(network, mode, device))
-        result += [
-            Contender(name, family, mode, network, evaluations, run)
-            for name, (evaluations, run) in ways.items()
-        ]
-    return result
+    return [
+        Contender(name, family, mode, network, evaluations, run)
+        for family, network in found.items()
+        if family in _TRIED.get(mode, found)
+        for name, evaluations, run in _ways(family, network, mode, device)
+    ]
 
 
-_Ways = dict[str, tuple[int, Callable[..., Tensor]]]  # evaluations and call by name
+# Name, evaluations and call.
+_Ways = Iterator[tuple[str, int, Callable[..., Tensor]]]
+
+
+def _ways(family: str, network: nn.Module, mode: str, device: str) -> _Ways:
+    if isinstance(network, KSDiff):
+        return _ksdiff(family, network, mode, device)
+    evaluate = _in_mode(network, mode, device)
+    if isinstance(network, OnePass):
+        return iter([(family, 1, lambda inputs, seed=0: evaluate(inputs))])
+    return _samplers(family, network, evaluate)
 
 
 def _in_mode(function: Callable, mode: str, device: str) -> Callable:
@@ -144,18 +145,12 @@ def _in_mode(function: Callable, mode: str, device: str) -> Callable:
     return run
 
 
-def _without_noise(function: Callable) -> Callable[..., Tensor]:
-    return lambda inputs, seed=0: function(inputs)
-
-
 def _samplers(family: str, network: nn.Module, evaluate: Callable) -> _Ways:
     def run(inputs: FusionInputs, seed: int = 0, *, sampler: str) -> Tensor:
         return network.sample(inputs, sampler, torch.Generator().manual_seed(seed), evaluate)
 
-    return {
-        f"{family}, {name}": (sampler.evaluations, functools.partial(run, sampler=name))
-        for name, sampler in network.samplers.items()
-    }
+    for name, sampler in network.samplers.items():
+        yield f"{family}, {name}", sampler.evaluations, functools.partial(run, sampler=name)
 
 
 def _ksdiff(family: str, model: KSDiff, mode: str, device: str) -> _Ways:
@@ -176,8 +171,9 @@ def _ksdiff(family: str, model: KSDiff, mode: str, device: str) -> _Ways:
         basis = model.injection.basis_kernels(torch.zeros_like(_noise(model, inputs, seed)))
         return fuse(inputs, Kernels(layers, basis))
 
-    ways = {family: (1, run)}
-    return ways | {NO_PRIOR: (1, run_without)} if family == KSDIFF else ways
+    yield family, 1, run
+    if family == KSDIFF:
+        yield NO_PRIOR, 1, run_without
 
 
 def _prior_in_mode(prior: Callable, mode: str, device: str) -> Callable:

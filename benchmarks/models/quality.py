@@ -35,6 +35,7 @@ INDEXES = ("SAM", "ERGAS", "Q2n")
 SEEDS = (0, 1, 2)
 FEW = 10  # evaluations up to which all seeds are sampled, and bfloat16 is tried
 CONFIGS = Path(__file__).parent / "configs"
+_BACKBONES = {name: name for name in BACKBONES}
 _MOST = 2**24  # evaluations times pixels of a scene that take bearable time
 _BORDER, _DATA_RANGE = 21, 2047.0
 
@@ -49,10 +50,6 @@ def quality(bands: int, _: object, device: str, budget: float) -> list[dict]:
     Raises:
         KSDiffError: there are no scenes of so many bands.
     """
-    return list(_rows(bands, device))
-
-
-def _rows(bands: int, device: str) -> Iterator[dict]:
     model, config = load_weights(WEIGHTS[bands])
     scenes = validation_scenes(config)
     if not scenes:
@@ -61,25 +58,22 @@ def _rows(bands: int, device: str) -> Iterator[dict]:
             "val/ with KSDIFF_DATA=DIR"
         )
     found, steps = {KSDIFF: model}, {KSDIFF: _steps(config)}
-    for name, stem in {
-        FEATURES: "features-s",
-        **{n: n for n in BACKBONES},
-        SMALL: "pixel-s",
-    }.items():
+    for name, stem in {FEATURES: "features-s", **_BACKBONES, SMALL: "pixel-s"}.items():
         try:
             found[name], steps[name] = _baseline(CONFIGS / f"{stem}-{bands}band.yaml")
         except KSDiffError as problem:
             print(f"quality: {bands} bands: {name}: skipped: {problem}")
     found = {name: ready(network, device) for name, network in found.items()}
     largest = max(scene.truth[0, 0].numel() for scene in scenes)
+    rows = []
     for scene in scenes:
         inputs = scene.inputs.map(lambda part: part.to(device))
         for name, mode, seed, fuse in _fusions(found, device, largest):
             family = next((known for known in found if name.startswith(known)), None)
             entry = {"bands": bands, "mode": mode, "trained_steps": steps.get(family)}
             fused = scene.scale * fuse(inputs, seed).float().cpu()
-            yield _row(scene, name, seed, fused, config.model.ratio) | entry
-    yield from _through_sharpener(model, config, scenes, device)
+            rows.append(_row(scene, name, seed, fused, config.model.ratio) | entry)
+    return [*rows, *_through_sharpener(model, config, scenes, device)]
 
 
 def _steps(config: Config) -> int:

@@ -148,39 +148,33 @@ def malloc(found: Networks, device: str, budget: float) -> list[dict]:
     malloc, as PyTorch does by default (see `ksdiff.runtime`)."""
     few = {name: found[name] for name in (KSDIFF, "fusionnet", "lagnet", UNFOLD) if name in found}
     chosen = [c for mode in (EAGER, BF16) for c in contenders(few, device, mode) if c.name in few]
-    return _rows(_calls(chosen, Tile(SIZE, 1, device).inputs), budget, SIZE, 1)
+    return _timed(chosen, device, [(SIZE, 1)], budget)
 
 
 def long(found: Networks, device: str, budget: float) -> list[dict]:
     """A thousand evaluations and 25, at sizes at which they take bearable time."""
-    everyone = contenders(found, device)
-
-    def at(size: int, *names: str) -> list[dict]:
-        chosen = [c for c in everyone if c.name in names]
-        return _rows(_calls(chosen, Tile(size, 1, device).inputs), budget / 4, size, 1)
-
     both = [f"{net}, {sampler}" for net in (SMALL, LARGE) for sampler in ("DDPM-1000", "DDIM-25")]
-    return at(_SMALL_SIZE, KSDIFF, NO_PRIOR, *both) + at(SIZE, KSDIFF, f"{SMALL}, DDPM-1000")
+    names = {_SMALL_SIZE: (KSDIFF, NO_PRIOR, *both), SIZE: (KSDIFF, f"{SMALL}, DDPM-1000")}
+    rows = []
+    for size, own in names.items():
+        chosen = [c for c in contenders(found, device) if c.name in own]
+        rows += _timed(chosen, device, [(size, 1)], budget / 4)
+    return rows
 
 
 def growth(found: Networks, device: str, budget: float) -> list[dict]:
     """One image of growing size in one piece, its prior estimated from all of it."""
-    chosen = [c for c in contenders(found, device) if c.name in _ONE_PASS]
-    rows = []
-    for size in SIZES:
-        rows += _rows(_calls(chosen, Tile(size, 1, device).inputs), budget / len(SIZES), size, 1)
-    return rows
+    return _timed(_one_pass(found, device), device, [(size, 1) for size in SIZES], budget)
 
 
 def batch(found: Networks, device: str, budget: float) -> list[dict]:
     """Batches of images, each with its own prior: 64 x 64, on a GPU 256 x 256."""
-    chosen = [c for c in contenders(found, device) if c.name in _ONE_PASS]
     size, counts = (SIZE, (*BATCHES, 64)) if device == "cuda" else (_SMALL_SIZE, BATCHES)
-    rows = []
-    for count in counts:
-        calls = _calls(chosen, Tile(size, count, device).inputs)
-        rows += _rows(calls, budget / len(counts), size, count)
-    return rows
+    return _timed(_one_pass(found, device), device, [(size, count) for count in counts], budget)
+
+
+def _one_pass(found: Networks, device: str) -> list[Contender]:
+    return [c for c in contenders(found, device) if c.name in _ONE_PASS]
 
 
 def memory(found: Networks, device: str, budget: float) -> list[dict]:
@@ -196,6 +190,17 @@ def memory(found: Networks, device: str, budget: float) -> list[dict]:
         for c in contenders(found, device)
         if c.name in shown
     ]
+
+
+def _timed(
+    chosen: list[Contender], device: str, images: list[tuple[int, int]], budget: float
+) -> list[dict]:
+    """Of every size and batch of ``images``, with as much of the budget for each."""
+    rows = []
+    for size, batch in images:
+        calls = _calls(chosen, Tile(size, batch, device).inputs)
+        rows += _rows(calls, budget / len(images), size, batch)
+    return rows
 
 
 def _calls(chosen: Iterable[Contender], inputs: FusionInputs) -> _Calls:

@@ -144,13 +144,17 @@ def test_when_time_is_up_tests_fail_and_measurements_do_not(tmp_path, machine):
 
 def test_half_a_result_is_no_obstacle(tmp_path):
     (tmp_path / "operators.json").write_text('{"rows": [')
-    (tmp_path / "gpu-tests.xml").write_text("<testsuites><testsuite ")
-    (tmp_path / "steps.tsv").write_text("gpu-tests\tfailed: out of time\t180\n")
-    (tmp_path / "gpu-tests.log").write_text("last words\n")
+    steps = "gpu-tests\tfailed: out of time\t180\nother-tests\tpassed\t9\n"
+    (tmp_path / "steps.tsv").write_text(steps)
+    for name in ("gpu-tests", "other-tests"):
+        (tmp_path / f"{name}.log").write_text("F.\n1 failed, 1 passed\n")
     gpu_result.main(tmp_path, tmp_path / "gpu.json")
     result = json.loads((tmp_path / "gpu.json").read_text())
     assert result["rows"] == []
-    assert result["steps"][0]["log"] == ["last words"]
+    assert [step["log"] for step in result["steps"]] == [
+        ["F.", "1 failed, 1 passed"],
+        ["1 failed, 1 passed"],
+    ]
 
 
 @pytest.mark.parametrize("backend", ["cuda", "triton"])
