@@ -122,11 +122,10 @@ def _latent(model: KSDiff, steps: int) -> Callable[[FusionInputs, int], Tensor]:
 
 def _seeds(contender: Contender, pixels: int) -> tuple[int, ...]:
     """All for few evaluations, one for more, none where that takes too long."""
-    if contender.evaluations * pixels > _MOST:
+    few, half = contender.evaluations <= FEW, contender.mode == BF16
+    if contender.evaluations * pixels > _MOST or (half and not few):
         return ()
-    if contender.mode == BF16:
-        return SEEDS[:1] if contender.evaluations <= FEW else ()
-    return SEEDS if contender.evaluations <= FEW else SEEDS[:1]
+    return SEEDS if few and not half else SEEDS[:1]
 
 
 def _through_sharpener(

@@ -163,14 +163,12 @@ def build(given: argparse.Namespace) -> cases.Case:
     for name in options.keys() - inspect.signature(make).parameters.keys():
         raise ValueError(f"--{name.replace('_', '-')}: {given.op} has none")
     names = "B,Cout,Cin,k,k" if given.op == "tucker_kernel" else "B,C,H,W"
-    for name, sizes, expected in (
-        ("shape", given.shape, names),
-        ("ranks", options.get("ranks", (1,) * 4), "r1,r2,r3,r4"),
-    ):
-        if len(sizes or ()) != len(expected.split(",")):
-            raise ValueError(f"--{name}: expected {expected}, got {sizes}")
+    if len(given.shape or ()) != len(names.split(",")):
+        raise ValueError(f"--shape: expected {names}, got {given.shape}")
     if given.op == "tucker_kernel" and given.shape[3] != given.shape[4]:
         raise ValueError(f"--shape: expected a square kernel, got {given.shape}")
+    if len(options.get("ranks", "1234")) != 4:
+        raise ValueError(f"--ranks: expected r1,r2,r3,r4, got {given.ranks}")
     case = make(given.shape, **options)
     _ = case.output  # raises where the operator does not take these shapes
     return replace(case, dtype=_DTYPES.get(given.dtype, given.dtype))

@@ -2,7 +2,6 @@
 
 import functools
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -21,7 +20,6 @@ _SHORT = {
     **{"rank": "R ", "factor": "by "},
 }
 
-Function = Callable[..., Tensor]
 Shape = tuple[int, ...]
 
 
@@ -37,8 +35,8 @@ class Case:
     size: dict[str, object]
     shapes: tuple[Shape, ...]  # of the inputs
     flops: int
-    ours: Function
-    plain: dict[str, Function]
+    ours: forms.Form
+    plain: dict[str, forms.Form]
     dtype: str = "float32"
     network: str = ""  # that has the operator at this size
 
@@ -144,6 +142,7 @@ def lowrank_dynamic_conv(
     taps = kh * kw
     mixed_kernels = taps * (groups * rank + c)
     mixed_results = c * rank * (taps + 1)
+    shift = forms.written_out(forms.mixed_kernels, forms.shift)
     return Case(
         "lowrank_dynamic_conv",
         dynamic_conv(shape, kernel, groups).size | {"rank": rank},
@@ -151,9 +150,9 @@ def lowrank_dynamic_conv(
         2 * b * h * w * min(mixed_kernels, mixed_results),
         ksdiff_ops.lowrank_dynamic_conv,
         {
-            "unfold": forms.lowrank_unfold,
-            "shift": forms.lowrank_shift,
-            "compiled shift": forms.lowrank_shift,
+            "unfold": forms.written_out(forms.mixed_kernels, forms.unfold_sum),
+            "shift": shift,
+            "compiled shift": shift,
             "convolve and mix": forms.lowrank_mix,
         },
     )
@@ -228,6 +227,7 @@ def adaptive_conv2d(shape: Shape, out_channels: int | None = None, kernel: int =
 def decoupled_filter(shape: Shape, kernel: int = 3) -> Case:
     """Each channel and sample with weights of its own, scaled per pixel and tap."""
     b, c, h, w = shape
+    whole = forms.written_out
     return Case(
         "adaptive_conv2d",
         {"shape": list(shape), "kernel": kernel, "groups": "C"},
@@ -235,8 +235,8 @@ def decoupled_filter(shape: Shape, kernel: int = 3) -> Case:
         3 * kernel**2 * math.prod(shape),
         functools.partial(ksdiff_ops.adaptive_conv2d, groups=c),
         {
-            "kernels written out, shift": forms.decoupled_planes_shift,
-            "kernels written out, unfold": forms.decoupled_planes_unfold,
+            "kernels written out, shift": whole(forms.decoupled_kernels, forms.shift),
+            "kernels written out, unfold": whole(forms.decoupled_kernels, forms.unfold_sum),
             "shift": forms.decoupled_shift,
             "unfold and einsum": forms.decoupled_einsum,
             "unfold and matmul": forms.decoupled_matmul,

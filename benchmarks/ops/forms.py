@@ -3,13 +3,15 @@
 Shapes as in `ksdiff_ops`; stride 1, "same" padding, odd kernels.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import reduce
 from operator import add
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+Form = Callable[..., Tensor]
 
 
 def _patches(x: Tensor, kernel: tuple[int, int]) -> Tensor:
@@ -54,18 +56,14 @@ def product(x: Tensor, weight: Tensor) -> Tensor:
     return (x.unflatten(1, (weight.shape[1], -1)) * weight[:, :, None, 0, 0]).flatten(1, 2)
 
 
-def _mixed_kernels(coeff: Tensor, basis: Tensor) -> Tensor:
+def written_out(kernels: Form, form: Form) -> Form:
+    """``form`` of dynamic_conv with every pixel's kernel made of the other operands beforehand."""
+    return lambda x, *operands: form(x, kernels(*operands))
+
+
+def mixed_kernels(coeff: Tensor, basis: Tensor) -> Tensor:
+    """Those of lowrank_dynamic_conv."""
     return torch.einsum("bgrhw,bgrij->bgijhw", coeff, basis)
-
-
-def lowrank_unfold(x: Tensor, coeff: Tensor, basis: Tensor) -> Tensor:
-    """lowrank_dynamic_conv with every pixel's kernel written out, then `unfold_sum`."""
-    return unfold_sum(x, _mixed_kernels(coeff, basis))
-
-
-def lowrank_shift(x: Tensor, coeff: Tensor, basis: Tensor) -> Tensor:
-    """lowrank_dynamic_conv with every pixel's kernel written out, then `shift`."""
-    return shift(x, _mixed_kernels(coeff, basis))
 
 
 def lowrank_mix(x: Tensor, coeff: Tensor, basis: Tensor) -> Tensor:
@@ -151,17 +149,9 @@ def adaptive_shift(x: Tensor, attention: Tensor, weight: Tensor) -> Tensor:
 # A decoupled dynamic filter: adaptive_conv2d with a group a channel, its weights [B, C, 1, k, k].
 
 
-def _planes(attention: Tensor, weight: Tensor) -> Tensor:
-    """The kernels as published, written out: [B, C, k, k, H, W]."""
+def decoupled_kernels(attention: Tensor, weight: Tensor) -> Tensor:
+    """The kernels as published: [B, C, k, k, H, W]."""
     return attention[:, None] * weight[:, :, 0, ..., None, None]
-
-
-def decoupled_planes_shift(x: Tensor, attention: Tensor, weight: Tensor) -> Tensor:
-    return shift(x, _planes(attention, weight))
-
-
-def decoupled_planes_unfold(x: Tensor, attention: Tensor, weight: Tensor) -> Tensor:
-    return unfold_sum(x, _planes(attention, weight))
 
 
 def decoupled_shift(x: Tensor, attention: Tensor, weight: Tensor) -> Tensor:

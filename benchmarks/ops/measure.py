@@ -10,7 +10,8 @@ from torch import Tensor
 import ksdiff_ops
 from benchmarks.gpu_timing import graph_sampler, rotations
 from benchmarks.measure import available_bytes, peak_bytes, race, sampler
-from benchmarks.ops.cases import COMPILED, OURS, Case, Function
+from benchmarks.ops.cases import COMPILED, OURS, Case
+from benchmarks.ops.forms import Form
 
 # Relative error in the L2 norm at most; half precision allows for forms that sum in it.
 _BOUNDS = {torch.float64: 1e-10, torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 6e-2}
@@ -73,7 +74,7 @@ def measure(
     return list(rows.values())
 
 
-def run(function: Function, gradient: Tensor | None, tensors: list[Tensor]) -> list[Tensor]:
+def run(function: Form, gradient: Tensor | None, tensors: list[Tensor]) -> list[Tensor]:
     """The result; with the ``gradient`` of it, those of all tensors, too."""
     if gradient is None:
         with torch.no_grad():
@@ -86,7 +87,7 @@ def _backend(case: Case, device: str) -> str:
     return ksdiff_ops.backends.choose(_MADE_OF.get(case.op, case.op), device)
 
 
-def _forms(case: Case, device: str) -> Iterator[tuple[str, Function]]:
+def _forms(case: Case, device: str) -> Iterator[tuple[str, Form]]:
     """Ours first; on a GPU, ours on the Triton backend, too, where another is chosen."""
     yield OURS, case.ours
     if _backend(case, device) == "cuda" and ksdiff_ops.backends.available()["triton"] is None:
@@ -94,7 +95,7 @@ def _forms(case: Case, device: str) -> Iterator[tuple[str, Function]]:
     yield from case.plain.items()
 
 
-def _compiled(function: Function) -> Callable:
+def _compiled(function: Form) -> Callable:
     torch._dynamo.reset()  # else it gives up compiling after a few shapes
     return torch.compile(function, dynamic=False)
 

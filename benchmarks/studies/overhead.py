@@ -12,26 +12,24 @@ from torch import Tensor
 import ksdiff_ops
 from benchmarks.markdown import nested, origin, table
 from benchmarks.measure import seconds_of
-from benchmarks.ops.cases import OURS
+from benchmarks.ops import cases
 from benchmarks.ops.suites import NETWORKS
 from benchmarks.results import Result
 
 CONV2D = "torch.nn.functional.conv2d"
-_SMALL = (1, 1, 8, 8)
 _AT_ONCE = 5
-_CALLS: dict[str, tuple[Callable[..., Tensor], tuple[tuple[int, ...], ...]]] = {
+_SMALL = (1, 1, 8, 8)
+_CASES = (
+    *(make(_SMALL) for make in (cases.dynamic_conv, cases.batched_conv2d, cases.adaptive_conv2d)),
+    cases.lowrank_dynamic_conv(_SMALL, rank=2),
+)
+_CALLS: dict[str, tuple[Callable[..., Tensor], tuple[cases.Shape, ...]]] = {
     CONV2D: (lambda x, w: F.conv2d(x, w, padding=1), (_SMALL, (1, 1, 3, 3))),
-    "dynamic_conv": (ksdiff_ops.dynamic_conv, (_SMALL, (1, 1, 3, 3, 8, 8))),
-    "lowrank_dynamic_conv": (
-        ksdiff_ops.lowrank_dynamic_conv,
-        (_SMALL, (1, 1, 2, 8, 8), (1, 1, 2, 3, 3)),
-    ),
+    **{case.op: (case.ours, case.shapes) for case in _CASES},
     "tucker_kernel": (
         lambda core, *factors: ksdiff_ops.tucker_kernel(core, factors),
-        ((1, 2, 2, 2, 2), (1, 4, 2), (1, 4, 2), (1, 3, 2), (1, 3, 2)),
+        cases.tucker_kernel((1, 4, 4, 3, 3), (2, 2, 2, 2)).shapes[:-1],
     ),
-    "batched_conv2d": (ksdiff_ops.batched_conv2d, (_SMALL, (1, 1, 1, 3, 3))),
-    "adaptive_conv2d": (ksdiff_ops.adaptive_conv2d, (_SMALL, (1, 3, 3, 8, 8), (1, 1, 3, 3))),
 }
 
 
@@ -98,13 +96,13 @@ def kept_bytes(function: Callable[..., Tensor], tensors: list[Tensor]) -> int:
 
 def graph_memory(most_numbers: int = 2**21) -> Iterator[dict]:
     """What graphs keep at the smaller of `NETWORKS`' cases."""
-    for network, cases in NETWORKS.items():
-        for case in cases:
+    for network, own in NETWORKS.items():
+        for case in own:
             if max(map(math.prod, case.shapes)) > most_numbers:
                 continue
             tensors = case.draw("cpu")
             given = sum(tensor.nbytes for tensor in tensors)
-            for name, form in {OURS: case.ours, **case.plain}.items():
+            for name, form in {cases.OURS: case.ours, **case.plain}.items():
                 counts = {"kept_bytes": kept_bytes(form, tensors), "input_bytes": given}
                 yield {"network": network, "what": case.what, "form": name, **counts}
 
@@ -125,7 +123,7 @@ def memory_text(found: Result) -> str:
     """What our graphs keep, and those of the PyTorch form that keeps least."""
     rows = []
     for (network, what), forms in nested(found.rows, ("network", "what"), "form").items():
-        ours = forms.pop(OURS)
+        ours = forms.pop(cases.OURS)
         kept, form = min((row["kept_bytes"], name) for name, row in forms.items())
         sizes = (ours["input_bytes"], ours["kept_bytes"], kept)
         rows.append([network, what, *(f"{size / 2**20:.2f}" for size in sizes), form])
