@@ -15,6 +15,8 @@ def test_a_case_counts_speed_up_floor_and_rates():
     assert (one.bandwidth, one.rate) == (pytest.approx(5.0), pytest.approx(20.0))
     assert one.floor(machine) == pytest.approx(1e-3)
     assert one.floor(machine | {"fma_gflop_per_s": 10.0}) == pytest.approx(4e-3)
+    product = one._replace(facts=one.facts | {"op": "batched_conv2d", "dtype": "bfloat16"})
+    assert product.floor(machine | {"fma_gflop_per_s": 10.0}) == pytest.approx(1e-3)
 
 
 def test_the_table_gives_ours_the_best_form_and_why_one_is_missing():
