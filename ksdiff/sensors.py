@@ -33,6 +33,7 @@ class Sensor:
     # Bands of neighbouring wavelengths whose arrays see the ground before and after PAN's does, so
     # that terrain, satellite motion and whatever moves put them apart.
     opposite_bands: tuple[tuple[int, int], ...] = ()
+    pan_decimated: bool = False  # by the DLPan-Toolbox's protocol, which leaves PAN sharper
 
     def __post_init__(self) -> None:
         for field in ("ms_gains", "band_names", "wavelengths"):
@@ -46,6 +47,11 @@ class Sensor:
     def known(self) -> bool:
         """Whether its name was told, and so its gains."""
         return self.name != UNKNOWN
+
+    @property
+    def delivers(self) -> bool:
+        """Whether the images are as it is known to make them."""
+        return self.known and not self.pan_decimated
 
     def subset(self, names: Sequence[str]) -> "Sensor":
         """The sensor with these of its bands only, in this order.

@@ -18,7 +18,6 @@ from ksdiff.evaluation.report import Evaluation, Row, SceneInfo
 from ksdiff.evaluation.scenes import Subject, subjects
 from ksdiff.inference.options import SharpenOptions
 from ksdiff.inference.sharpen import Sharpener
-from ksdiff.io.pancollection import SUFFIXES
 from ksdiff.runtime import device_named, machine_header
 
 KSDIFF = "ksdiff"
@@ -66,7 +65,12 @@ def evaluate(
             border, no weights for any of the scenes, ``measured`` without ``registration``.
     """
     methods = _known(methods)
-    options = _options(replace(options or SharpenOptions(), **changes), source, measured)
+    options = replace(options or SharpenOptions(), **changes)
+    if measured and options.registration == "off":
+        raise KSDiffError(
+            "measured: gives KSDiff's registration to all methods, but registration "
+            "is off; leave one of them out"
+        )
     networks = _networks(weights, options) if KSDIFF in methods else {}
     place = next(iter(networks.values())).device if networks else device_named(options.device)
     names = [n for m in methods for n in (networks if m == KSDIFF else (m,))]
@@ -103,17 +107,6 @@ def evaluate(
         "device": str(place),
     }
     return Evaluation(machine_header() | settings, scenes, rows, notes)
-
-
-def _options(options: SharpenOptions, source: str | Path, measured: bool) -> SharpenOptions:
-    if measured and options.registration == "off":
-        raise KSDiffError(
-            "measured: gives KSDiff's registration to all methods, but registration "
-            "is off; leave one of them out"
-        )
-    if options.pan_gain == "auto" and Path(source).suffix.lower() in SUFFIXES:
-        return replace(options, pan_gain="bicubic")  # as PanCollection decimates PAN
-    return options
 
 
 def _check_size(subject: Subject, border: int) -> None:
@@ -167,7 +160,10 @@ def _fuse(
     """Fused [1, C, H, W] and the seconds it took."""
     if name in networks:
         known = read.sensor.name if read.sensor.known else None
-        sharpener = networks[name].sharpener.with_options(together=subject.judged_together)
+        sharpener = networks[name].sharpener
+        told = read.sensor.pan_decimated and sharpener.options.pan_gain == "auto"
+        gain = "bicubic" if told else sharpener.options.pan_gain
+        sharpener = sharpener.with_options(together=subject.judged_together, pan_gain=gain)
         call = lambda: sharpener.sharpen(read.pan[0], read.ms[0], read.phase, known)[None]  # noqa: E731
     else:
         call = lambda: subject.apart(METHODS[name](subject.pair()))  # noqa: E731

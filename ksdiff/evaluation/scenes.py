@@ -139,7 +139,8 @@ def _scenes(scenes: Sequence[SceneFiles], sensor: str | None) -> Iterator[Subjec
 
 
 def _patches(source: PanCollection) -> Iterator[Subject]:
-    sensor, ratio = source.sensor, source.sensor.ratio
+    sensor = replace(source.sensor, pan_decimated=True)  # as PanCollection decimates PAN
+    ratio = sensor.ratio
     limit = 2.0**sensor.bits - 1
     for index in range(len(source)):
         images = source.images(index)
@@ -161,6 +162,7 @@ def _patches(source: PanCollection) -> Iterator[Subject]:
 
 def _scene(files: SceneFiles, pair: ScenePair, name: str | None) -> Subject:
     sensor = sensor_for(name or files.sensor, pair.bands, pair.ratio)
+    sensor = replace(sensor, pan_decimated=pair.pan_decimated)
     patch = pair.read()
     if not (patch.pan_valid.all() and patch.ms_valid.all()):
         raise KSDiffError(

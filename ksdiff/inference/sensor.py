@@ -17,10 +17,16 @@ def sensor_of(name: str | None, pair: Pair) -> Sensor:
 
     With the bands that the MS file names, where it names bands of the sensor. The bands of an
     unknown sensor lie where the product says, or else where bands of their names usually do.
+    Whether PAN was decimated is what its file says.
 
     Raises:
         KSDiffError: no such sensor, or one whose bands do not fit the pair's.
     """
+    decimated = getattr(pair, "pan_decimated", False)
+    return replace(_sensor_of(name, pair), pan_decimated=decimated)
+
+
+def _sensor_of(name: str | None, pair: Pair) -> Sensor:
     name = name or getattr(pair, "sensor", None)
     names = _described(pair)
     named = [text.lower() for text in names if text]
@@ -48,10 +54,12 @@ def assumption(scene: PreparedScene, pair: Pair) -> str | None:
 
 
 def pan_gain_of(option: str, sensor: Sensor) -> PanGain | None:
-    """PAN's sharpness as given, or else the sensor's gain."""
+    """PAN's sharpness as given, or else as its file or the sensor tells it."""
+    if option == "bicubic" or (option == "auto" and sensor.pan_decimated):
+        return "bicubic"
     if option == "auto":
         return sensor.pan_gain if sensor.known else None
-    return "bicubic" if option == "bicubic" else float(option)
+    return float(option)
 
 
 def _described(pair: Pair) -> Sequence[str | None]:

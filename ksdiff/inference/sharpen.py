@@ -410,7 +410,7 @@ class Sharpener:
         """The name of the weights, or of the classical method."""
         if self._classical:
             return self.options.method
-        as_delivered = sensor.known and self.options.pan_gain == "auto"
+        as_delivered = sensor.delivers and self.options.pan_gain == "auto"
         return self._fixed or weights_for(sensor.bands, sensor.ratio, as_delivered)
 
     def _load(self, name: str) -> FusionModel:

@@ -10,6 +10,9 @@ from rasterio.io import DatasetReader, DatasetWriter
 
 # Tags of the source's own values, grid or file, which are not those of an image made from it.
 _OWN = ("STATISTICS_", "OVR_", "AREA_OR_POINT", "TIFFTAG_SOFTWARE", "LAYER_TYPE", "RESAMPLING")
+# Of a PAN file: the tag that tells how it was made, and its value for the DLPan-Toolbox's way.
+PAN_PROTOCOL, BICUBIC = "KSDIFF_PAN_PROTOCOL", "bicubic"
+
 _PLAIN = (ColorInterp.gray, ColorInterp.undefined)
 _BY_NAME = {name: ColorInterp[name] for name in ("red", "green", "blue")}
 

@@ -19,7 +19,7 @@ from rasterio.transform import Affine
 from rasterio.windows import Window
 
 from ksdiff.errors import KSDiffError
-from ksdiff.io.description import Description
+from ksdiff.io.description import BICUBIC, PAN_PROTOCOL, Description
 from ksdiff.io.outputs import atomic
 
 BLOCK = 256  # pixels: side of the tiles of the GeoTIFFs written here
@@ -237,6 +237,7 @@ def write_scene(
     descriptions: tuple[str | None, ...] = (),
     nodata: float | None = None,
     pan_nodata: float | None = None,
+    pan_decimated: bool = False,
 ) -> None:
     """Write NAME_pan.tif, NAME_ms.tif and, unless None, NAME_gt.tif.
 
@@ -248,6 +249,7 @@ def write_scene(
         pixel: PAN pixel size in metres of the made-up place.
         descriptions: names of the MS bands.
         nodata, pan_nodata: of MS and truth, and of PAN.
+        pan_decimated: tell by a tag of the PAN file that the toolbox's protocol reduced it.
     """
     folder = Path(folder)
     ratio = pan.shape[1] // ms.shape[1]
@@ -257,7 +259,9 @@ def write_scene(
     phase = ratio // 2 if phase is None else phase
     offset = phase - (ratio - 1) / 2
     ms_transform = transform @ Affine.translation(offset, offset) @ Affine.scale(ratio)
-    write_raster(folder / f"{name}_pan.tif", pan, transform=transform, crs=crs, nodata=pan_nodata)
+    made = Description(tags={"": {PAN_PROTOCOL: BICUBIC}}) if pan_decimated else None
+    georeference = {"transform": transform, "crs": crs, "nodata": pan_nodata, "about": made}
+    write_raster(folder / f"{name}_pan.tif", pan, **georeference)
     common = {"crs": crs, "nodata": nodata, "descriptions": descriptions}
     write_raster(folder / f"{name}_ms.tif", ms, transform=ms_transform, **common)
     if gt is not None:

@@ -18,7 +18,7 @@ from ksdiff.errors import KSDiffError
 from ksdiff.images.pair import Patch, check_side, window_slices
 from ksdiff.io.align import aligned, gdalwarp
 from ksdiff.io.collar import mask_collars
-from ksdiff.io.description import Description
+from ksdiff.io.description import BICUBIC, PAN_PROTOCOL, Description
 from ksdiff.io.grids import GridMismatch, overlap, relate
 from ksdiff.io.image import Image, open_dataset
 from ksdiff.io.input_options import InputOptions
@@ -134,6 +134,11 @@ class ScenePair:
     def sensor(self) -> str | None:
         """By its name in `ksdiff.sensors`, where a product tells it."""
         return self._ms.known.sensor
+
+    @property
+    def pan_decimated(self) -> bool:
+        """Whether the PAN file says that the toolbox's protocol made it; see `PAN_PROTOCOL`."""
+        return self._pan.dataset.tags().get(PAN_PROTOCOL) == BICUBIC
 
     @property
     def wavelengths(self) -> tuple[Wavelengths | None, ...]:

@@ -67,6 +67,7 @@ def simulate_pair(pair: ScenePair, folder: str | Path, name: str, sensor: str | 
         descriptions=pair.descriptions,
         nodata=pair.nodata,
         pan_nodata=pair.pan_nodata,
+        pan_decimated=True,
     )
 
 

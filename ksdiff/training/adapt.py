@@ -93,7 +93,7 @@ def adapt(
     began = time.monotonic()
     with open_pair(pan, ms, reading) as pair:
         seen_by = sensor_of(sensor, pair)
-        as_delivered = seen_by.known and pan_gain == "auto"
+        as_delivered = seen_by.delivers and pan_gain == "auto"
         name = weights or weights_for(pair.bands, pair.ratio, as_delivered)
         model, config = load_weights(name)
         check_fit(name, model.config, pair.bands, pair.ratio)

@@ -4,7 +4,9 @@ import rasterio
 import torch
 from rasterio.transform import Affine
 
+from ksdiff import Sharpener
 from ksdiff.errors import KSDiffError
+from ksdiff.evaluation.run import evaluate
 from ksdiff.images.wald import degrade_ms
 from ksdiff.io.rasters import open_pair
 from ksdiff.synthetic.simulate import draw_scenes, simulate_files
@@ -43,6 +45,27 @@ def test_the_ms_image_is_degraded_with_the_sensors_mtf(write, tmp_path, scene):
         low = file.read()
     expected = degrade_ms(torch.from_numpy(ms.astype("float64"))[None], (0.34, 0.32, 0.30, 0.22), 4)
     np.testing.assert_array_equal(low, np.rint(expected[0].numpy()))
+
+
+def test_a_degraded_pan_is_taken_for_as_sharp_as_it_is(write, tmp_path, scene):
+    pan, ms = (np.tile(image, (1, 2, 2)) for image in scene[:2])
+    pair = write("pan", pan), write("ms", ms, PAN_GRID @ Affine.scale(4))
+    simulate_files(*pair, tmp_path / "low", "low", sensor="qb")
+    low = tmp_path / "low/low_pan.tif", tmp_path / "low/low_ms.tif"
+    fused = {}
+    for told in ("auto", "bicubic", "0.15"):
+        sharpener = Sharpener(sensor="qb", pan_gain=told)
+        done = sharpener.sharpen_files(*low, tmp_path / f"{told}.tif")
+        assert done.weights == "ksdiff-s"
+        with rasterio.open(done.path) as file:
+            fused[told] = file.read()
+    np.testing.assert_array_equal(fused["auto"], fused["bicubic"])
+    assert (fused["auto"] != fused["0.15"]).any()
+    scores = [
+        evaluate(tmp_path / "low", ["ksdiff"], sensor="qb", pan_gain=told).rows[0].indexes
+        for told in ("auto", "bicubic")
+    ]
+    assert scores[0] == scores[1]
 
 
 def test_nodata_stays_nodata_and_does_not_leak(write, tmp_path):

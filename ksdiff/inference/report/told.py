@@ -128,6 +128,8 @@ def _pan_gain(scene: PreparedScene, options: SharpenOptions) -> Decision:
     if options.pan_gain != "auto":
         why = "MTF gain at PAN's Nyquist frequency, as given."
         return Decision(about, options.pan_gain, why)
+    if scene.sensor.pan_decimated:
+        return Decision(about, "bicubic", "Decimated by the toolbox's protocol, as its file says.")
     if not scene.sensor.known:
         why = "Typical MTF gain of PAN; neither the gain nor the sensor was given."
         return Decision(about, f"{GENERIC:.2f}", why)
