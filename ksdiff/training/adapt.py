@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -29,7 +30,6 @@ _AVERAGE = 0.98
 _CHECK_EVERY = 25  # steps
 _PATIENCE = 4  # checks without a better one
 _TRIAL = 0.5  # of the time, at most, goes to learning one scale lower
-_LEAST_GAIN = 0.01  # of the error: less is chance
 
 
 @dataclass(frozen=True)
@@ -70,9 +70,11 @@ def adapt(
     scale lower first, in half the time at most: the weights learn from the degraded scene at half
     its resolution and are judged on the degraded scene, by what they miss of its detail, whatever
     its strength, and by the spectral angle. If either gets worse, or their product falls by less
-    than 1 %, the weights stay as they were; otherwise they begin again and learn from the degraded
-    scene, in as many rounds of it as were best in the trial. They then add the whole residual,
-    whatever share the first ones held back.
+    than 1 % (5 % for weights for any bands), the weights stay as they were; otherwise they begin
+    again and learn from the degraded scene, in as many rounds of it as were best in the trial. They
+    then add the whole residual, whatever share the first ones held back. Weights for any bands end
+    halfway between the first ones and what was learnt (Wortsman et al., Robust fine-tuning of
+    zero-shot models, 2022).
 
     Args:
         pan, ms, reading, sensor, device: as for `Sharpener.sharpen_files`.
@@ -125,7 +127,7 @@ def lessons_of(
 def learn(model: KSDiff, config: Config, lessons: Lessons, clock: Clock) -> Adapted:
     """The trial one scale lower, and what follows from it; see `adapt`."""
     best_steps, before, after, steps = _trial(model, lessons, clock)
-    kept = after.improves_on(before, _LEAST_GAIN)
+    kept = after.improves_on(before, lessons.least_gain)
     adapted = model
     if kept:
         rounds = best_steps / lessons.pixels
@@ -160,7 +162,7 @@ class Clock:
         self.step(min(self.share, 1.0), loss)
 
 
-class _Learner:
+class Learner:
     """A copy of the model in training, and its moving average, which is used."""
 
     def __init__(self, model: KSDiff, lessons: Lessons) -> None:
@@ -175,6 +177,7 @@ class _Learner:
             self.trained += self.model.injection.parameters()
         if self.model.any_bands:
             self.trained += self.model.ends.parameters()
+        self.first = copy.deepcopy(self.model).requires_grad_(False)
         self.optimizer = torch.optim.Adam(self.trained, lr=_RATE)
         self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(_AVERAGE))
 
@@ -188,8 +191,15 @@ class _Learner:
 
     @property
     def learnt(self) -> KSDiff:
-        """The averaged model."""
-        return cast(KSDiff, self.average.module)
+        """The averaged model, as much of it as is taken over."""
+        learnt = cast(KSDiff, self.average.module)
+        if self.lessons.taken == 1:
+            return learnt
+        between = copy.deepcopy(self.first)
+        with torch.no_grad():
+            for first, last in zip(between.parameters(), learnt.parameters(), strict=True):
+                first.lerp_(last, self.lessons.taken)
+        return between
 
 
 def _at_full_strength(config: ModelConfig) -> ModelConfig:
@@ -200,7 +210,7 @@ def _at_full_strength(config: ModelConfig) -> ModelConfig:
 def _trial(model: KSDiff, lessons: Lessons, clock: Clock) -> tuple[int, Miss, Miss, int]:
     """The number of steps one scale lower that is best for the degraded scene, what is missed
     before and after them, and the steps taken to find out."""
-    learner = _Learner(model, lessons)
+    learner = Learner(model, lessons)
     before = least = lessons.miss(model)
     best, stale, steps = 0, 0, 0
     while stale < _PATIENCE and clock.share < _TRIAL:
@@ -221,7 +231,7 @@ def _learn(
     model: KSDiff, lessons: Lessons, clock: Clock, steps: int, judged: Miss
 ) -> tuple[KSDiff, int]:
     """The model after so many steps, or those that there was time for, and how many they were."""
-    learner = _Learner(model, lessons)
+    learner = Learner(model, lessons)
     for taken in range(1, steps + 1):
         learner.step()
         if taken % _CHECK_EVERY == 0:

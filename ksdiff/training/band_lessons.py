@@ -35,8 +35,12 @@ class BandLessons:
 
     The scene degraded as it is itself: PAN by its own gain, by the toolbox's bicubic, or, where
     neither is known, by both. A truth's detail is scaled, band by band, to the strength of what the
-    weights add: an MS image tells little of how much there is at the scene's own resolution.
+    weights add: an MS image tells little of how much there is at the scene's own resolution. Nor
+    does all else that is learnt there hold here, so half of it is taken.
     """
+
+    least_gain = 0.05
+    taken = 0.5
 
     def __init__(
         self,

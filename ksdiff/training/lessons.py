@@ -58,6 +58,9 @@ class Miss(NamedTuple):
 class Lessons(Protocol):
     """A scene to learn from: first it degraded and halved, then it degraded."""
 
+    least_gain: float  # of the error, in the trial: less is chance, or lost at the next scale
+    taken: float  # the share of what was learnt that is taken over
+
     @property
     def pixels(self) -> int:
         """Of the truths that crops are taken from now."""
@@ -87,6 +90,9 @@ def missed(fused: Tensor, truth: Tensor, lms: Tensor) -> tuple[float, float]:
 
 class FixedBandLessons:
     """Training crops of a scene, degraded and at full resolution, and the crops that judge."""
+
+    least_gain = 0.01
+    taken = 1.0
 
     def __init__(
         self,

@@ -1,5 +1,6 @@
 import itertools
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +13,8 @@ from ksdiff.io.geotiff import write_scene
 from ksdiff.models.ksdiff import KSDiff
 from ksdiff.models.weights import load_weights, save_weights
 from ksdiff.synthetic.scene import procedural_scene
-from ksdiff.training.adapt import adapt
+from ksdiff.training.adapt import Learner, adapt
+from ksdiff.training.band_lessons import BandLessons
 from ksdiff.training.lessons import FixedBandLessons, Miss, missed
 from tests.support.models import any_bands_config
 
@@ -74,7 +76,7 @@ def test_adapted_weights_add_the_whole_residual(files, weights, tmp_path, paced)
 
 
 def test_without_a_gain_the_weights_stay_as_they_were(files, weights, tmp_path, paced, monkeypatch):
-    monkeypatch.setattr("ksdiff.training.adapt._LEAST_GAIN", 1.0)
+    monkeypatch.setattr("ksdiff.training.lessons.FixedBandLessons.least_gain", 1.0)
     done = adapt(*files, weights=weights)
     assert not done.kept
     same = zip(load_weights(weights)[0].parameters(), done.model.parameters(), strict=True)
@@ -154,6 +156,18 @@ def test_weights_for_any_bands_adapt_to_a_scene_and_stay_usable_for_others(tripl
     torch.nn.init.normal_(model.network.head.basis, std=0.05)
     save_weights(tmp_path / "any.safetensors", model, config)
     done = adapt(*triple, weights=tmp_path / "any.safetensors", pan_gain="0.3")
-    assert done.kept and done.after.improves_on(done.before, 0.01)
+    assert done.kept and done.after.improves_on(done.before, BandLessons.least_gain)
     fused = Sharpener(done.model).sharpen(torch.rand(64, 64), torch.rand(5, 16, 16))
     assert fused.shape == (5, 64, 64)
+
+
+@pytest.mark.parametrize("taken", [0.0, 0.5, 1.0])
+def test_a_share_of_what_was_learnt_is_taken_over(taken):
+    lessons = SimpleNamespace(taken=taken)
+    model = KSDiff(any_bands_config())
+    learner = Learner(model, lessons)
+    for parameter in learner.average.module.parameters():
+        parameter.data.add_(1.0)
+    pairs = zip(model.parameters(), learner.learnt.parameters(), strict=True)
+    for first, now in pairs:
+        torch.testing.assert_close(now, first + taken)
