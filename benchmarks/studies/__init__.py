@@ -11,6 +11,7 @@ from benchmarks.studies import (
     files,
     full_resolution,
     held_out,
+    held_out_adapting,
     large,
     overhead,
     registration,
@@ -42,6 +43,9 @@ STUDIES = {
     "full-resolution": Study(full_resolution.measure, {"full-resolution": full_resolution.text}),
     "graph-memory": Study(overhead.graph_memory, {"graph-memory": overhead.memory_text}),
     "held-out": Study(held_out.measure, {"held-out": held_out.text}),
+    "held-out-adapting": Study(
+        held_out_adapting.measure, {"held-out-adapting": held_out_adapting.text}
+    ),
     "held-out-prior": Study(held_out.measure_prior, {"held-out-prior": held_out.prior_text}),
     "held-out-tenth": Study(held_out.measure_tenth, {"held-out-tenth": held_out.tenth_text}),
     "large": Study(large.measure, {"large": large.text}),
