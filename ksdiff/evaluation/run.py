@@ -16,6 +16,7 @@ from ksdiff.errors import KSDiffError
 from ksdiff.evaluation.pictures import write_picture
 from ksdiff.evaluation.report import Evaluation, Row, SceneInfo
 from ksdiff.evaluation.scenes import Subject, subjects
+from ksdiff.images.pair import ArrayPair
 from ksdiff.inference.options import SharpenOptions
 from ksdiff.inference.sharpen import Sharpener
 from ksdiff.runtime import device_named, machine_header
@@ -160,11 +161,10 @@ def _fuse(
     """Fused [1, C, H, W] and the seconds it took."""
     if name in networks:
         known = read.sensor.name if read.sensor.known else None
-        sharpener = networks[name].sharpener
-        told = read.sensor.pan_decimated and sharpener.options.pan_gain == "auto"
-        gain = "bicubic" if told else sharpener.options.pan_gain
-        sharpener = sharpener.with_options(together=subject.judged_together, pan_gain=gain)
-        call = lambda: sharpener.sharpen(read.pan[0], read.ms[0], read.phase, known)[None]  # noqa: E731
+        sharpener = networks[name].sharpener.with_options(together=subject.judged_together)
+        told = read.descriptions, read.sensor.pan_decimated
+        pair = ArrayPair(read.pan[0], read.ms[0], read.phase, *told)
+        call = lambda: sharpener.fuse(sharpener.prepare(pair, known))[None]  # noqa: E731
     else:
         call = lambda: subject.apart(METHODS[name](subject.pair()))  # noqa: E731
     began = time.perf_counter()

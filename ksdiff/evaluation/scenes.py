@@ -39,6 +39,7 @@ class Subject:
     boundary: str  # of the classical methods
     index_phase: tuple[float, float] | None  # of the full-resolution indexes
     colours: list[int]
+    descriptions: tuple[str | None, ...] = ()  # of the MS bands
     alignment: Alignment | None = None  # of ``ms``, whose bands it has brought together
 
     def to(self, device: torch.device) -> Subject:
@@ -188,6 +189,7 @@ def _scene(files: SceneFiles, pair: ScenePair, name: str | None) -> Subject:
         "reflect" if truth is None else "circular",
         pair.phase,
         colour_bands(pair.bands, pair.descriptions),
+        pair.descriptions,
     )
 
 

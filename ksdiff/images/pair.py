@@ -74,6 +74,8 @@ class ArrayPair:
         ms: [C, H / ratio, W / ratio], likewise.
         phase: PAN pixel coordinate (y, x) of the centre of MS pixel (0, 0); by default the corners
             of the two images coincide, ``(ratio - 1) / 2``.
+        descriptions: what the MS bands are called, where it is known.
+        pan_decimated: whether the DLPan-Toolbox's protocol reduced PAN.
 
     Raises:
         KSDiffError: shapes that do not fit each other, a ratio that is not a whole number from 2
@@ -81,8 +83,14 @@ class ArrayPair:
     """
 
     def __init__(
-        self, pan: ArrayLike, ms: ArrayLike, phase: tuple[float, float] | None = None
+        self,
+        pan: ArrayLike,
+        ms: ArrayLike,
+        phase: tuple[float, float] | None = None,
+        descriptions: Sequence[str | None] = (),
+        pan_decimated: bool = False,
     ) -> None:
+        self.descriptions, self.pan_decimated = tuple(descriptions), pan_decimated
         pan, ms = _tensor("pan", pan), _tensor("ms", ms)
         pan = pan[None] if pan.ndim == 2 else pan
         if pan.ndim == 3 and pan.shape[2] == 1 < pan.shape[0]:

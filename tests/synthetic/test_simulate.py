@@ -8,7 +8,10 @@ from ksdiff import Sharpener
 from ksdiff.errors import KSDiffError
 from ksdiff.evaluation.run import evaluate
 from ksdiff.images.wald import degrade_ms
+from ksdiff.io.geotiff import write_scene
 from ksdiff.io.rasters import open_pair
+from ksdiff.metrics import sam
+from ksdiff.synthetic.scene import procedural_scene
 from ksdiff.synthetic.simulate import draw_scenes, simulate_files
 from tests.support import PAN_GRID
 
@@ -104,3 +107,24 @@ def test_nothing_is_drawn_where_a_folder_cannot_be(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(KSDiffError, match="cannot be made a folder"):
         draw_scenes(tmp_path / "file", "s", size=64)
+
+
+def test_evaluating_goes_by_what_a_file_calls_its_bands(tmp_path):
+    names = ("blue", "green", "red", "nir", "swir1", "swir2")
+    drawn = procedural_scene(seed=1, size=128, bands=6)
+    angles = {}
+    for folder, called in (("named", names), ("bare", ())):
+        (tmp_path / folder).mkdir()
+        write_scene(tmp_path / folder, "six", *drawn, descriptions=called)
+        (row,) = evaluate(tmp_path / folder, ["ksdiff"], border=10).rows
+        angles[folder] = row.indexes["SAM"]
+    pair = tmp_path / "named/six_pan.tif", tmp_path / "named/six_ms.tif"
+    done = Sharpener().sharpen_files(*pair, tmp_path / "fused.tif")
+    with rasterio.open(done.path) as file:
+        images = (
+            torch.from_numpy(image.astype("float32"))[None] for image in (file.read(), drawn[2])
+        )
+    inner = (..., slice(10, -10), slice(10, -10))
+    expected = sam(*(image[inner] for image in images)).item()
+    assert angles["named"] == pytest.approx(expected, rel=1e-2)  # files hold no negative DN
+    assert angles["bare"] != pytest.approx(expected, rel=3e-2)
