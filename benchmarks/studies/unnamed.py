@@ -5,11 +5,12 @@ method is given the two images and no more, as a file without descriptions gives
 """
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from benchmarks.markdown import noted, table
+from benchmarks.markdown import nested, noted, table
 from benchmarks.results import Result
 from benchmarks.studies.held_out import held_out_cases, scores
 from benchmarks.studies.scenes import scenes
@@ -26,32 +27,29 @@ _Pair = tuple[str, Tensor, Tensor, tuple[float, float], Callable[[Tensor], dict[
 def _pairs() -> Iterator[_Pair]:
     for case in held_out_cases():
         if len(case.gains) in _OWN and case.ratio == 4:
-            judge = lambda fused, case=case: scores(case, fused)  # noqa: E731
-            yield case.name, case.pan[0], case.ms[0], case.phase, judge
+            yield case.name, case.pan[0], case.ms[0], case.phase, partial(scores, case)
     for subject in scenes("val"):
         if subject.truth is not None:
-            judge = lambda fused, of=subject: of.judge(fused, DEFAULT_BORDER)  # noqa: E731
+            judge = partial(subject.judge, border=DEFAULT_BORDER)
             yield subject.info.name, subject.pan[0], subject.ms[0], subject.phase, judge
 
 
 @torch.inference_mode()
 def measure() -> Iterator[dict]:
+    ways = {method: Sharpener(method=method) for method in METHODS}
+    ways |= {weights: Sharpener(weights) for weights in ("ksdiff-s", *_OWN.values())}
     for name, pan, ms, phase, judge in _pairs():
-        ways = {method: Sharpener(method=method) for method in METHODS}
-        ways |= {weights: Sharpener(weights) for weights in ("ksdiff-s", _OWN[len(ms)])}
-        for method, sharpener in ways.items():
-            found = judge(sharpener.sharpen(pan, ms, phase)[None])
+        for method in (*METHODS, "ksdiff-s", _OWN[len(ms)]):
+            found = judge(ways[method].sharpen(pan, ms, phase)[None])
             indexes = {index: found[index] for index in _INDEXES}
             yield {"pair": name, "bands": len(ms), "method": method, "indexes": indexes}
 
 
 def text(found: Result) -> str:
     """Pairs down; the best classical method on each index and both weights across."""
-    pairs: dict[tuple[str, int], dict[str, dict[str, float]]] = {}
-    for row in found.rows:
-        pairs.setdefault((row["pair"], row["bands"]), {})[row["method"]] = row["indexes"]
     rows = []
-    for (name, bands), methods in pairs.items():
+    for (name, bands), own_rows in nested(found.rows, ("pair", "bands"), "method").items():
+        methods = {method: row["indexes"] for method, row in own_rows.items()}
         shared, own = methods.pop("ksdiff-s"), methods.pop(_OWN[bands])
         best = {index: min(each[index] for each in methods.values()) for index in _INDEXES}
         cells = [" / ".join(f"{of[index]:.2f}" for index in _INDEXES) for of in (best, own, shared)]
