@@ -163,12 +163,12 @@ def _fuse(
         known = read.sensor.name if read.sensor.known else None
         sharpener = networks[name].sharpener.with_options(together=subject.judged_together)
         told = read.descriptions, read.sensor.pan_decimated
+        began = time.perf_counter()
         pair = ArrayPair(read.pan[0], read.ms[0], read.phase, *told)
-        call = lambda: sharpener.fuse(sharpener.prepare(pair, known))[None]  # noqa: E731
+        fused = sharpener.fuse(sharpener.prepare(pair, known))[None]
     else:
-        call = lambda: subject.apart(METHODS[name](subject.pair()))  # noqa: E731
-    began = time.perf_counter()
-    fused = call()
+        began = time.perf_counter()
+        fused = subject.apart(METHODS[name](subject.pair()))
     if subject.pan.is_cuda:
         torch.cuda.synchronize(subject.pan.device)
     return fused, time.perf_counter() - began

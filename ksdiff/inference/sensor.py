@@ -9,6 +9,7 @@ from ksdiff.images.order import order_hint
 from ksdiff.images.pair import Pair
 from ksdiff.images.sharpness import PanGain
 from ksdiff.inference.scene import PreparedScene
+from ksdiff.models.weights import weights_for
 from ksdiff.sensors import SENSORS, Sensor, sensor_for, usual_wavelengths
 
 
@@ -60,6 +61,11 @@ def pan_gain_of(option: str, sensor: Sensor) -> PanGain | None:
     if option == "auto":
         return sensor.pan_gain if sensor.known else None
     return float(option)
+
+
+def bundled_for(sensor: Sensor, pan_gain: str) -> str:
+    """The bundled weights for images of a sensor; ``pan_gain`` as the option of that name."""
+    return weights_for(sensor.bands, sensor.ratio, sensor.delivers and pan_gain == "auto")
 
 
 def _described(pair: Pair) -> Sequence[str | None]:

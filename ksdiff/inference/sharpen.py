@@ -29,6 +29,7 @@ from ksdiff.inference.progress import Stage, progress_bars, silent
 from ksdiff.inference.scene import PreparedScene
 from ksdiff.inference.sensor import (
     assumption,
+    bundled_for,
     order_hint_of,
     pan_gain_of,
     sensor_of,
@@ -45,7 +46,7 @@ from ksdiff.io.products import Product, ProductImage, read_product
 from ksdiff.io.provenance import provenance
 from ksdiff.io.rasters import Raster, ScenePair, names_of, open_pair
 from ksdiff.models.ksdiff import KSDiff, takes_any_bands
-from ksdiff.models.weights import check_fit, load_weights, weights_for, weights_hash
+from ksdiff.models.weights import check_fit, load_weights, weights_hash
 from ksdiff.runtime import device_named, emulates_bfloat16, release_freed_memory
 from ksdiff.sensors import Sensor
 
@@ -410,8 +411,7 @@ class Sharpener:
         """The name of the weights, or of the classical method."""
         if self._classical:
             return self.options.method
-        as_delivered = sensor.delivers and self.options.pan_gain == "auto"
-        return self._fixed or weights_for(sensor.bands, sensor.ratio, as_delivered)
+        return self._fixed or bundled_for(sensor, self.options.pan_gain)
 
     def _load(self, name: str) -> FusionModel:
         if name not in self._models:

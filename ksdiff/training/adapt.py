@@ -16,11 +16,11 @@ from ksdiff.config import Config, ModelConfig
 from ksdiff.errors import KSDiffError
 from ksdiff.images.pair import Pair
 from ksdiff.images.sharpness import PanGain
-from ksdiff.inference.sensor import pan_gain_of, sensor_of
+from ksdiff.inference.sensor import bundled_for, pan_gain_of, sensor_of
 from ksdiff.io.input_options import InputOptions
 from ksdiff.io.rasters import Raster, open_pair
 from ksdiff.models.ksdiff import KSDiff
-from ksdiff.models.weights import check_fit, load_weights, save_weights, weights_for
+from ksdiff.models.weights import check_fit, load_weights, save_weights
 from ksdiff.sensors import Sensor
 from ksdiff.training.band_lessons import BandLessons
 from ksdiff.training.lessons import FixedBandLessons, Lessons, Miss
@@ -95,8 +95,7 @@ def adapt(
     began = time.monotonic()
     with open_pair(pan, ms, reading) as pair:
         seen_by = sensor_of(sensor, pair)
-        as_delivered = seen_by.delivers and pan_gain == "auto"
-        name = weights or weights_for(pair.bands, pair.ratio, as_delivered)
+        name = weights or bundled_for(seen_by, pan_gain)
         model, config = load_weights(name)
         check_fit(name, model.config, pair.bands, pair.ratio)
         told = pan_gain_of(pan_gain, seen_by)
@@ -166,7 +165,8 @@ class Learner:
     """A copy of the model in training, and its moving average, which is used."""
 
     def __init__(self, model: KSDiff, lessons: Lessons) -> None:
-        self.lessons, self.generator = lessons, torch.Generator().manual_seed(0)
+        self.lessons, self.first = lessons, model
+        self.generator = torch.Generator().manual_seed(0)
         # As it will be used: in training mode the kernels would act at full strength, not the
         # config's.
         device = next(model.parameters()).device
@@ -177,7 +177,6 @@ class Learner:
             self.trained += self.model.injection.parameters()
         if self.model.any_bands:
             self.trained += self.model.ends.parameters()
-        self.first = copy.deepcopy(self.model).requires_grad_(False)
         self.optimizer = torch.optim.Adam(self.trained, lr=_RATE)
         self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(_AVERAGE))
 
@@ -195,10 +194,10 @@ class Learner:
         learnt = cast(KSDiff, self.average.module)
         if self.lessons.taken == 1:
             return learnt
-        between = copy.deepcopy(self.first)
+        between = copy.deepcopy(learnt)
         with torch.no_grad():
-            for first, last in zip(between.parameters(), learnt.parameters(), strict=True):
-                first.lerp_(last, self.lessons.taken)
+            for now, first in zip(between.parameters(), self.first.parameters(), strict=True):
+                now.copy_(first.lerp(now, self.lessons.taken))
         return between
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ksdiff.images.sharpness import PanGain, equalised, mean_gain
 from ksdiff.images.wald import degrade_ms
-from ksdiff.sensors import Sensor, Wavelengths
+from ksdiff.sensors import UNKNOWN, Sensor, Wavelengths
 from ksdiff.training.sources import PAN_GAINS, Source, ms_sources, pair_sources, southern
 
 # Names or groups: every image of the place is held out.
@@ -62,7 +62,7 @@ class Case:
         """With the gains that the MS image was made with."""
         names = tuple(f"band {index + 1}" for index in range(len(self.gains)))
         return Sensor(
-            "unknown", len(names), self.ratio, 16, self.gains, 0.15, names, self.wavelengths
+            UNKNOWN, len(names), self.ratio, 16, self.gains, 0.15, names, self.wavelengths
         )
 
     @property
