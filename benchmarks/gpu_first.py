@@ -1,11 +1,11 @@
 """First contact with a GPU, each operator called once: `python -m benchmarks.gpu_first DIR`.
 
-DIR/first.json tells the machine, the build, and for every operator and backend the relative error
-of output and gradients against float64 on the CPU, or what went wrong. It is written anew after
-every call, so that a call that hangs or kills the process leaves what came before.
+The rows of DIR/first.json tell for every operator and backend the relative error of output and
+gradients against float64 on the CPU, or what went wrong; the header tells the build, and at the end
+the machine. The file is written anew after every call, so that a call that hangs or kills the
+process leaves what came before.
 """
 
-import json
 import sys
 import time
 from collections.abc import Iterable
@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 import ksdiff_ops
+from benchmarks import results
 from benchmarks.ops import cases
 from benchmarks.ops.measure import run
 from ksdiff_ops import backends
@@ -32,36 +33,34 @@ _CASES = (
 
 
 def main(folder: Path, device: str = "cuda") -> int:
-    report = {"build": ksdiff_ops.build_info(), "calls": {}, "machine": {}}
-    target = folder / "first.json"
+    head, rows = {"build": ksdiff_ops.build_info()}, []
     for backend, case in each():
         began = time.perf_counter()
         try:
             errors = call(case, backend, device)
-            outcome = {"errors": errors, "ok": max(errors) < _BOUND}
+            outcome = {"ok": max(errors) < _BOUND, "errors": errors}
         except Exception as problem:  # whatever it is, the other operators are still tried
-            outcome = {"problem": f"{type(problem).__name__}: {problem}", "ok": False}
-        outcome["seconds"] = round(time.perf_counter() - began, 3)
-        report["calls"][f"{backend} {case.op}"] = outcome
-        print(backend, case.op, outcome, flush=True)
-        target.write_text(json.dumps(report, indent=1) + "\n")
+            outcome = {"ok": False, "problem": f"{type(problem).__name__}: {problem}"}
+        seconds = round(time.perf_counter() - began, 3)
+        rows.append({"backend": backend, "op": case.op, **outcome, "seconds": seconds})
+        print(rows[-1], flush=True)
+        results.write(folder / "first.json", head, rows)
     # Last: it times copies and products, which says nothing where a call has broken the device.
-    report["machine"] = _machine(device)
-    target.write_text(json.dumps(report, indent=1) + "\n")
-    return int(not all(outcome["ok"] for outcome in report["calls"].values()))
+    results.write(folder / "first.json", head | results.header(device), rows)
+    return int(not all(row["ok"] for row in rows))
 
 
 def call(case: cases.Case, backend: str, device: str) -> list[float]:
     """Relative errors of the output and of every gradient, in bfloat16."""
 
-    def results(tensors: Iterable[Tensor], backend: str) -> list[Tensor]:
+    def outputs(tensors: Iterable[Tensor], backend: str) -> list[Tensor]:
         leaves = [tensor.detach().requires_grad_() for tensor in tensors]
         gradient = torch.ones(case.output, dtype=leaves[0].dtype, device=leaves[0].device)
         return run(partial(case.ours, backend=backend), gradient, leaves)
 
     halves = replace(case, dtype="bfloat16").draw("cpu")
-    exact = results((half.double() for half in halves), "reference")
-    found = results((half.to(device) for half in halves), backend)
+    exact = outputs((half.double() for half in halves), "reference")
+    found = outputs((half.to(device) for half in halves), backend)
     return [
         float((got.double().cpu() - truth).norm() / truth.norm())
         for got, truth in zip(found, exact, strict=True)
@@ -76,20 +75,6 @@ def each() -> list[tuple[str, cases.Case]]:
         for case in _CASES
         for backend in backends.AUTOMATIC[case.op]["cuda"].backends[rank : rank + 1]
     ]
-
-
-def _machine(device: str) -> dict[str, object]:
-    from benchmarks import results
-
-    facts = results.header(device)
-    if device == "cuda":
-        properties = torch.cuda.get_device_properties(0)
-        facts |= {
-            "gpu_capability": f"{properties.major}.{properties.minor}",
-            "gpu_memory_gib": round(properties.total_memory / 2**30, 1),
-            "multiprocessors": properties.multi_processor_count,
-        }
-    return facts
 
 
 if __name__ == "__main__":

@@ -6,15 +6,14 @@ that both paths of every kernel run, the one of vectors and the one of single nu
 
 import itertools
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 
 import torch
 from torch import Tensor
 
-import ksdiff_ops
-from benchmarks.ops import cases
+from benchmarks.ops import cases, measure
 
 # Channels and groups that make the plan stage, split and stream; the second width is off the
 # tiles' and vectors' multiples.
@@ -22,44 +21,36 @@ CHANNELS = ((5, 1), (6, 2), (3, 3))
 KERNELS = ((3, 3), (5, 5), (7, 7), (2, 3))
 SIZES = ((11, 72), (11, 67))
 HALVES = ("float32", "bfloat16")
-RANK = 3
-# Modes and ranks, of which there may be more.
+# Kernels, and ranks of which there may be more.
 TUCKER = (
     ((10, 13, 3, 3), (3, 4, 2, 3)),
     ((2, 1, 7, 7), (180, 2, 7, 7)),
     ((2, 1, 7, 7), (1200, 2, 1, 1)),
 )
 
-Call = tuple[Callable[..., Tensor], list[Tensor]]
 
-
-def calls(backend: str, device: str) -> Iterator[Call]:
-    """Operators, forced to `backend`, with their operands."""
-    for case in itertools.chain(_pixelwise(), _dense() if backend == "triton" else ()):
-        yield partial(case.ours, backend=backend), case.draw(device)
-    draw = partial(torch.randn, device=device)
-    x, weight = draw(2, 4, 12, 22), draw(2, 2, 3, 3, 6, 11)
-    yield partial(ksdiff_ops.dynamic_conv, stride=2, backend=backend), [x, weight]
-    for sizes, ranks in TUCKER:
-        factors = [draw(2, n, r) for n, r in zip(sizes, ranks, strict=True)]
-        yield partial(cases.kernel_of, backend=backend), [draw(2, *ranks), *factors, draw(*sizes)]
-
-
-def _pixelwise() -> Iterator[cases.Case]:
+def calls(backend: str) -> Iterator[cases.Case]:
+    """The cases whose kernels a backend has."""
     axes = itertools.product(CHANNELS, KERNELS, SIZES, HALVES)
     for (channels, groups), kernel, size, dtype in (*axes, ((4, 2), (3, 3), SIZES[0], "float64")):
         shape = (2, channels, *size)
         yield replace(cases.dynamic_conv(shape, kernel, groups), dtype=dtype)
-        yield replace(cases.lowrank_dynamic_conv(shape, kernel, groups, RANK), dtype=dtype)
+        yield replace(cases.lowrank_dynamic_conv(shape, kernel, groups, 3), dtype=dtype)
+    yield _strided(cases.dynamic_conv((2, 4, 12, 22), 3, 2), (2, 2, 3, 3, 6, 11))
+    for sizes, ranks in TUCKER:
+        factors = ((2, *pair) for pair in zip(sizes, ranks, strict=True))
+        yield replace(cases.tucker_kernel((2, *sizes)), shapes=((2, *ranks), *factors, sizes))
+    if backend == "triton":
+        for dtype, size in itertools.product(HALVES, SIZES):
+            shape = (2, 6, *size)
+            grouped = cases.batched_conv2d(shape, 10, groups=2)
+            whole = cases.batched_conv2d(shape, 10), cases.adaptive_conv2d(shape, 9)
+            for case in (*whole, _strided(grouped, grouped.shapes[1])):
+                yield replace(case, dtype=dtype)
 
 
-def _dense() -> Iterator[cases.Case]:
-    for dtype, size in itertools.product(HALVES, SIZES):
-        shape = (2, 6, *size)
-        grouped = cases.batched_conv2d(shape, 10, groups=2)
-        strided = replace(grouped, ours=partial(grouped.ours, stride=2))
-        for case in (cases.batched_conv2d(shape, 10), strided, cases.adaptive_conv2d(shape, 9)):
-            yield replace(case, dtype=dtype)
+def _strided(case: cases.Case, weight: cases.Shape) -> cases.Case:
+    return replace(case, ours=partial(case.ours, stride=2), shapes=(case.shapes[0], weight))
 
 
 def _off_by_one(tensor: Tensor) -> Tensor:
@@ -71,17 +62,15 @@ def _turned(tensor: Tensor) -> Tensor:
     return tensor.transpose(0, -1).contiguous().transpose(0, -1)
 
 
-def run(operator: Callable[..., Tensor], operands: list[Tensor]) -> None:
-    for layout in (Tensor.detach, _off_by_one, _turned):
-        leaves = [layout(operand).requires_grad_() for operand in operands]
-        output = operator(*leaves)
-        torch.autograd.grad(output, leaves, torch.ones_like(output))
-
-
-def main(backend: str) -> None:
-    for operator, operands in calls(backend, "cuda"):
-        run(operator, operands)
-    torch.cuda.synchronize()
+def main(backend: str, device: str = "cuda") -> None:
+    for case in calls(backend):
+        operator = partial(case.ours, backend=backend)
+        gradient = torch.ones(case.output, dtype=case.torch_dtype, device=device)
+        for layout in (Tensor.detach, _off_by_one, _turned):
+            operands = [layout(each.detach()).requires_grad_() for each in case.draw(device)]
+            measure.run(operator, gradient, operands)
+    if device == "cuda":
+        torch.cuda.synchronize()
 
 
 if __name__ == "__main__":

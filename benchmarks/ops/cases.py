@@ -48,6 +48,12 @@ class Case:
             for shape in self.shapes
         ]
 
+    def draw_gradient(self, direction: str, device: str) -> Tensor | None:
+        """That of the result, where the direction asks for one."""
+        if direction == "forward":
+            return None
+        return torch.randn(self.output, dtype=self.torch_dtype, device=device)
+
     @property
     def torch_dtype(self) -> torch.dtype:
         return getattr(torch, self.dtype)

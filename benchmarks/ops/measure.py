@@ -34,9 +34,7 @@ def measure(
     first = case.draw(device)
     need = sum(tensor.nbytes for tensor in first)
     inputs = [first, *(case.draw(device, seed) for seed in range(1, rotations(need, device)))]
-    gradient = None
-    if direction != "forward":
-        gradient = torch.randn(case.output, dtype=case.torch_dtype, device=device)
+    gradient = case.draw_gradient(direction, device)
     expected = _expected(case, first, gradient)
     clock = time.thread_time if device == "cpu" and torch.get_num_threads() == 1 else None
     counts = {"least_bytes": case.least_bytes(direction), "flops": case.operations(direction)}
