@@ -68,9 +68,7 @@ def steps(parts: Path) -> list[Step]:
         Step("models", 120, (*latency, parts / "models"), ["rasterio"], True),
         Step("profile", 30, profile, (), True),
         Step("ncu", 60, (*ncu, *profile, "--run"), ["ncu"], True),
-        Step(
-            "graph-tests", 60, (*pytest, "tests/inference/test_graphs.py"), ["pytest", "rasterio"]
-        ),
+        Step("graph-tests", 60, (*pytest, "tests/inference/test_graphs.py"), scenes),
         Step("other-tests", 120, (*own, "tests/ops", *others), ["pytest", "hypothesis"]),
     ]
 

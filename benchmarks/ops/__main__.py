@@ -7,7 +7,7 @@ python -m benchmarks.ops [sizes]
 python -m benchmarks.ops networks
     the shapes of published networks beside every eager form, into networks-DEVICE.json
 
-What a file holds is not repeated.
+A suite goes on where its file ends; rows that are taken out of the file are measured again.
 """
 
 import argparse
@@ -34,21 +34,26 @@ _DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16", "fp64": "fl
 def main(arguments: list[str] | None = None) -> None:
     parser = _parser()
     given = parser.parse_args(arguments)
-    device = given.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    if device == "cuda" and not torch.cuda.is_available():
+    if given.device == "cuda" and not torch.cuda.is_available():
         parser.error("--device cuda: PyTorch sees no CUDA device; --device cpu measures here")
     try:
-        ksdiff_ops.backends.choose("dynamic_conv", device)
-        case = build(given) if given.op else None
+        ksdiff_ops.backends.choose("dynamic_conv", given.device)
+        own = build(given) if given.op else None
     except ValueError as error:
         parser.error(str(error))
     except RuntimeError as error:  # the operators are not built
         sys.exit(f"benchmarks.ops: {error}")
+    path = given.json
+    if own is None:
+        stem = "ops" if given.suite == "sizes" else given.suite
+        path = path or results.RESULTS / f"{stem}-{given.device}.json"
+        every = SUITES[given.suite](given.device)
+        chosen = [(case, direction) for case, direction, quick in every if quick >= given.quick]
+    else:
+        chosen = [(own, direction) for direction in cases.DIRECTIONS]
+    compiling = not given.eager and (own is not None or given.suite != "networks")
     try:
-        if case:
-            run_one(case, given, device)
-        else:
-            run_suite(given, device)
+        run(chosen, given.device, compiling, path, given.seconds)
     except KSDiffError as error:
         sys.exit(f"benchmarks.ops: {error}")
 
@@ -59,27 +64,25 @@ def _parser() -> argparse.ArgumentParser:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    usual = "cuda" if torch.cuda.is_available() else "cpu"
     parser.add_argument("suite", nargs="?", choices=SUITES, default="sizes")
-    parser.add_argument("--device", choices=("cpu", "cuda"), help="default: cuda where available")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default=usual)
     parser.add_argument("--eager", action="store_true", help="leave out forms that need compiling")
     parser.add_argument("--json", type=Path, help="result file to write")
+    suite = parser.add_argument_group("a suite")
+    suite.add_argument("--quick", action="store_true", help="only the most telling cases")
+    suite.add_argument("--seconds", type=float, help="start no case later than this")
     one = parser.add_argument_group("a shape of your own")
     one.add_argument("--op", choices=OPERATORS)
     one.add_argument(
         "--shape", type=_sizes, help="of the image: B,C,H,W; of tucker_kernel: B,Cout,Cin,k,k"
     )
-    one.add_argument("--kernel", type=_odd, help="side of the kernel (default: 3)")
-    one.add_argument("--dtype", default="fp32", choices=(*_DTYPES, *_DTYPES.values()))
+    one.add_argument("--dtype", default="fp32", choices=_DTYPES)
+    one.add_argument("--kernel", type=_count, help="side of the kernel, odd (default: 3)")
     one.add_argument("--groups", type=_count, help="default: 1")
     one.add_argument("--rank", type=_count, help="of lowrank_dynamic_conv (default: 4)")
     one.add_argument("--ranks", type=_sizes, help="of tucker_kernel (default: 4,4,2,2)")
     one.add_argument("--out-channels", type=_count, help="default: as many as the image has")
-    one.add_argument("--direction", default="both", choices=(*cases.DIRECTIONS, "both"))
-    suite = parser.add_argument_group("a suite")
-    suite.add_argument("--quick", action="store_true", help="only the most telling cases")
-    suite.add_argument("--only", default="", metavar="TEXT", help="cases whose name has this")
-    suite.add_argument("--again", action="store_true", help="measure also what the file holds")
-    suite.add_argument("--seconds", type=float, help="start no case later than this")
     return parser
 
 
@@ -89,63 +92,46 @@ def _count(given: str) -> int:
     return int(given)
 
 
-def _odd(given: str) -> int:
-    if _count(given) % 2 == 0:
-        raise argparse.ArgumentTypeError(f"expected an odd size, got {given}")
-    return int(given)
-
-
 def _sizes(given: str) -> tuple[int, ...]:
     return tuple(map(_count, given.split(",")))
 
 
-def run_suite(given: argparse.Namespace, device: str) -> None:
-    stem = "ops" if given.suite == "sizes" else given.suite
-    path = given.json or results.RESULTS / f"{stem}-{device}.json"
+def run(
+    chosen: list[tuple[cases.Case, str]],
+    device: str,
+    compiling: bool,
+    path: Path | None = None,
+    most_seconds: float | None = None,
+) -> None:
+    """Measure cases, each in a direction, and write the rows of all that the file lacks."""
     head, rows = results.header(device), []
-    chosen = [
-        (case, direction)
-        for case, direction, quick in SUITES[given.suite](device)
-        if (quick or not given.quick) and given.only in cases.label(case.row(direction))
-    ]
-    if path.exists() and not (given.again and not given.only):
+    if path and path.exists():
         earlier = results.read(path)
         differing = results.differences(earlier.header, head, results.MACHINE + results.VERSIONS)
-        if differing and not given.again:
+        if differing:
             raise KSDiffError(
-                f"{path}: measured with another {'; '.join(differing)}; --again replaces it, "
-                "--json names another file"
+                f"{path}: measured with another {'; '.join(differing)}; remove the file, or name "
+                "another with --json"
             )
-        rows = earlier.rows
-        head |= {name: max(head[name], earlier.header[name]) for name in results.LIMITS}
-    known = {_identity(row) for row in rows}
+        head, rows = earlier
+    known = {_case_of(row) for row in rows}
     began = time.monotonic()
     for case, direction in chosen:
-        if given.seconds is not None and time.monotonic() - began > given.seconds:
-            print(f"stopped after {given.seconds:g} s; the same command measures the rest")
-            return
-        own = _identity(case.row(direction))
-        if own in known and not given.again:
+        if _case_of(case.row(direction)) in known:
+            print(f"{cases.label(case.row(direction))}: in {path} already")
             continue
-        eager = given.eager or given.suite == "networks"
-        found = measure(case, direction, device, not eager)
-        rows = [row for row in rows if _identity(row) != own] + found
-        results.write(path, head, rows)
-        print(by_case(found)[0].line(), flush=True)
-
-
-def _identity(row: dict) -> str:
-    return results.identity({**row, "form": None})
-
-
-def run_one(case: cases.Case, given: argparse.Namespace, device: str) -> None:
-    head, rows = results.header(device), []
-    for direction in cases.DIRECTIONS if given.direction == "both" else (given.direction,):
-        found = measure(case, direction, device, not given.eager)
+        if most_seconds is not None and time.monotonic() - began > most_seconds:
+            print(f"stopped after {most_seconds:g} s; the same command measures the rest")
+            return
+        found = measure(case, direction, device, compiling)
         rows += found
-        print(shown(by_case(found)[0], head))
-    if given.json:
-        results.write(given.json, head, rows)
+        if path:
+            results.write(path, head, rows)
+        print(shown(by_case(found)[0], head), flush=True)
+
+
+def _case_of(row: dict) -> str:
+    return results.identity({**row, "form": None})
 
 
 def build(given: argparse.Namespace) -> cases.Case:
@@ -155,23 +141,22 @@ def build(given: argparse.Namespace) -> cases.Case:
         ValueError: an option does not fit; the message says which.
     """
     make = getattr(cases, given.op)
-    options = {
-        name: getattr(given, name)
-        for name in ("kernel", "groups", "rank", "ranks", "out_channels")
-        if getattr(given, name) is not None
-    }
+    names = ("kernel", "groups", "rank", "ranks", "out_channels")
+    options = {name: getattr(given, name) for name in names if getattr(given, name) is not None}
     for name in options.keys() - inspect.signature(make).parameters.keys():
         raise ValueError(f"--{name.replace('_', '-')}: {given.op} has none")
-    names = "B,Cout,Cin,k,k" if given.op == "tucker_kernel" else "B,C,H,W"
-    if len(given.shape or ()) != len(names.split(",")):
-        raise ValueError(f"--shape: expected {names}, got {given.shape}")
+    axes = "B,Cout,Cin,k,k" if given.op == "tucker_kernel" else "B,C,H,W"
+    if len(given.shape or ()) != len(axes.split(",")):
+        raise ValueError(f"--shape: expected {axes}, got {given.shape}")
     if given.op == "tucker_kernel" and given.shape[3] != given.shape[4]:
         raise ValueError(f"--shape: expected a square kernel, got {given.shape}")
+    if options.get("kernel", 1) % 2 == 0:
+        raise ValueError(f"--kernel: expected an odd size, got {given.kernel}")
     if len(options.get("ranks", "1234")) != 4:
         raise ValueError(f"--ranks: expected r1,r2,r3,r4, got {given.ranks}")
     case = make(given.shape, **options)
     _ = case.output  # raises where the operator does not take these shapes
-    return replace(case, dtype=_DTYPES.get(given.dtype, given.dtype))
+    return replace(case, dtype=_DTYPES[given.dtype])
 
 
 def shown(case: Measured, machine: dict) -> str:
@@ -197,7 +182,4 @@ def shown(case: Measured, machine: dict) -> str:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except KeyboardInterrupt:
-        sys.exit(130)
+    main()

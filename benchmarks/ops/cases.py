@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 import ksdiff_ops
 from benchmarks.markdown import times
@@ -27,14 +28,12 @@ Shape = tuple[int, ...]
 class Case:
     """An operator at a size, beside the same in PyTorch.
 
-    ``size`` tells the case from others of the operator. ``flops`` counts a multiply-add as two
-    operations, forward only.
+    ``size`` tells the case from others of the operator.
     """
 
     op: str
     size: dict[str, object]
     shapes: tuple[Shape, ...]  # of the inputs
-    flops: int
     ours: forms.Form
     plain: dict[str, forms.Form]
     dtype: str = "float32"
@@ -65,7 +64,10 @@ class Case:
         Raises:
             ValueError: the operator does not take inputs of these shapes.
         """
-        return tuple(self.ours(*(torch.empty(shape, device="meta") for shape in self.shapes)).shape)
+        return tuple(self.ours(*self._without_data()).shape)
+
+    def _without_data(self) -> list[Tensor]:
+        return [torch.empty(shape, device="meta") for shape in self.shapes]
 
     def row(self, direction: str) -> dict[str, object]:
         """The facts that all rows of this case share."""
@@ -86,8 +88,10 @@ class Case:
         return inputs + output if direction == "forward" else 3 * inputs + 2 * output
 
     def operations(self, direction: str) -> int:
-        """Forward as counted; backward counts twice as many."""
-        return self.flops if direction == "forward" else 3 * self.flops
+        """A multiply-add is two of them; backward counts twice as many as forward."""
+        with FlopCounterMode(display=False) as counter:
+            self.ours(*self._without_data())
+        return counter.get_total_flops() * (1 if direction == "forward" else 3)
 
     def scratch_bytes(self, form: str, direction: str) -> int:
         """About what a form allocates: a few images, and five times the image once per tap."""
@@ -125,7 +129,6 @@ def dynamic_conv(shape: Shape, kernel: int | Shape = 3, groups: int = 1) -> Case
     kh, kw = _sides(kernel)
     several = {
         "unfold and sum": forms.unfold_sum,
-        "unfold and einsum": forms.unfold_einsum,
         "shift": forms.shift,
         "compiled shift": forms.shift,
     }
@@ -133,7 +136,6 @@ def dynamic_conv(shape: Shape, kernel: int | Shape = 3, groups: int = 1) -> Case
         "dynamic_conv",
         {"shape": list(shape), "kernel": kernel, "groups": group_name(groups, c)},
         (shape, (b, groups, kh, kw, h, w)),
-        2 * math.prod((*shape, kh, kw)),
         ksdiff_ops.dynamic_conv,
         {"product": forms.product} if kh * kw == 1 else several,
     )
@@ -143,17 +145,13 @@ def lowrank_dynamic_conv(
     shape: Shape, kernel: int | Shape = 3, groups: int = 1, rank: int = 4
 ) -> Case:
     """Every pixel mixes ``rank`` kernels of its group."""
-    b, c, h, w = shape
+    b, _, h, w = shape
     kh, kw = _sides(kernel)
-    taps = kh * kw
-    mixed_kernels = taps * (groups * rank + c)
-    mixed_results = c * rank * (taps + 1)
     shift = forms.written_out(forms.mixed_kernels, forms.shift)
     return Case(
         "lowrank_dynamic_conv",
         dynamic_conv(shape, kernel, groups).size | {"rank": rank},
         (shape, (b, groups, rank, h, w), (b, groups, rank, kh, kw)),
-        2 * b * h * w * min(mixed_kernels, mixed_results),
         ksdiff_ops.lowrank_dynamic_conv,
         {
             "unfold": forms.written_out(forms.mixed_kernels, forms.unfold_sum),
@@ -173,14 +171,12 @@ def tucker_kernel(shape: Shape, ranks: Shape = (4, 4, 2, 2)) -> Case:
     """The kernels ``shape`` [B, C_out, C_in / groups, k, k] of a layer, times its base kernel."""
     batch, *modes = shape
     cout, cin, k, _ = modes
-    r1, r2, r3, r4 = own = tuple(map(min, ranks, modes))
-    steps = (r1 * r2 * r3 * r4 * k, r1 * r2 * r3 * k * k, r1 * r2 * cin * k * k)
+    own = tuple(map(min, ranks, modes))
     factors = ((batch, *pair) for pair in zip(modes, own, strict=True))
     return Case(
         "tucker_kernel",
         {"layer": [cout, cin, k], "batch": batch, "ranks": list(ranks)},
         ((batch, *own), *factors, tuple(modes)),
-        2 * batch * (sum(steps) + r1 * math.prod(modes)) + math.prod(shape),
         kernel_of,
         {
             "einsum": forms.tucker_einsum,
@@ -200,7 +196,6 @@ def batched_conv2d(
         "batched_conv2d",
         {"shape": list(shape), "out": cout, "kernel": kernel, "groups": group_name(groups, cin)},
         (shape, (b, cout, cin // groups, kernel, kernel)),
-        2 * cout * kernel**2 * math.prod(shape) // groups,
         functools.partial(ksdiff_ops.batched_conv2d, groups=groups),
         {
             "grouped convolution": forms.batched_grouped,
@@ -219,7 +214,6 @@ def adaptive_conv2d(shape: Shape, out_channels: int | None = None, kernel: int =
         "adaptive_conv2d",
         {"shape": list(shape), "out": cout, "kernel": kernel},
         (shape, (b, kernel, kernel, h, w), (cout, cin, kernel, kernel)),
-        kernel**2 * math.prod(shape) * (2 * cout + 1),
         ksdiff_ops.adaptive_conv2d,
         {
             "unfold and matmul": forms.adaptive_unfold,
@@ -238,13 +232,11 @@ def decoupled_filter(shape: Shape, kernel: int = 3) -> Case:
         "adaptive_conv2d",
         {"shape": list(shape), "kernel": kernel, "groups": "C"},
         (shape, (b, kernel, kernel, h, w), (b, c, 1, kernel, kernel)),
-        3 * kernel**2 * math.prod(shape),
         functools.partial(ksdiff_ops.adaptive_conv2d, groups=c),
         {
             "kernels written out, shift": whole(forms.decoupled_kernels, forms.shift),
             "kernels written out, unfold": whole(forms.decoupled_kernels, forms.unfold_sum),
             "shift": forms.decoupled_shift,
-            "unfold and einsum": forms.decoupled_einsum,
             "unfold and matmul": forms.decoupled_matmul,
         },
     )
@@ -252,13 +244,12 @@ def decoupled_filter(shape: Shape, kernel: int = 3) -> Case:
 
 def carafe(shape: Shape, kernel: int = 5, factor: int = 2) -> Case:
     """One kernel for every pixel of the larger image."""
-    b, c, h, w = shape
+    b, _, h, w = shape
     weight = (b, 1, kernel, kernel, factor * h, factor * w)
     return Case(
         "carafe",
         {"shape": list(shape), "kernel": kernel, "factor": factor},
         (shape, weight),
-        2 * c * math.prod(weight),
         functools.partial(ksdiff_ops.carafe, scale=factor),
         {"unfold, repeat": forms.carafe_unfold, "matmul per place": forms.carafe_subpixel},
     )
@@ -271,7 +262,6 @@ def separable_dynamic_conv(shape: Shape, kernel: int) -> Case:
         "separable_dynamic_conv",
         {"shape": list(shape), "kernel": kernel},
         (shape, own, own),
-        2 * kernel * (kernel + 1) * math.prod(shape),
         ksdiff_ops.separable_dynamic_conv,
-        {"unfold and einsum": forms.separable_unfold, "row by row": forms.separable_rows},
+        {"row by row": forms.separable_rows},
     )

@@ -35,12 +35,6 @@ def unfold_sum(x: Tensor, weight: Tensor) -> Tensor:
     return (patches * weight.flatten(2, 3)[:, :, None]).sum(3).view_as(x)
 
 
-def unfold_einsum(x: Tensor, weight: Tensor) -> Tensor:
-    """dynamic_conv by F.unfold and einsum."""
-    patches = _patches(x, weight.shape[2:4]).unflatten(1, (weight.shape[1], -1))
-    return torch.einsum("bgckhw,bgkhw->bgchw", patches, weight.flatten(2, 3)).reshape(x.shape)
-
-
 def shift(x: Tensor, weight: Tensor) -> Tensor:
     """dynamic_conv tap by tap: the shifted image times that tap's plane, summed up."""
     groups, kernel = weight.shape[1], weight.shape[2:4]
@@ -162,11 +156,6 @@ def decoupled_shift(x: Tensor, attention: Tensor, weight: Tensor) -> Tensor:
     return reduce(add, terms)
 
 
-def decoupled_einsum(x: Tensor, attention: Tensor, weight: Tensor) -> Tensor:
-    scaled = _patches(x, weight.shape[3:]) * attention.flatten(1, 2)[:, None]
-    return torch.einsum("bckhw,bck->bchw", scaled, weight[:, :, 0].flatten(2))
-
-
 def decoupled_matmul(x: Tensor, attention: Tensor, weight: Tensor) -> Tensor:
     scaled = _patches(x, weight.shape[3:]) * attention.flatten(1, 2)[:, None]
     return (weight.flatten(3) @ scaled.flatten(3)).view_as(x)
@@ -191,12 +180,6 @@ def carafe_subpixel(x: Tensor, weight: Tensor) -> Tensor:
     y = patches @ own.reshape(-1, k * k, factor**2)
     y = y.view(batch, height, width, channels * factor**2).permute(0, 3, 1, 2)
     return F.pixel_shuffle(y, factor)
-
-
-def separable_unfold(x: Tensor, vertical: Tensor, horizontal: Tensor) -> Tensor:
-    k = vertical.shape[2]
-    patches = _patches(x, (k, k)).unflatten(2, (k, k))
-    return torch.einsum("bcijhw,bihw,bjhw->bchw", patches, vertical[:, 0], horizontal[:, 0])
 
 
 def separable_rows(x: Tensor, vertical: Tensor, horizontal: Tensor) -> Tensor:

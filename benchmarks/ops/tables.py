@@ -27,6 +27,11 @@ class Measured(NamedTuple):
     best: str | None
 
     @property
+    def op(self) -> str:
+        """Networks' rows have it in what they are about."""
+        return self.facts.get("op") or self.facts["what"].split()[0]
+
+    @property
     def ours(self) -> dict:
         return self.forms[OURS]
 
@@ -52,7 +57,7 @@ class Measured(NamedTuple):
         """
         copy, rate = (machine[name] * 1e9 for name in LIMITS)
         bytes_take = self.ours["least_bytes"] / copy
-        if self.facts["op"] == "batched_conv2d" and self.facts["dtype"] in _HALF:
+        if self.op == "batched_conv2d" and self.facts["dtype"] in _HALF:
             return bytes_take
         return max(bytes_take, self.ours["flops"] / rate)
 
@@ -63,10 +68,6 @@ class Measured(NamedTuple):
             for name, form in self.forms.items()
             if "left_out" in form
         )
-
-    def line(self) -> str:
-        against = "" if self.best is None else f"{self.speed_up:6.2f}x faster than {self.best}"
-        return f"{label(self.facts):70} {duration(self.ours['p50']):>9} {against}"
 
 
 def _over(form: dict, ours: dict) -> float:
@@ -90,7 +91,7 @@ def by_case(rows: Iterable[dict]) -> list[Measured]:
 def by_operator(result: Result) -> dict[str, list[Measured]]:
     """The cases in the order in which they are shown."""
     cases = sorted(by_case(row for row in result.rows if "form" in row), key=_order)
-    found = {op: [case for case in cases if case.facts["op"] == op] for op in OPERATORS}
+    found = {op: [case for case in cases if case.op == op] for op in OPERATORS}
     return {op: own for op, own in found.items() if own}
 
 

@@ -15,7 +15,8 @@ def test_a_case_counts_speed_up_floor_and_rates():
     assert (one.bandwidth, one.rate) == (pytest.approx(5.0), pytest.approx(20.0))
     assert one.floor(machine) == pytest.approx(1e-3)
     assert one.floor(machine | {"fma_gflop_per_s": 10.0}) == pytest.approx(4e-3)
-    product = one._replace(facts=one.facts | {"op": "batched_conv2d", "dtype": "bfloat16"})
+    named = {"network": "a", "what": "batched_conv2d k 3", "dtype": "bfloat16"}  # as in networks
+    product = one._replace(facts=named)
     assert product.floor(machine | {"fma_gflop_per_s": 10.0}) == pytest.approx(1e-3)
 
 
@@ -35,7 +36,7 @@ def test_losses_are_listed_apart():
     times = {"ksdiff_ops": 2.0, "shift": 1.0, "unfold": 3.0}
     rows = [
         {
-            **{"network": name, "what": "k 3", "dtype": "float32", "direction": "forward"},
+            **{"network": name, "what": "carafe k 3", "dtype": "float32", "direction": "forward"},
             **{"form": form, "p20": t, "p50": t * (scale if form == "ksdiff_ops" else 1)},
             **{"p80": t, "rounds": 1, "ratio": t / (scale * times["ksdiff_ops"])},
         }
