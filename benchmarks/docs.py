@@ -50,11 +50,7 @@ def _of_file(make: Callable[[Result], str]) -> Callable[[Path], str]:
 BLOCKS: dict[str, tuple[Callable[[Path], str], str]] = {
     **{name: (make, "models-cpu") for name, make in models.BLOCKS.items()},
     **{name: (make, ".") for name, make in quality.BLOCKS.items()},
-    **{
-        name: (_of_file(make), f"{study}.json")
-        for study, (_, tables) in STUDIES.items()
-        for name, make in tables.items()
-    },
+    **{name: (_of_file(study.table), f"{name}.json") for name, study in STUDIES.items()},
     "networks": (_of_file(ops.networks), "networks-cpu.json"),
     "operators": (_of_file(ops.operators), "ops-cpu.json"),
     "ablation": (ablation, "ablation-small.json"),

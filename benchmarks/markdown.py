@@ -1,7 +1,7 @@
 """Tables, durations and origins as the pages show them."""
 
 import string
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -69,8 +69,10 @@ def mebibytes(count: float | None) -> str:
     return "not measurable" if count is None else f"{count / 2**20:,.0f} MiB"
 
 
-def indexes(values: dict[str, float], names: tuple[str, ...], digits: str = "233") -> str:
-    """Quality indexes in the order of ``names``, each with its number of digits."""
+def indexes(values: dict[str, float], names: Sequence[str], digits: str = "") -> str:
+    """Quality indexes in the order of ``names``, each with its number of digits: an angle has two,
+    others three, unless they are given."""
+    digits = digits or "".join("2" if name == "SAM" else "3" for name in names)
     pairs = zip(names, digits, strict=True)
     return " / ".join(f"{values[name]:.{count}f}" for name, count in pairs)
 
@@ -84,14 +86,33 @@ def origin(header: dict) -> str:
     )
 
 
-def load(header: dict) -> str:
-    return f"Load {header['load_before']} of other programs before. "
-
-
-def cores_and_load(header: dict) -> str:
-    return f"{header['cores']} cores, load {header['load_before']:.0f} of other programs before. "
+# Formats of notes.
+LOAD = "Load {load_before} of other programs before. "
+CORES_AND_LOAD = "{cores} cores, load {load_before:.0f} of other programs before. "
 
 
 def noted(text: str, found: "Result", note: str = "") -> str:
     """A table with a note and the origin of its numbers below."""
     return f"{text}\n{note}{origin(found.header)}\n"
+
+
+def row_table(
+    found: "Result", columns: Mapping[str, str], note: str = "", rows: Iterable[dict] | None = None
+) -> str:
+    """A `listing` of the rows, or of others made of them, `noted`.
+
+    Columns may have facts of the header, too; the note those of the first row and of the header.
+    """
+    every = [found.header | row for row in (found.rows if rows is None else rows)]
+    told = _Formatter().vformat(note, (), found.header | found.rows[0])
+    return noted(listing(every, columns), found, told)
+
+
+def fact_table(
+    found: "Result", title: str, lines: Mapping[str, str], note: str = "", **facts: object
+) -> str:
+    """The only row as a table of lines, each a name and the format of its value."""
+    (row,) = found.rows
+    form, every = _Formatter().vformat, found.header | row | facts
+    rows = [[name, form(value, (), every)] for name, value in lines.items()]
+    return noted(table([form(title, (), every), ""], rows), found, form(note, (), every))

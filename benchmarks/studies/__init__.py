@@ -1,4 +1,4 @@
-"""Studies of single choices and of the whole program: what each measures, and its tables."""
+"""Studies of single choices and of the whole program: what each measures, and its table."""
 
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
@@ -6,7 +6,6 @@ from typing import NamedTuple
 from benchmarks.results import Result
 from benchmarks.studies import (
     adaptation,
-    busy,
     contrast,
     files,
     full_resolution,
@@ -24,38 +23,32 @@ from benchmarks.studies import (
 
 
 class Study(NamedTuple):
-    """``tables`` by their name in the pages, made of the result."""
-
     measure: Callable[..., Iterable[dict]]
-    tables: dict[str, Callable[[Result], str]]
+    table: Callable[[Result], str]
 
 
-# By the name of the result file.
+# By the name of the result file and of the table's place in a page.
 STUDIES = {
-    "adaptation": Study(adaptation.measure, {"adaptation": adaptation.text}),
-    "busy": Study(busy.measure, {"busy": busy.text}),
-    "calls": Study(overhead.calls, {"calls": overhead.calls_text}),
-    "contrast": Study(
-        contrast.measure,
-        {"contrast": contrast.scores_table, "contrast-spread": contrast.spread_table},
-    ),
-    "files": Study(files.measure, {"files": files.text}),
-    "full-resolution": Study(full_resolution.measure, {"full-resolution": full_resolution.text}),
-    "graph-memory": Study(overhead.graph_memory, {"graph-memory": overhead.memory_text}),
-    "held-out": Study(held_out.measure, {"held-out": held_out.text}),
-    "held-out-adapting": Study(
-        held_out_adapting.measure, {"held-out-adapting": held_out_adapting.text}
-    ),
-    "held-out-prior": Study(held_out.measure_prior, {"held-out-prior": held_out.prior_text}),
-    "held-out-tenth": Study(held_out.measure_tenth, {"held-out-tenth": held_out.tenth_text}),
-    "large": Study(large.measure, {"large": large.text}),
-    "registration": Study(registration.measure, {"registration": registration.text}),
-    "scale-costs": Study(scale.costs, {"scale-costs": scale.cost_table}),
-    "scale-scheduler": Study(scale.scheduler, {"scale-scheduler": scale.scheduler_table}),
-    "scale-steps": Study(scale.steps, {"scale-steps": scale.steps_table}),
-    "scale-workers": Study(scale.workers, {"scale-workers": scale.workers_table}),
-    "serve": Study(serve.measure, {"serve": serve.text}),
-    "strength": Study(strength.measure, {"strength": strength.text}),
-    "tile": Study(tile.measure, {"tile": tile.text}),
-    "unnamed": Study(unnamed.measure, {"unnamed": unnamed.text}),
+    "adaptation": Study(adaptation.measure, adaptation.text),
+    "busy": Study(files.busy, files.busy_text),
+    "calls": Study(overhead.calls, overhead.calls_text),
+    "contrast": Study(contrast.measure, contrast.text),
+    "contrast-spread": Study(contrast.measure_spread, contrast.spread_text),
+    "files": Study(files.gdal, files.gdal_text),
+    "full-resolution": Study(full_resolution.measure, full_resolution.text),
+    "graph-memory": Study(overhead.graph_memory, overhead.memory_text),
+    "held-out": Study(held_out.measure, held_out.text),
+    "held-out-adapting": Study(held_out_adapting.measure, held_out_adapting.text),
+    "held-out-prior": Study(held_out.measure_prior, held_out.prior_text),
+    "held-out-tenth": Study(held_out.measure_tenth, held_out.tenth_text),
+    "large": Study(large.measure, large.text),
+    "registration": Study(registration.measure, registration.text),
+    "scale-costs": Study(scale.costs, scale.cost_table),
+    "scale-scheduler": Study(scale.scheduler, scale.scheduler_table),
+    "scale-steps": Study(scale.steps, scale.steps_table),
+    "scale-workers": Study(scale.workers, scale.workers_table),
+    "serve": Study(serve.measure, serve.text),
+    "strength": Study(strength.measure, strength.text),
+    "tile": Study(tile.measure, tile.text),
+    "unnamed": Study(unnamed.measure, unnamed.text),
 }

@@ -27,8 +27,7 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(f"benchmarks.studies: {name}: {error}")
     head["threads"] = torch.get_num_threads()  # a study may choose its own
     write(out / f"{name}.json", head, rows)
-    for make in STUDIES[name].tables.values():
-        print(make(Result(head, rows)))
+    print(STUDIES[name].table(Result(head, rows)))
 
 
 def _parser() -> argparse.ArgumentParser:

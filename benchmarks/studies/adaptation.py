@@ -7,10 +7,9 @@ every validation scene. Truths serve only to judge.
 
 from collections.abc import Iterator
 
-from benchmarks.markdown import indexes as shown
 from benchmarks.markdown import noted, pivot
 from benchmarks.results import Result
-from benchmarks.studies.scenes import data, scenes, scored
+from benchmarks.studies.scenes import data, scenes, score_cell, scored
 from ksdiff.baselines import METHODS
 from ksdiff.errors import KSDiffError
 from ksdiff.evaluation.run import DEFAULT_BORDER
@@ -63,12 +62,12 @@ def _adapted(weights: str | None, scene: Subject) -> dict:
 def text(found: Result) -> str:
     """Weights down and scenes across; the steps of adapting last."""
     rows = [row for row in found.rows if row["scene"] in SCENES]
-    steps = {"method": "steps of adapting the weights left out"}
-    rows += [row | steps for row in rows if row["method"] == "left out, adapted"]
+    steps = "steps of adapting the weights left out"
+    rows += [row | {"method": steps} for row in rows if row["method"] == "left out, adapted"]
+    scores = score_cell(_INDEXES)
 
     def cell(row: dict) -> str:
-        last = row["method"] == steps["method"]
-        return str(row["steps"]) if last else shown(row["indexes"], _INDEXES)
+        return str(row["steps"]) if row["method"] == steps else scores(row)
 
     told = pivot(rows, "method", "scene", cell, " / ".join(_INDEXES))
     return noted(told, found, f"At most {MINUTES:g} minutes a scene. ")

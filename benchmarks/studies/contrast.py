@@ -1,9 +1,7 @@
 """Compares two measures of a band's contrast.
 
-For every training pair: the share of high-pass modulation's detail that the truth holds, with the
-slope of a band on the low-passed PAN between neighbours and with the ratio of standard deviations
-(high-pass modulation's own). For every validation scene: its scores with either, PAN and bands
-registered or as they lie.
+The slope of a band on the low-passed PAN between neighbours, and the ratio of standard deviations
+(high-pass modulation's own).
 """
 
 import itertools
@@ -13,10 +11,9 @@ from statistics import fmean, pstdev
 import torch
 from torch import Tensor
 
-from benchmarks.markdown import indexes as shown
 from benchmarks.markdown import noted, pivot, table
 from benchmarks.results import Result
-from benchmarks.studies.scenes import data, scenes, scored, unreferenced
+from benchmarks.studies.scenes import data, scenes, score_cell, scored
 from ksdiff.config import load_config
 from ksdiff.images.inputs import FusionInputs, SceneStatistics, detail_contrast, fusion_inputs
 from ksdiff.images.wald import degrade_ms
@@ -52,23 +49,17 @@ def shares(pair: TruthPair) -> dict[str, list[float]]:
     return found
 
 
-def spread(rows: list[dict]) -> dict[str, dict[str, float]]:
+def spread(rows: list[dict]) -> dict[str, tuple[float, float]]:
     """Standard deviations of the logarithms: of scenes' means, and of bands within scenes."""
-    return {
-        name: {
-            "between scenes": pstdev(fmean(row["shares"][name]) for row in rows),
-            "between bands": fmean(pstdev(row["shares"][name]) for row in rows),
-        }
-        for name in MEASURES
-    }
+    found = {}
+    for name in MEASURES:
+        own = [row["shares"][name] for row in rows]
+        found[name] = pstdev(map(fmean, own)), fmean(map(pstdev, own))
+    return found
 
 
 def measure() -> Iterator[dict]:
-    chosen = load_config("ksdiff-s-4band").data
-    for pair in load_pairs(
-        data("train"), 4, chosen.exclude, chosen.crop, chosen.halved, True, chosen.least_gain
-    ):
-        yield {"pair": pair.name, "shares": shares(pair)}
+    """Scores of every validation scene with either, PAN and bands registered or as they lie."""
     for subject in scenes("val"):
         for contrast, registered in itertools.product(MEASURES, (True, False)):
             registration = "auto" if registered else "off"
@@ -76,29 +67,27 @@ def measure() -> Iterator[dict]:
             yield scored(subject, sharpener, contrast=contrast, registered=registered)
 
 
-def scores_table(found: Result) -> str:
+def measure_spread() -> Iterator[dict]:
+    """The share of high-pass modulation's detail that the truth of a training pair holds."""
+    chosen = load_config("ksdiff-s-4band").data
+    for pair in load_pairs(
+        data("train"), 4, chosen.exclude, chosen.crop, chosen.halved, True, chosen.least_gain
+    ):
+        yield {"pair": pair.name, "shares": shares(pair)}
+
+
+def text(found: Result) -> str:
     """Contrast and registration down, scenes across."""
     places = {True: "registered", False: "as they lie"}
-
-    def cell(row: dict) -> str:
-        if "SAM" in row["indexes"]:
-            return shown(row["indexes"], ("SAM", "ERGAS"), "23")
-        return unreferenced(row["indexes"])
-
-    rows = (
-        row | {"how": f"{row['contrast']}, {places[row['registered']]}"}
-        for row in found.rows
-        if "scene" in row
-    )
-    told = pivot(rows, "how", "scene", cell, "contrast, PAN and bands")
+    rows = [row | {"how": f"{row['contrast']}, {places[row['registered']]}"} for row in found.rows]
+    scores = score_cell(("SAM", "ERGAS"), ("D_lambda_K", "D_s", "HQNR"))
+    told = pivot(rows, "how", "scene", scores, "contrast, PAN and bands")
     return noted(told, found, "SAM / ERGAS, or D_λ^K / D_s / HQNR. ")
 
 
-def spread_table(found: Result) -> str:
-    pairs = [row for row in found.rows if "pair" in row]
+def spread_text(found: Result) -> str:
     rows = [
-        [name, *(f"e^±{value:.2f}" for value in own.values())]
-        for name, own in spread(pairs).items()
+        [name, *(f"e^±{value:.2f}" for value in own)] for name, own in spread(found.rows).items()
     ]
     head = ["spread of the share, as a factor", "between scenes", "between bands of a scene"]
-    return f"{table(head, rows)}\n{len(pairs)} training pairs.\n"
+    return f"{table(head, rows)}\n{len(found.rows)} training pairs.\n"

@@ -1,22 +1,24 @@
-"""Whole files beside GDAL's pansharpening.
+"""Whole files: `ksdiff sharpen` beside GDAL's pansharpening, and beside other work.
 
-One drawn scene through `ksdiff sharpen` and through gdal_pansharpen.py (weighted Brovey, cubic; of
-Debian's python3-gdal, found on PATH), start-up and all, in turn, on the same cores. Both write the
-same kind of file with the same options: once cloud-optimised with overviews, once plain.
+One drawn scene, start-up and all, every way in turn on the same cores. gdal_pansharpen.py (weighted
+Brovey, cubic; of Debian's python3-gdal, found on PATH) writes the same kind of file with the same
+options: once cloud-optimised with overviews, once plain.
 """
 
+import itertools
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
-from benchmarks.markdown import listing, load, nested, noted
+from benchmarks.markdown import LOAD, nested, row_table
 from benchmarks.measure import cores, summary
-from benchmarks.process import run
+from benchmarks.process import Run, run
 from benchmarks.results import Result
 from benchmarks.studies.drawing import draw
 from ksdiff.errors import KSDiffError
@@ -31,32 +33,84 @@ _OPTIONS = {
         *("TILED=YES", "BLOCKXSIZE=512", "BLOCKYSIZE=512"),
     ),
 }
+_SHARPEN = (sys.executable, "-m", "ksdiff", "sharpen", "--quiet")
+# How threads wait; the command sets the first by itself.
+_POLICIES = {"PASSIVE": "sleep", "ACTIVE": "spin"}
+# Ends by itself if this process is killed.
+_LOOP = """
+import os
+parent = os.getppid()
+while os.getppid() == parent:
+    for _ in range(1_000_000): pass
+"""
 
 
-def measure(size: int = 3328, bands: int = 8, rounds: int = 3) -> Iterator[dict]:
+class _Way(NamedTuple):
+    """A command that takes PAN, MS and the file to write."""
+
+    facts: dict[str, object]
+    command: Sequence[str]
+    environment: dict[str, str]
+    loops: int = 0  # that run beside it
+
+
+def gdal(size: int = 3328, bands: int = 8, rounds: int = 3) -> Iterator[dict]:
     """Time whole files of SIZE x SIZE PAN pixels beside GDAL's pansharpening."""
-    version = gdal_version()
+    version, path = gdal_version(), os.environ.get("PYTHONPATH", "")
+    ways = []
+    for kind in _KINDS:
+        facts = {"kind": kind, "size": size, "bands": bands, "gdal": version}
+        plain = () if kind == "COG" else ("--no-cog",)
+        # GDAL's program does not see the modules of this process, only what is installed for it.
+        ways += [
+            _Way({"name": GDAL, **facts}, _gdal(kind, cores()), {"PYTHONPATH": ""}),
+            _Way({"name": OURS, **facts}, (*_SHARPEN, *plain), {"PYTHONPATH": path}),
+        ]
+    return _in_turn(ways, size, bands, rounds)
+
+
+def busy(size: int = 2048, rounds: int = 3) -> Iterator[dict]:
+    """Time `ksdiff sharpen` of SIZE x SIZE PAN pixels beside endless loops on every second core."""
+    ways = [
+        _Way(
+            {"loops": loops, "omp_wait_policy": policy, "bands": 4, "size": size},
+            *(_SHARPEN, {"OMP_WAIT_POLICY": policy}, loops),
+        )
+        for loops, policy in itertools.product((0, max(1, cores() // 2)), _POLICIES)
+    ]
+    return _in_turn(ways, size, 4, rounds)
+
+
+def _in_turn(ways: Sequence[_Way], size: int, bands: int, rounds: int) -> Iterator[dict]:
+    found: list[list[Run]] = [[] for _ in ways]
     with tempfile.TemporaryDirectory() as name:
         drawn, out = draw(Path(name), size, bands), Path(name, "out.tif")
-        commands = {}
-        for kind in _KINDS:
-            commands[GDAL, kind] = (*_gdal(kind, cores()), *drawn, out)
-            commands[OURS, kind] = (*_ours(kind), *drawn, out)
-        found = defaultdict(list)
-        for (name, kind), command in rounds * [*commands.items()]:
-            # Neither sees the modules of this process, only what is installed for it.
-            path = os.environ.get("PYTHONPATH", "") if name == OURS else ""
-            done = run(command, PYTHONPATH=path)
-            print(f"{name}, {kind}: {done.seconds:.1f} s", flush=True)
+        for (facts, command, environment, loops), runs in rounds * list(
+            zip(ways, found, strict=True)
+        ):
+            with looping(loops):
+                runs.append(run((*command, *drawn, out), **environment))
+            print(f"{runs[-1].seconds:.1f} s: {facts}", flush=True)
             out.unlink()
-            found[name, kind].append(done)
-    for (name, kind), runs in found.items():
+    for way, runs in zip(ways, found, strict=True):
         yield {
-            **{"name": name, "kind": kind, "size": size, "bands": bands, "gdal": version},
-            **summary([done.seconds for done in runs]),
-            "cpu_seconds": summary([done.cpu_seconds for done in runs])["p50"],
-            "peak_bytes": max(done.peak_bytes for done in runs),
+            **way.facts,
+            **summary([each.seconds for each in runs]),
+            "cpu_seconds": summary([each.cpu_seconds for each in runs])["p50"],
+            "peak_bytes": max(each.peak_bytes for each in runs),
         }
+
+
+@contextmanager
+def looping(count: int) -> Iterator[list[subprocess.Popen]]:
+    """Beside so many endless loops."""
+    loops = [subprocess.Popen([sys.executable, "-c", _LOOP]) for _ in range(count)]
+    try:
+        yield loops
+    finally:
+        for loop in loops:
+            loop.kill()
+            loop.wait()
 
 
 def gdal_version() -> str:
@@ -71,18 +125,13 @@ def gdal_version() -> str:
     return told.stdout.split(",")[0].removeprefix("GDAL ")
 
 
-def _ours(kind: str) -> tuple[str, ...]:
-    plain = ("--no-cog",) if kind == "GTiff" else ()
-    return (sys.executable, "-m", "ksdiff", "sharpen", "--quiet", *plain)
-
-
 def _gdal(kind: str, threads: int) -> tuple[str, ...]:
     options = (*_OPTIONS[kind], f"NUM_THREADS={threads}")
     told = (part for option in options for part in ("-co", option))
     return (GDAL, "-q", "-threads", str(threads), "-of", kind, *told)
 
 
-def text(found: Result) -> str:
+def gdal_text(found: Result) -> str:
     rows = []
     for kind, own in nested(found.rows, "kind", "name").items():
         for row in own.values():
@@ -96,6 +145,17 @@ def text(found: Result) -> str:
         "time of all cores": "{cpu_seconds:time}, {cpu_seconds_over:.1f}×",
         "most memory": "{peak_bytes:MiB}",
     }
-    note = "{size:,} × {size:,} PAN pixels, {bands} bands, uint16. GDAL {gdal}. "
-    note = note.format_map(found.rows[0]) + load(found.header)
-    return noted(listing(rows, columns), found, note)
+    note = "{size:,} × {size:,} PAN pixels, {bands} bands, uint16. GDAL {gdal}. " + LOAD
+    return row_table(found, columns, note, rows)
+
+
+def busy_text(found: Result) -> str:
+    rows = [row | {"wait": _POLICIES[row["omp_wait_policy"]]} for row in found.rows]
+    columns = {
+        "cores taken by other work": "{loops} of {cores}",
+        "threads that wait": "{wait} ({omp_wait_policy})",
+        "time": "{p50:time}",
+        "20–80 %": "{p20:time} – {p80:time}",
+    }
+    note = "{size:,} × {size:,} PAN pixels, {bands} bands, start-up and all. " + LOAD
+    return row_table(found, columns, note, rows)

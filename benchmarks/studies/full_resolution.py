@@ -9,15 +9,16 @@ from dataclasses import replace
 
 import torch
 
-from benchmarks.markdown import nested, noted, table
+from benchmarks.markdown import indexes, nested, row_table
 from benchmarks.results import Result
-from benchmarks.studies.scenes import scenes, sensor_name, unreferenced
+from benchmarks.studies.scenes import scenes, sensor_name
 from ksdiff.baselines import METHODS
 from ksdiff.evaluation.scenes import Subject
 from ksdiff.inference.sharpen import Sharpener
 from ksdiff.training.held_out import HELD_OUT, HELD_OUT_SOUTH, SOUTH
 
 _SIDE = 1024  # PAN pixels at most
+_INDEXES = ("D_lambda_K", "D_s", "HQNR")
 _PLACED = {"as they lie": "off", "registered": "auto"}
 
 
@@ -64,11 +65,13 @@ def measure() -> Iterator[dict]:
 def text(found: Result) -> str:
     """Scenes and placements down; KSDiff and the best classical method across."""
     rows = []
-    groups = nested(found.rows, ("scene", "bands", "placed"), "method")
-    for (scene, bands, placed), methods in groups.items():
+    for methods in nested(found.rows, ("scene", "placed"), "method").values():
         own = methods.pop("ksdiff")
         best = max(methods.values(), key=lambda row: row["indexes"]["HQNR"])
-        shown = unreferenced(own["indexes"]), best["method"], unreferenced(best["indexes"])
-        rows.append([f"{scene}, {bands} bands", placed, *shown])
-    head = ["scene", "PAN and bands", "ksdiff-s", "best classical method", "its indexes"]
-    return noted(table(head, rows), found, "D_λ^K / D_s / HQNR. ")
+        own["own"], own["its"] = (indexes(row["indexes"], _INDEXES) for row in (own, best))
+        rows.append(own | {"best": best["method"]})
+    columns = {
+        **{"scene": "{scene}, {bands} bands", "PAN and bands": "{placed}", "ksdiff-s": "{own}"},
+        **{"best classical method": "{best}", "its indexes": "{its}"},
+    }
+    return row_table(found, columns, "D_λ^K / D_s / HQNR. ", rows)

@@ -15,7 +15,7 @@ import numpy as np
 import rasterio
 import torch
 
-from benchmarks.markdown import load, mebibytes, noted, table
+from benchmarks.markdown import LOAD, fact_table, mebibytes
 from benchmarks.process import run
 from benchmarks.results import Result
 from benchmarks.studies.drawing import Drawn, draw
@@ -124,20 +124,22 @@ def _alone(middle: int, length: int) -> Span:
 
 def text(found: Result) -> str:
     (row,) = found.rows
-    size, megapixels = row["size"], row["size"] ** 2 / 1e6
-    rows = {
-        "time": f"{row['p50'] / 60:.0f} min, {row['cpu_seconds'] / 60:.0f} min of one core",
-        "the same for a megapixel": f"{row['p50'] / megapixels:.2f} s, "
-        f"{row['cpu_seconds'] / megapixels:.2f} s of one core",
-        "most memory": mebibytes(row["peak_bytes"]),
-        "the fused file, with overviews": f"{row['bytes'] / 2**30:.1f} GiB",
+    megapixels = row["size"] ** 2 / 1e6
+    lines = {
+        "time": "{minutes[0]:.0f} min, {minutes[1]:.0f} min of one core",
+        "the same for a megapixel": "{each[0]:.2f} s, {each[1]:.2f} s of one core",
+        "most memory": "{peak_bytes:MiB}",
+        "the fused file, with overviews": "{gibibytes:.1f} GiB",
         "mean difference to windows fused alone, where windows blend and elsewhere": (
-            f"{row['differs_near']:.3f} DN and {row['differs_elsewhere']:.3f} DN; rounding is 0.25"
+            "{differs_near:.3f} DN and {differs_elsewhere:.3f} DN; rounding is 0.25"
         ),
-        "99.9 % of the pixels where windows blend differ by less than": (
-            f"{row['differs_most']:.2f} DN"
-        ),
+        "99.9 % of the pixels where windows blend differ by less than": "{differs_most:.2f} DN",
         "files left by commands that were ended on their way": ", ".join(row["left"]) or "none",
     }
-    scene = f"{size:,} × {size:,} PAN pixels, {row['bands']} bands, uint16"
-    return noted(table([scene, ""], rows.items()), found, load(found.header))
+    seconds = row["p50"], row["cpu_seconds"]
+    return fact_table(
+        *(found, "{size:,} × {size:,} PAN pixels, {bands} bands, uint16", lines, LOAD),
+        minutes=[each / 60 for each in seconds],
+        each=[each / megapixels for each in seconds],
+        gibibytes=row["bytes"] / 2**30,
+    )

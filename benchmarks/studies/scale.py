@@ -16,7 +16,7 @@ from typing import TypeVar
 
 import torch
 
-from benchmarks.markdown import cores_and_load, listing, nested, noted, table
+from benchmarks.markdown import CORES_AND_LOAD, nested, row_table
 from benchmarks.results import Result
 from ksdiff.inference.batch import SharpenScene
 from ksdiff.inference.options import SharpenOptions
@@ -187,22 +187,25 @@ def core_seconds(rows: list[dict], bands: int, ratio: int) -> float:
 
 
 def cost_table(found: Result) -> str:
-    price = found.rows[0]["price"]
     rows = []
     for name, pixel, ratio, bands, pan_bytes, ms_bytes in SENSORS:
         pixels = 1e12 / pixel**2  # of a million km²
         hours = pixels * core_seconds(found.rows, bands, ratio) / 3600
         read = 2 * pixels * (pan_bytes + bands * ms_bytes / ratio**2)
-        terabytes = (f"{count / 1e12:.3g}" for count in (pixels, read, pixels * bands * ms_bytes))
-        rows.append([name, str(bands), *terabytes, _rounded(hours), _rounded(hours * price)])
-    head = ["a million km²", "bands", "10¹² PAN pixels", "TB read", "TB written", "core hours"]
+        row = {"name": name, "bands": bands, "pixels": pixels / 1e12, "read": read / 1e12}
+        row |= {"written": pixels * bands * ms_bytes / 1e12, "hours": _rounded(hours)}
+        rows.append(row | {"money": _rounded(hours * found.rows[0]["price"])})
+    columns = {
+        **{"a million km²": "{name}", "bands": "{bands}", "10¹² PAN pixels": "{pixels:.3g}"},
+        **{"TB read": "{read:.3g}", "TB written": "{written:.3g}", "core hours": "{hours}"},
+        f"money at {found.rows[0]['price']:g} an hour": "{money}",
+    }
     speed = "; ".join(
         f"{row['side'] ** 2 / row['core_seconds'] / 1e6:.2f} for {row['bands']} bands at ratio "
         f"{row['ratio']}"
         for row in found.rows
     )
-    note = f"Megapixels of PAN a core second: {speed}. "
-    return noted(table([*head, f"money at {price:g} an hour"], rows), found, note)
+    return row_table(found, columns, f"Megapixels of PAN a core second: {speed}. ", rows)
 
 
 def workers_table(found: Result) -> str:
@@ -214,9 +217,12 @@ def workers_table(found: Result) -> str:
     rows = []
     for scenes, title in titles.items():
         alone, both = (times[scenes][workers]["seconds"] for workers in (1, 2))
-        rows.append([title, f"{alone:.1f} s", f"{both:.1f} s", f"{alone / both / 2:.0%}"])
-    head = ["PAN pixels, 4 bands", "one worker", "two workers", "efficiency"]
-    return noted(table(head, rows), found, cores_and_load(found.header))
+        rows.append({"title": title, "alone": alone, "both": both, "share": alone / both / 2})
+    columns = {
+        **{"PAN pixels, 4 bands": "{title}", "one worker": "{alone:.1f} s"},
+        **{"two workers": "{both:.1f} s", "efficiency": "{share:.0%}"},
+    }
+    return row_table(found, columns, CORES_AND_LOAD, rows)
 
 
 def steps_table(found: Result) -> str:
@@ -224,27 +230,27 @@ def steps_table(found: Result) -> str:
     rows = []
     for row in found.rows:
         seconds, *moved = (row[fact] / row["side"] ** 2 for fact in ("core_seconds", *_MOVED))
-        share = f"{row['core_seconds'] / total:.1%}"
-        bytes_moved = (f"{count:.1f} MB" for count in moved)
-        rows.append([row["step"], f"{seconds * 1e6:.2f} s", share, *bytes_moved])
-    head = ["step, for a megapixel of PAN", "core time", "share", *_MOVED]
-    return noted(table(head, rows), found)
+        shares = {"seconds": seconds * 1e6, "share": row["core_seconds"] / total, "moved": moved}
+        rows.append(row | shares)
+    columns = {
+        **{"step, for a megapixel of PAN": "{step}", "core time": "{seconds:.2f} s"},
+        **{"share": "{share:.1%}", "read": "{moved[0]:.1f} MB", "written": "{moved[1]:.1f} MB"},
+    }
+    return row_table(found, columns, rows=rows)
 
 
 def scheduler_table(found: Result) -> str:
     columns = {
-        "places": "{places}",
-        f"tasks of {WINDOW:g} s": "{tasks}",
+        **{"places": "{places}", f"tasks of {WINDOW:g} s": "{tasks}"},
         "core time a task": "{core_ms_per_task:.2f} ms",
-        "efficiency": "{efficiency:.0%}",
-        "tasks a second": "{a_second:.0f}",
+        **{"efficiency": "{efficiency:.0%}", "tasks a second": "{a_second:.0f}"},
     }
     rows = []
     for row in found.rows:
         least = row["sleep"] * math.ceil(row["tasks"] / row["places"])
         shares = {"efficiency": least / row["seconds"], "a_second": 1e3 / row["core_ms_per_task"]}
         rows.append(row | shares)
-    return noted(listing(rows, columns), found)
+    return row_table(found, columns, rows=rows)
 
 
 def _rounded(value: float) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks.markdown import indexes as shown
+from benchmarks.markdown import Cell, indexes
 from ksdiff.evaluation.run import DEFAULT_BORDER
 from ksdiff.evaluation.scenes import Subject, subjects
 from ksdiff.inference.sharpen import Sharpener
@@ -28,9 +28,14 @@ def scored(subject: Subject, sharpener: Sharpener, **facts: object) -> dict:
     """A row with the quality indexes of a scene sharpened in one piece, with its own sensor."""
     pan, ms = subject.pan[0], subject.ms[0]
     fused = sharpener.sharpen(pan, ms, subject.phase, subject.sensor.name)
-    indexes = subject.judge(fused[None], DEFAULT_BORDER)
-    return {"scene": subject.info.name, **facts, "indexes": indexes}
+    judged = subject.judge(fused[None], DEFAULT_BORDER)
+    return {"scene": subject.info.name, **facts, "indexes": judged}
 
 
-def unreferenced(indexes: dict[str, float]) -> str:
-    return shown(indexes, ("D_lambda_K", "D_s", "HQNR"), "333")
+def score_cell(reduced: tuple[str, ...], full: tuple[str, ...] = ()) -> Cell:
+    """Shows the indexes of a row, those with a truth or those without."""
+
+    def cell(row: dict) -> str:
+        return indexes(row["indexes"], full if "HQNR" in row["indexes"] else reduced)
+
+    return cell

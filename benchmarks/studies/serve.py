@@ -10,7 +10,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from benchmarks.markdown import cores_and_load, noted, table
+from benchmarks.markdown import CORES_AND_LOAD, fact_table
 from benchmarks.measure import kilobytes, seconds_of
 from benchmarks.results import Result
 from ksdiff.errors import KSDiffError
@@ -75,18 +75,19 @@ def _peak_megabytes(service: Service) -> float:
 
 def text(found: Result) -> str:
     (row,) = found.rows
-    accepted = (f"{row[name] * 1e3:.0f} ms" for name in ("accept_p50", "accept_most"))
-    rows = {
-        "jobs sent at once": str(row["jobs"]),
-        "successful, after a kill and a restart": str(row["successful"]),
-        "different results (one scene, so one)": str(row["different_results"]),
-        "done before the kill": str(row["done_before_kill"]),
-        "time to accept a job, median and most": ", ".join(accepted),
-        "time for a job, start-ups left out": f"{row['seconds'] / row['jobs']:.1f} s",
-        "from the kill until the new server listens": f"{row['down_seconds']:.0f} s",
-        "most memory, before and after": " and ".join(
-            f"{value:.0f} MB" for value in row["peak_megabytes"]
-        ),
+    lines = {
+        "jobs sent at once": "{jobs}",
+        "successful, after a kill and a restart": "{successful}",
+        "different results (one scene, so one)": "{different_results}",
+        "done before the kill": "{done_before_kill}",
+        "time to accept a job, median and most": "{accepted[0]:.0f} ms, {accepted[1]:.0f} ms",
+        "time for a job, start-ups left out": "{each:.1f} s",
+        "from the kill until the new server listens": "{down_seconds:.0f} s",
+        "most memory, before and after": "{peaks[0]:.0f} MB and {peaks[1]:.0f} MB",
     }
-    scene = f"scenes of {row['size']} x {row['size']} PAN pixels, 4 bands"
-    return noted(table([scene, ""], rows.items()), found, cores_and_load(found.header))
+    return fact_table(
+        *(found, "scenes of {size} x {size} PAN pixels, 4 bands", lines, CORES_AND_LOAD),
+        accepted=[row[name] * 1e3 for name in ("accept_p50", "accept_most")],
+        each=row["seconds"] / row["jobs"],
+        peaks=row["peak_megabytes"],
+    )

@@ -3,10 +3,9 @@
 import dataclasses
 from collections.abc import Iterator
 
-from benchmarks.markdown import indexes as shown
 from benchmarks.markdown import noted, pivot
 from benchmarks.results import Result
-from benchmarks.studies.scenes import scenes, scored
+from benchmarks.studies.scenes import scenes, score_cell, scored
 from ksdiff.evaluation.scenes import Subject
 from ksdiff.inference.sharpen import Sharpener
 from ksdiff.models.weights import load_weights, weights_for
@@ -29,12 +28,7 @@ def measure() -> Iterator[dict]:
 
 def text(found: Result) -> str:
     """Strengths down and scenes across."""
-
-    def cell(row: dict) -> str:
-        if "HQNR" in row["indexes"]:
-            return shown(row["indexes"], ("HQNR",), "3")
-        return shown(row["indexes"], ("SAM", "ERGAS", "Q2n"))
-
     rows = (row | {"strength": f"{row['strength']:g}"} for row in found.rows)
-    told = pivot(rows, "strength", "scene", cell, "residual_strength")
+    scores = score_cell(("SAM", "ERGAS", "Q2n"), ("HQNR",))
+    told = pivot(rows, "strength", "scene", scores, "residual_strength")
     return noted(told, found, "SAM / ERGAS / Q2n, or HQNR. ")

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from benchmarks.markdown import duration, noted, table
+from benchmarks.markdown import row_table
 from benchmarks.measure import race, sampler
 from benchmarks.results import Result
 from ksdiff.images.pair import ArrayPair
@@ -55,7 +55,7 @@ def text(found: Result) -> str:
     for row in found.rows:
         if row["weights"] == "ksdiff-s":
             other = others.get(f"ksdiff-s-{row['bands']}band")
-            beside = "–" if other is None else f"{row['seconds'] / other:.2f}"
-            rows.append([str(row["bands"]), duration(row["seconds"]), beside])
-    head = ["bands", "ksdiff-s", "over the weights for that number of bands"]
-    return noted(table(head, rows), found)
+            rows.append(row | {"over": f"{row['seconds'] / other:.2f}" if other else "–"})
+    columns = {"bands": "{bands}", "ksdiff-s": "{seconds:time}"}
+    columns["over the weights for that number of bands"] = "{over}"
+    return row_table(found, columns, rows=rows)

@@ -10,7 +10,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from benchmarks.markdown import nested, noted, table
+from benchmarks.markdown import indexes, nested, noted, table
 from benchmarks.results import Result
 from benchmarks.studies.held_out import held_out_cases, scores
 from benchmarks.studies.scenes import scenes
@@ -41,19 +41,19 @@ def measure() -> Iterator[dict]:
     for name, pan, ms, phase, judge in _pairs():
         for method in (*METHODS, "ksdiff-s", _OWN[len(ms)]):
             found = judge(ways[method].sharpen(pan, ms, phase)[None])
-            indexes = {index: found[index] for index in _INDEXES}
-            yield {"pair": name, "bands": len(ms), "method": method, "indexes": indexes}
+            scored = {index: found[index] for index in _INDEXES}
+            yield {"pair": name, "bands": len(ms), "method": method, "indexes": scored}
 
 
 def text(found: Result) -> str:
     """Pairs down; the best classical method on each index and both weights across."""
     rows = []
-    for (name, bands), own_rows in nested(found.rows, ("pair", "bands"), "method").items():
-        methods = {method: row["indexes"] for method, row in own_rows.items()}
-        shared, own = methods.pop("ksdiff-s"), methods.pop(_OWN[bands])
+    for (pair, bands), own in nested(found.rows, ("pair", "bands"), "method").items():
+        methods = {method: row["indexes"] for method, row in own.items()}
+        shared, alone = methods.pop("ksdiff-s"), methods.pop(_OWN[bands])
         best = {index: min(each[index] for each in methods.values()) for index in _INDEXES}
-        cells = [" / ".join(f"{of[index]:.2f}" for index in _INDEXES) for of in (best, own, shared)]
-        change = shared["ERGAS"] / own["ERGAS"] - 1
-        rows.append([name, str(bands), *cells, f"{100 * change:+.0f} %"])
+        scores = [indexes(of, _INDEXES, "22") for of in (best, alone, shared)]
+        change = f"{100 * (shared['ERGAS'] / alone['ERGAS'] - 1):+.0f} %"
+        rows.append([pair, str(bands), *scores, change])
     head = ["pair", "bands", "best classical", "weights for its bands", "`ksdiff-s`", "ERGAS"]
     return noted(table(head, rows), found, "SAM / ERGAS, and the last beside the one before. ")

@@ -16,4 +16,4 @@ def test_a_truth_that_is_pan_holds_all_of_its_detail():
     assert set(found) == set(contrast.MEASURES)
     # Standard deviations are PAN's over blocks and the bands' through the MTF: not the same.
     torch.testing.assert_close(torch.tensor(found["slope"]), torch.zeros(2), atol=0.01, rtol=0)
-    assert contrast.spread([{"shares": found}, {"shares": found}])["slope"]["between scenes"] == 0
+    assert contrast.spread([{"shares": found}, {"shares": found}])["slope"][0] == 0

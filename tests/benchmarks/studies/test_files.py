@@ -10,7 +10,7 @@ import rasterio
 
 from benchmarks.process import run
 from benchmarks.results import Result
-from benchmarks.studies import busy, files, large
+from benchmarks.studies import files, large
 from benchmarks.studies.drawing import draw
 from ksdiff.errors import KSDiffError
 from ksdiff.io.rasters import open_pair
@@ -70,14 +70,14 @@ def test_tables_tell_machine_and_ratios():
     facts = {"kind": "COG", "size": 3328, "bands": 8, "cpu_seconds": 4.0, "peak_bytes": 2**29}
     facts["gdal"] = "3.6.2"
     ours = {"name": files.OURS, **facts, **TIMES, "p50": 5.0, "cpu_seconds": 6.0}
-    told = files.text(Result(MACHINE, [{"name": files.GDAL, **facts, **TIMES}, ours]))
+    told = files.gdal_text(Result(MACHINE, [{"name": files.GDAL, **facts, **TIMES}, ours]))
     assert "| ksdiff sharpen | 5 s (1 s – 3 s) | 2.5× | 6 s, 1.5× | 512 MiB |" in told
     assert "GDAL 3.6.2. Load 0.5 of other programs before. Abacus 2, 2 threads" in told
     row = {"loops": 1, "omp_wait_policy": "ACTIVE", "bands": 4, "size": 2048, **TIMES}
-    assert "| 1 of 2 | spin (ACTIVE) | 2 s | 1 s – 3 s |" in busy.text(Result(MACHINE, [row]))
+    assert "| 1 of 2 | spin (ACTIVE) | 2 s | 1 s – 3 s |" in files.busy_text(Result(MACHINE, [row]))
 
 
 def test_loops_end_with_the_measurement():
-    with busy.looping(1) as loops:
+    with files.looping(1) as loops:
         assert loops[0].poll() is None
     assert loops[0].poll() is not None
