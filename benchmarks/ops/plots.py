@@ -1,125 +1,117 @@
 """Three plots of the operators' results: speed-up, share of the floor, time against size."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from benchmarks.ops.cases import OURS, short
+from benchmarks.ops.cases import DIRECTIONS, OURS, short
 from benchmarks.ops.tables import Measured, by_operator
 from benchmarks.results import Result
 
 # Okabe and Ito's colours, which colour-blind people can tell apart.
-BLUE, ORANGE, GREEN, PINK, BLACK = "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#000000"
-COLOURS = (BLUE, ORANGE, GREEN, PINK, "#56B4E9", "#D55E00")
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
+BLACK = "#000000"
 MARKERS = ("o", "s", "^", "D", "v", "P")
-DIRECTIONS = (("forward", BLUE, "o"), ("forward+backward", ORANGE, "s"))
+_SHORT = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16", "float64": "fp64"}
 
 
 def save(result: Result, folder: Path, name: str) -> None:
     """Write NAME-speed-up.png, NAME-floor.png and NAME-sizes.png, as far as there is data."""
-    machine = result.header
+    found, machine = by_operator(result), result.header
+    figures = {}
+    if found:
+        figures["speed-up"] = _speed_ups(found)
+        figures["floor"] = _floors(found, machine)
+    series = {op: own for op, cases in found.items() if len(own := _series(cases)) > 2}
+    if series:
+        figures["sizes"] = _sizes(series, machine)
+    captions = {
+        "speed-up": "Speed-up over the best PyTorch form of the same run",
+        "floor": "Share of the floor that memory or arithmetic sets",
+        "sizes": "Time against the image's size",
+    }
     where = f"{machine['gpu'] or machine['processor']}, {machine['threads']} threads"
-    found = by_operator(result)
-    if not found:
-        return
-    speed = _points(
-        found,
-        lambda case: case.speed_up,
-        "time of the best PyTorch form / time of ksdiff_ops (right of the line: ours is faster)",
-        _speed_axis,
-    )
-    floor = _points(
-        found,
-        lambda case: 100 * case.floor(machine) / case.ours["p50"],
-        "floor / time of ksdiff_ops, %",
-        lambda axis: axis.set_xlim(0, max(105, axis.get_xlim()[1])) and axis.axvline(100, c=BLACK),
-    )
-    for kind, figure, caption in (
-        ("speed-up", speed, "Speed-up over the best PyTorch form of the same run"),
-        ("floor", floor, "Share of the floor that memory or arithmetic sets"),
-        ("sizes", _sizes(found, machine), "Time against the image's size"),
-    ):
-        if figure is not None:
-            figure.suptitle(f"{caption}\n{where}, PyTorch {machine['torch']}", fontsize=11)
-            path = folder / f"{name}-{kind}.png"
-            figure.savefig(path, dpi=110, metadata={"Software": None})
+    for kind, figure in figures.items():
+        figure.suptitle(f"{captions[kind]}\n{where}, PyTorch {machine['torch']}", fontsize=11)
+        figure.savefig(folder / f"{name}-{kind}.png", dpi=110, metadata={"Software": None})
+
+
+def _speed_ups(found: dict[str, list[Measured]]) -> Figure:
+    label = "time of the best PyTorch form / time of ksdiff_ops (right of the line: ours is faster)"
+    figure = _points(found, lambda case: case.speed_up, label)
+    for axis in figure.axes[: len(found)]:
+        shown = [point[0] for points in axis.collections for point in points.get_offsets()]
+        low, high = min([0.8, *shown]) / 1.15, max([4, *shown]) * 1.3
+        axis.set_xscale("log", base=2)
+        axis.set_xlim(low, high)
+        axis.axvline(1, color=BLACK, linewidth=1)
+        ticks = [2.0**power for power in range(-6, 12) if low <= 2.0**power <= high]
+        axis.set_xticks(ticks, [f"{tick:g}×" for tick in ticks])
+        axis.minorticks_off()
+    return figure
+
+
+def _floors(found: dict[str, list[Measured]], machine: dict) -> Figure:
+    def percent(case: Measured) -> float:
+        return 100 * case.floor(machine) / case.ours["p50"]
+
+    figure = _points(found, percent, "floor / time of ksdiff_ops, %")
+    for axis in figure.axes[: len(found)]:
+        axis.set_xlim(0, max(105, axis.get_xlim()[1]))
+        axis.axvline(100, c=BLACK)
+    return figure
 
 
 def _points(
-    found: dict[str, list[Measured]],
-    value: Callable[[Measured], float | None],
-    label: str,
-    decorate: Callable,
+    found: dict[str, list[Measured]], value: Callable[[Measured], float | None], label: str
 ) -> Figure:
     """A panel per operator in two columns, cases down."""
     names = {op: list(dict.fromkeys(map(_name, own))) for op, own in found.items()}
-    lines = [list(found)[start : start + 2] for start in range(0, len(found), 2)]
-    heights = [max(len(names[op]) + 4 for op in line) for line in lines]
+    counts = [len(own) + 4 for own in names.values()]
+    heights = [max(counts[start : start + 2]) for start in range(0, len(counts), 2)]
     figure = Figure(figsize=(11.6, 1.2 + 0.23 * sum(heights)), layout="constrained")
-    grid = figure.subplots(len(lines), 2, squeeze=False, height_ratios=heights)
+    grid = figure.subplots(len(heights), 2, squeeze=False, height_ratios=heights)
     for empty in grid.flat[len(found) :]:
         empty.set_axis_off()
     handles = {}
     for axis, op in zip(grid.flat, found, strict=False):
-        for direction, colour, marker in DIRECTIONS:
+        for direction, colour, marker in zip(DIRECTIONS, COLOURS, MARKERS, strict=False):
             points = [
                 (value(case), names[op].index(_name(case)))
                 for case in found[op]
                 if case.facts["direction"] == direction and value(case) is not None
             ]
             if points:
-                handles[direction] = axis.scatter(
-                    *zip(*points, strict=True), c=colour, marker=marker, s=34, zorder=3
-                )
+                style = {"c": colour, "marker": marker, "s": 34, "zorder": 3}
+                handles[direction] = axis.scatter(*zip(*points, strict=True), **style)
         axis.set_yticks(range(len(names[op])), names[op], fontsize=8)
         axis.set_ylim(len(names[op]) - 0.4, -0.6)
         axis.grid(color="0.9")
         axis.set_axisbelow(True)
         axis.set_title(op, fontsize=10, loc="left")
         axis.tick_params(axis="x", labelsize=8)
-        decorate(axis)
     figure.legend(handles.values(), handles, loc="upper right", fontsize=8, frameon=False)
     figure.supxlabel(label, fontsize=9)
     return figure
 
 
 def _name(case: Measured) -> str:
-    dtype = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16", "float64": "fp64"}
-    return f"{short(case.facts)}  {dtype[case.facts['dtype']]}"
+    return f"{short(case.facts)}  {_SHORT[case.facts['dtype']]}"
 
 
-def _speed_axis(axis) -> None:
-    shown = [point[0] for points in axis.collections for point in points.get_offsets()]
-    low, high = min([0.8, *shown]) / 1.15, max([4, *shown]) * 1.3
-    axis.set_xscale("log", base=2)
-    axis.set_xlim(low, high)
-    axis.axvline(1, color=BLACK, linewidth=1)
-    ticks = [2.0**power for power in range(-6, 12) if low <= 2.0**power <= high]
-    axis.set_xticks(ticks, [f"{tick:g}×" for tick in ticks])
-    axis.minorticks_off()
-
-
-def _sizes(found: dict[str, list[Measured]], machine: dict) -> Figure | None:
-    series = {op: _series(own) for op, own in found.items()}
-    series = {op: own for op, own in series.items() if len(own) > 2}
-    if not series:
-        return None
+def _sizes(series: dict[str, list[Measured]], machine: dict) -> Figure:
+    """A panel per operator: the time of each form against the side of the image."""
     figure = Figure(figsize=(4.2 * len(series), 4.6), layout="constrained")
     axes = figure.subplots(1, len(series), squeeze=False)[0]
     for axis, (op, own) in zip(axes, series.items(), strict=True):
         sides = [case.facts["shape"][-1] for case in own]
         names = dict.fromkeys(name for case in own for name in case.forms)
         for name, colour, marker in zip(names, COLOURS, MARKERS, strict=False):
-            points = [
-                (side, case.forms[name]["p50"] * 1e3)
-                for side, case in zip(sides, own, strict=True)
-                if "p50" in case.forms.get(name, {})
-            ]
-            if points:
-                width = 2.2 if name == OURS else 1.2
-                x, y = zip(*points, strict=True)
-                axis.plot(x, y, color=colour, marker=marker, markersize=5, lw=width, label=name)
+            times = [1e3 * case.forms.get(name, {}).get("p50", math.nan) for case in own]
+            style = {"color": colour, "marker": marker, "markersize": 5, "label": name}
+            axis.plot(sides, times, lw=2.2 if name == OURS else 1.2, **style)
         floors = [case.floor(machine) * 1e3 for case in own]
         axis.plot(sides, floors, color=BLACK, linestyle="--", linewidth=1, label="floor")
         axis.set_xscale("log", base=2)

@@ -20,34 +20,19 @@ def test_a_case_counts_speed_up_floor_and_rates():
     assert product.floor(machine | {"fma_gflop_per_s": 10.0}) == pytest.approx(1e-3)
 
 
-def test_the_table_gives_ours_the_best_form_and_why_one_is_missing():
+def test_tables_give_losses_apart_and_why_a_form_is_missing():
     text = tables.operators(Result(MACHINE, rows(3) + rows(5, compiled=None)))
-    row_of_three = (
-        "| 1×2×4×4 | 3 | 1 | float32 | forward | 2 ms | 1.98 ms – 2.02 ms | 5.0 | 20.0 | 50% | 1.0 "
-        "| compiled shift | 3 ms | 1.0 | **1.50×** |"
-    )
-    assert row_of_three in text
+    assert "| compiled shift | 3 ms | 1.0 | **1.50×** |" in text
     assert "| shift | 5 ms | 1.0 | **2.50×** |" in text
     assert "k 5 G 1 float32 forward: does not compile: LoweringException: too large" in text
-    assert "| 20 ms, 9.0 MB |" in text
-
-
-def test_losses_are_listed_apart():
-    times = {"ksdiff_ops": 2.0, "shift": 1.0, "unfold": 3.0}
-    rows = [
-        {
-            **{"network": name, "what": "carafe k 3", "dtype": "float32", "direction": "forward"},
-            **{"form": form, "p20": t, "p50": t * (scale if form == "ksdiff_ops" else 1)},
-            **{"p80": t, "rounds": 1, "ratio": t / (scale * times["ksdiff_ops"])},
-        }
-        for name, scale in (("lost", 1.0), ("won", 0.25))
-        for form, t in times.items()
+    networks = [
+        row | {"network": network, "what": f"dynamic_conv k {kernel}"}
+        for network, kernel, ours in (("lost", 3, 6.0), ("won", 5, 2.0))
+        for row in rows(kernel, ours=ours)
     ]
-    losses, every = tables.networks(Result(MACHINE, rows)).split("All cases:")
-    assert "1 of 2 cases" in losses
-    assert "| lost |" in losses and "0.50" in losses
-    assert "| won |" not in losses
-    assert "| won |" in every and f"{1 / (2 * 0.25):.2f}" in every
+    losses, every = tables.networks(Result(MACHINE, networks)).split("All cases:")
+    assert "1 of 2 cases" in losses and "0.50" in losses
+    assert "| lost |" in losses and "| won |" not in losses and "| won |" in every
 
 
 def test_plots_are_drawn_for_what_was_measured(tmp_path):

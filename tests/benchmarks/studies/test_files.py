@@ -1,4 +1,4 @@
-"""Drawn scenes of any size, commands as processes, and the tables of whole files."""
+"""Drawn scenes of any size, commands as processes, and windows fused alone."""
 
 import signal
 import sys
@@ -9,16 +9,13 @@ import pytest
 import rasterio
 
 from benchmarks.process import run
-from benchmarks.results import Result
 from benchmarks.studies import files, large
 from benchmarks.studies.drawing import draw
 from ksdiff.errors import KSDiffError
 from ksdiff.io.rasters import open_pair
-from tests.support.benchmarks import MACHINE
 
 HOLDS = "import time; x = bytearray(200 * 2**20); time.sleep(0.5)"
 PARENT = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {HOLDS!r}])"
-TIMES = {"p20": 1.0, "p50": 2.0, "p80": 3.0, "rounds": 3}
 
 
 def test_a_drawn_scene_is_a_pair_that_goes_on_across_its_mirrors(tmp_path, monkeypatch):
@@ -64,17 +61,6 @@ def test_windows_fused_alone_agree_with_a_file_unless_it_shows_a_seam(tmp_path, 
         file.write(values)
     seam = large.compared(drawn, out)
     assert seam["differs_most"] > seam["differs_bound"]
-
-
-def test_tables_tell_machine_and_ratios():
-    facts = {"kind": "COG", "size": 3328, "bands": 8, "cpu_seconds": 4.0, "peak_bytes": 2**29}
-    facts["gdal"] = "3.6.2"
-    ours = {"name": files.OURS, **facts, **TIMES, "p50": 5.0, "cpu_seconds": 6.0}
-    told = files.gdal_text(Result(MACHINE, [{"name": files.GDAL, **facts, **TIMES}, ours]))
-    assert "| ksdiff sharpen | 5 s (1 s – 3 s) | 2.5× | 6 s, 1.5× | 512 MiB |" in told
-    assert "GDAL 3.6.2. Load 0.5 of other programs before. Abacus 2, 2 threads" in told
-    row = {"loops": 1, "omp_wait_policy": "ACTIVE", "bands": 4, "size": 2048, **TIMES}
-    assert "| 1 of 2 | spin (ACTIVE) | 2 s | 1 s – 3 s |" in files.busy_text(Result(MACHINE, [row]))
 
 
 def test_loops_end_with_the_measurement():
