@@ -50,21 +50,10 @@ def draw(folder: Path, size: int, bands: int) -> Drawn:
 def _write(path: Path, pattern: np.ndarray, side: int, step: int) -> None:
     random = np.random.default_rng(step)
     columns = np.arange(side)
-    with rasterio.open(
-        path,
-        "w",
-        driver="GTiff",
-        count=len(pattern),
-        height=side,
-        width=side,
-        dtype="uint16",
-        crs="EPSG:32631",
-        transform=Affine(step / 2, 0, 500_000, 0, -step / 2, 5_400_000),
-        tiled=True,
-        blockxsize=_STRIP,
-        blockysize=_STRIP,
-        BIGTIFF="IF_SAFER",
-    ) as file:
+    tiles = {"tiled": True, "blockxsize": _STRIP, "blockysize": _STRIP, "BIGTIFF": "IF_SAFER"}
+    place = {"crs": "EPSG:32631", "transform": Affine(step / 2, 0, 5e5, 0, -step / 2, 5.4e6)}
+    size = {"count": len(pattern), "height": side, "width": side, "dtype": "uint16"}
+    with rasterio.open(path, "w", driver="GTiff", **size, **place, **tiles) as file:
         for top in range(0, side, _STRIP):
             rows = np.arange(top, min(top + _STRIP, side))
             # Of the pixels' centres, in PAN pixels.

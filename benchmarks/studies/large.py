@@ -80,36 +80,31 @@ def compared(drawn: Drawn, out: Path) -> dict[str, float]:
     """How far the fused file is off windows that are fused alone, in DN: near where its own windows
     blend, and elsewhere, where the two differ by rounding."""
     sharpener = Sharpener()
-    near, far = [], []
+    off, blended = [], []
     with open_pair(*drawn) as pair, rasterio.open(out) as file:
         scene = sharpener.prepare(pair)
         fuse = sharpener.fuser(scene)
         spans = [window_spans(length, sharpener.options.tile, pair.ratio) for length in pair.shape]
         borders = [[(s.start + s.ramp_up // 2) for s in axis if s.ramp_up] for axis in spans]
         for share in np.linspace(0, 1, _PLACES):
-            # Down one diagonal, and mirrored for every other place.
             at = [axis[round(share * (len(axis) - 1))] for axis in borders]
-            row, column = (
-                _alone(middle, length) for middle, length in zip(at, pair.shape, strict=True)
-            )
+            row, column = map(_alone, at, pair.shape)
             patch = read_window(scene.pair, row, column)
             alone = begin_window(scene, fuse, patch, row, column).fused().numpy()
             ours = file.read(window=((row.start, row.stop), (column.start, column.stop)))
             limits = np.iinfo(ours.dtype)
-            off = np.abs(ours - np.clip(alone, limits.min, limits.max))
-            close = [
-                np.abs(np.arange(s.start, s.stop) - middle) <= _NEAR
-                for s, middle in zip((row, column), at, strict=True)
-            ]
-            blended = close[0][:, None] | close[1]
-            near.append(off[:, blended].ravel())
-            far.append(off[:, ~blended].ravel())
-    blending, elsewhere = np.concatenate(near), np.concatenate(far)
+            off.append(np.abs(ours - np.clip(alone, limits.min, limits.max)))
+            rows, columns = (
+                np.abs(np.arange(span.start, span.stop) - middle) <= _NEAR
+                for span, middle in zip((row, column), at, strict=True)
+            )
+            blended.append(np.broadcast_to(rows[:, None] | columns, ours.shape))
+    differs, near = np.stack(off), np.stack(blended)
     return {
         "places": _PLACES,
-        "differs_near": float(blending.mean()),
-        "differs_elsewhere": float(elsewhere.mean()),
-        "differs_most": float(np.quantile(blending, 0.999)),
+        "differs_near": float(differs[near].mean()),
+        "differs_elsewhere": float(differs[~near].mean()),
+        "differs_most": float(np.quantile(differs[near], 0.999)),
         "differs_bound": _CLOSE,
     }
 

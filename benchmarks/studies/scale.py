@@ -5,14 +5,14 @@ same drawn scenes, each with a core of its own; and what the scheduler needs for
 sleep. To be run on a machine without other work.
 """
 
+import itertools
 import logging
 import math
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeVar
 
 import torch
 
@@ -27,11 +27,8 @@ from ksdiff.io.jobs import Job, list_jobs
 from ksdiff.io.output_options import OutputOptions
 from ksdiff.synthetic.simulate import draw_scenes
 
-T = TypeVar("T")
-
 SIDE = 1024  # PAN pixels of the scenes whose cost is measured
 GRIDS = ((4, 4), (8, 4), (6, 2))  # bands, ratio
-_MOVED = ("read", "written")
 SCENES, SMALL, LARGE = 12, 512, 3072  # so many small scenes, or a large one, for workers
 TRIES = 3  # of each count of workers; the quickest counts
 WINDOW = 1.0  # seconds that a simulated task sleeps: about a window of 512 x 512
@@ -66,34 +63,33 @@ def costs(price: float = 0.04) -> Iterator[dict]:
         yield {**facts, "core_seconds": seconds}
 
 
-def steps() -> list[dict]:
+def steps() -> Iterator[dict]:
     """Core seconds of the steps of a large scene, one after the other in one process."""
-    found = []
-
-    def step(name: str, work: Callable[[], T]) -> T:
-        before, began = _moved(), time.process_time()
-        result = work()
-        seconds, after = time.process_time() - began, _moved()
-        read, written = (b - a for a, b in zip(before, after, strict=True))
-        facts = {"side": LARGE, "step": name, "core_seconds": seconds}
-        found.append({**facts, "read": read, "written": written})
-        return result
-
     with tempfile.TemporaryDirectory() as folder:
         draw_scenes(Path(folder), "large", size=LARGE)
         (job,) = list_jobs(folder)
         rows = Rows.of(_sharpen(), job, Path(folder, "out.tif"), least=0)
-        surveys = step("survey", lambda: [rows.survey(row) for row in range(rows.surveys)])
-        prepared = step("prior", lambda: rows.prepare(surveys))
-        step("windows", lambda: [rows.fuse(row, prepared) for row in range(rows.count)])
-        step("writing", rows.write)
-    return found
+        found: dict[str, object] = {}
+        works = {
+            "survey": lambda: [rows.survey(row) for row in range(rows.surveys)],
+            "prior": lambda: rows.prepare(found["survey"]),
+            "windows": lambda: [rows.fuse(row, found["prior"]) for row in range(rows.count)],
+            "writing": rows.write,
+        }
+        for name, work in works.items():
+            before = _spent()
+            found[name] = work()
+            after = _spent()
+            spent = {fact: after[fact] - before[fact] for fact in after}
+            yield {"side": LARGE, "step": name, **spent}
 
 
-def _moved() -> list[int]:
-    """Bytes that this process has read and written so far, what the system keeps in memory too."""
+def _spent() -> dict[str, float]:
+    """Core seconds of this process so far, and bytes that it has read and written, what the system
+    keeps in memory too."""
     counts = dict(line.split(": ") for line in Path("/proc/self/io").read_text().splitlines())
-    return [int(counts[name]) for name in ("rchar", "wchar")]
+    moved = {"read": int(counts["rchar"]), "written": int(counts["wchar"])}
+    return {"core_seconds": time.process_time(), **moved}
 
 
 def workers() -> Iterator[dict]:
@@ -103,13 +99,9 @@ def workers() -> Iterator[dict]:
         for name, (count, size) in scenes.items():
             draw_scenes(Path(folder, name), name, count, size)
         jobs = {name: list_jobs(Path(folder, name)) for name in scenes}
-        for name in scenes:
-            times: dict[int, list[float]] = {1: [], 2: []}
-            for _ in range(TRIES):
-                for count, known in times.items():
-                    known.append(_time_of(jobs[name], jobs["small"][0], count))
-            for count, known in times.items():
-                yield {"scenes": name, "workers": count, "seconds": min(known), "tries": TRIES}
+        for name, count in itertools.product(scenes, (1, 2)):
+            times = [_time_of(jobs[name], jobs["small"][0], count) for _ in range(TRIES)]
+            yield {"scenes": name, "workers": count, "seconds": min(times), "tries": TRIES}
 
 
 def _time_of(jobs: list[Job], warm: Job, workers: int) -> float:
@@ -229,12 +221,13 @@ def steps_table(found: Result) -> str:
     total = sum(row["core_seconds"] for row in found.rows)
     rows = []
     for row in found.rows:
-        seconds, *moved = (row[fact] / row["side"] ** 2 for fact in ("core_seconds", *_MOVED))
-        shares = {"seconds": seconds * 1e6, "share": row["core_seconds"] / total, "moved": moved}
-        rows.append(row | shares)
+        megapixels = row["side"] ** 2 / 1e6
+        moved = {name: row[name] / megapixels / 1e6 for name in ("read", "written")}
+        each = {"seconds": row["core_seconds"] / megapixels, "share": row["core_seconds"] / total}
+        rows.append(row | moved | each)
     columns = {
         **{"step, for a megapixel of PAN": "{step}", "core time": "{seconds:.2f} s"},
-        **{"share": "{share:.1%}", "read": "{moved[0]:.1f} MB", "written": "{moved[1]:.1f} MB"},
+        **{"share": "{share:.1%}", "read": "{read:.1f} MB", "written": "{written:.1f} MB"},
     }
     return row_table(found, columns, rows=rows)
 
