@@ -11,10 +11,11 @@ Cell = Callable[[dict], str]
 
 
 class _Formatter(string.Formatter):
-    """Knows three more formats: ``{x:time}``, ``{x:MiB}``, and ``{x:×}`` of a size."""
+    """Knows four more formats: ``{x:time}``, ``{x:MB}``, ``{x:MiB}``, and ``{x:×}`` of a size."""
 
     def format_field(self, value: Any, format_spec: str) -> str:
-        own = {"time": duration, "MiB": mebibytes, "×": times}.get(format_spec)
+        formats = {"time": duration, "MB": megabytes, "MiB": mebibytes, "×": times}
+        own = formats.get(format_spec)
         return own(value) if own else super().format_field(value, format_spec)
 
 
@@ -63,6 +64,10 @@ def duration(seconds: float) -> str:
         if seconds >= scale:
             return f"{seconds / scale:.3g} {unit}"
     return f"{seconds * 1e6:.3g} µs"
+
+
+def megabytes(count: int | None) -> str:
+    return "" if count is None else f"{count / 1e6:.1f}" if count < 1e8 else f"{count / 1e6:.0f}"
 
 
 def mebibytes(count: float | None) -> str:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from benchmarks.markdown import duration, listing, origin, table, times
+from benchmarks.markdown import duration, listing, megabytes, origin, times
 from benchmarks.ops.cases import OURS, label
 from benchmarks.results import LIMITS, Result, identity
 
@@ -116,41 +116,42 @@ def operators(result: Result) -> str:
         "{omp_wait_policy}, operators at commit {operators}.\n".format_map(machine),
     ]
     for op, cases in by_operator(result).items():
-        keys = [key for key in (*_SIZE, "dtype", "direction") if key in cases[0].facts]
+        facts = cases[0].facts
+        same = [f"{key} {times(facts[key])}" for key in ("rank", "ranks") if key in facts]
+        keys = [key for key in (*_SIZE, "dtype", "direction") if key in facts]
+        lead = {_HEADS.get(key, key): f"{{{key}:×}}" for key in keys}
         names = [OURS, *dict.fromkeys(n for case in cases for n in case.forms if n != OURS)]
-        head = [_HEADS.get(key, key) for key in keys]
-        lead = [[times(case.facts[key]) for key in keys] for case in cases]
-        same = [f"{k} {times(cases[0].facts[k])}" for k in ("rank", "ranks") if k in cases[0].facts]
-        against = [_against(case, machine) for case in cases]
-        forms = [[_form(case.forms.get(name)) for name in names] for case in cases]
+        forms = {name: f"{{forms[{name}]}}" for name in names}
+        rows = [
+            case.facts
+            | {"case": case, "floor": case.floor(machine)}
+            | {"forms": {name: _form(case.forms.get(name)) for name in names}}
+            for case in cases
+        ]
         left_out = "".join(case.left_out() for case in cases)
         parts += [
             f"### {', '.join([f'`{op}`', *same])}\n",
-            table([*head, *_AGAINST], map(list.__add__, lead, against)),
+            listing((row | _ratios(row) for row in rows if row["case"].best), lead | _AGAINST),
             f"<details><summary>Every form of <code>{op}</code>: time, peak memory</summary>\n",
-            table([*head, *names], map(list.__add__, lead, forms)),
+            listing(rows, lead | forms),
             "</details>\n",
             *([f"Left out:\n\n{left_out}"] if left_out else []),
         ]
     return "\n".join(parts)
 
 
-_AGAINST = (
-    *(OURS, "20–80 %", "GB/s", "GFLOP/s", "of the floor", "MB"),
-    *("best PyTorch form", "its time", "its MB", "speed-up", "at most"),
-)
+_AGAINST = {
+    **{OURS: "{p50:time}", "20–80 %": "{p20:time} – {p80:time}", "GB/s": "{case.bandwidth:.1f}"},
+    **{"GFLOP/s": "{case.rate:.1f}", "of the floor": "{share:.0%}", "MB": "{peak_bytes:MB}"},
+    **{"best PyTorch form": "{case.best}", "its time": "{its[p50]:time}"},
+    **{"its MB": "{its[peak_bytes]:MB}", "speed-up": "**{case.speed_up:.2f}×**"},
+    "at most": "{at_most:.2f}×",
+}
 
 
-def _against(case: Measured, machine: dict) -> list[str]:
-    ours, floor = case.ours, case.floor(machine)
-    rates = (f"{case.bandwidth:.1f}", f"{case.rate:.1f}", f"{floor / ours['p50']:.0%}")
-    spread = f"{duration(ours['p20'])} – {duration(ours['p80'])}"
-    cells = [duration(ours["p50"]), spread, *rates, megabytes(ours["peak_bytes"])]
-    if case.best is None:
-        return [*cells, *[""] * 5]
-    best = case.forms[case.best]
-    ratios = f"**{case.speed_up:.2f}×**", f"{best['p50'] / floor:.2f}×"
-    return [*cells, case.best, duration(best["p50"]), megabytes(best["peak_bytes"]), *ratios]
+def _ratios(row: dict) -> dict[str, object]:
+    its, floor = row["case"].forms[row["case"].best], row["floor"]
+    return {"its": its, "share": floor / row["p50"], "at_most": its["p50"] / floor}
 
 
 def _form(form: dict | None) -> str:
@@ -163,23 +164,17 @@ def _form(form: dict | None) -> str:
 def networks(result: Result) -> str:
     """The losses, then all cases: time of the best PyTorch form over ours."""
     lines = [
-        case.facts
-        | {"ours": case.ours["p50"], "theirs": case.forms[case.best]["p50"]}
-        | {"best": case.best, "speed_up": case.speed_up}
+        case.facts | {"case": case, "theirs": case.forms[case.best]["p50"]}
         for case in by_case(result.rows)
     ]
     columns = {
         **{"network": "{network}", "operator": "{what}", "dtype": "{dtype}"},
-        **{"direction": "{direction}", "ours": "{ours:time}", "PyTorch": "{theirs:time}"},
-        **{"form": "{best}", "speed-up": "{speed_up:.2f}"},
+        **{"direction": "{direction}", "ours": "{p50:time}", "PyTorch": "{theirs:time}"},
+        **{"form": "{case.best}", "speed-up": "{case.speed_up:.2f}"},
     }
-    losses = [line for line in lines if line["speed_up"] < NO_LOSS]
+    losses = [line for line in lines if line["case"].speed_up < NO_LOSS]
     lost = listing(losses, columns) if losses else "None.\n"
     return (
         f"{origin(result.header)}\n\n{len(losses)} of {len(lines)} cases are slower than the best "
         f"eager PyTorch form:\n\n{lost}\nAll cases:\n\n{listing(lines, columns)}"
     )
-
-
-def megabytes(count: int | None) -> str:
-    return "" if count is None else f"{count / 1e6:.1f}" if count < 1e8 else f"{count / 1e6:.0f}"
