@@ -66,6 +66,11 @@ def duration(seconds: float) -> str:
     return f"{seconds * 1e6:.3g} µs"
 
 
+def percent(change: float, digits: int = 0) -> str:
+    """A relative change, with its sign."""
+    return f"{100 * change:+.{digits}f} %"
+
+
 def megabytes(count: int | None) -> str:
     return "" if count is None else f"{count / 1e6:.1f}" if count < 1e8 else f"{count / 1e6:.0f}"
 

@@ -13,7 +13,7 @@ from statistics import fmean
 import torch
 from torch import Tensor
 
-from benchmarks.markdown import noted, table
+from benchmarks.markdown import noted, percent, table
 from benchmarks.results import RESULTS, ROOT, Result, read
 from benchmarks.studies.scenes import data
 from ksdiff.baselines import METHODS, ClassicalPair
@@ -26,6 +26,7 @@ from ksdiff.training.held_out import SIDE, Case, cases
 from ksdiff.training.validation import case_scene, fuse_all
 
 TENTH = ROOT / "runs/ksdiff-s-tenth/weights.safetensors"
+_INDEXES = ("SAM", "ERGAS")
 _INNER = (..., slice(20, -21), slice(20, -21))
 _FAMILIES = {"1": (1,), "2": (2,), "3": (3,), "4": (4,), "5 to 7": (5, 6, 7), "8, 10": (8, 10)}
 _PRIORS = {
@@ -64,8 +65,7 @@ def network(model: KSDiff, case: Case) -> dict[str, float]:
 def case_row(model: KSDiff, case: Case) -> dict:
     others = classical(case)
     best = {
-        index: min((values[index], name) for name, values in others.items())
-        for index in ("SAM", "ERGAS")
+        index: min((values[index], name) for name, values in others.items()) for index in _INDEXES
     }
     return {
         "case": case.name,
@@ -117,21 +117,17 @@ def changes(rows: Sequence[dict], index: str) -> list[float]:
     return [own / best - 1 for own, best in pairs if best >= _LEAST]
 
 
-def _change(value: float, best: float) -> str:
-    return "–" if best < _LEAST else f"{100 * (value / best - 1):+.0f} %"
-
-
 def text(found: Result) -> str:
     """Cases down; the mean of the changes last."""
     rows = []
     for row in found.rows:
         cells = [row["case"]]
-        for index in ("SAM", "ERGAS"):
-            best, own = row["best"][index][0], row["told"][index]
-            cells += [f"{best:.2f}", f"{own:.2f}", _change(own, best)]
-        rows.append([*cells, f"{row['told']['factor']:.2f}", f"{row['not told']['factor']:.2f}"])
-    mean = [f"{100 * fmean(changes(found.rows, index)):+.1f} %" for index in ("SAM", "ERGAS")]
-    rows.append(["mean", "", "", mean[0], "", "", mean[1], "", ""])
+        for index in _INDEXES:
+            best, own, change = row["best"][index][0], row["told"][index], changes([row], index)
+            cells += [f"{best:.2f}", f"{own:.2f}", *(map(percent, change) if change else "–")]
+        rows.append([*cells, *(f"{row[told]['factor']:.2f}" for told in ("told", "not told"))])
+    means = [percent(fmean(changes(found.rows, index)), 1) for index in _INDEXES]
+    rows.append(["mean", *(cell for mean in means for cell in ("", "", mean)), "", ""])
     head = ["case", *("best SAM", "SAM", "change"), *("best ERGAS", "ERGAS", "change")]
     return noted(table([*head, "factor, PAN's gain told", "not told"], rows), found)
 
@@ -141,7 +137,7 @@ def prior_text(found: Result) -> str:
     rows = []
     for row in found.rows:
         own = row["ergas"]["sampled"]
-        costs = [f"{100 * (row['ergas'][prior] / own - 1):+.1f} %" for prior in _PRIORS]
+        costs = [percent(row["ergas"][prior] / own - 1, 1) for prior in _PRIORS]
         rows.append([row["bands"], str(row["scenes"]), f"{own:.2f}", *costs])
     return noted(table(["bands", "cases", "ERGAS", *_PRIORS.values()], rows), found)
 
@@ -152,10 +148,10 @@ def tenth_text(found: Result) -> str:
     bundled = read(RESULTS / "held-out.json")
     for weights, own in (("`ksdiff-s`", bundled), ("`ksdiff-s-tenth.yaml`", found)):
         cells = []
-        for index in ("SAM", "ERGAS"):
+        for index in _INDEXES:
             moved = changes(own.rows, index)
             below = sum(change <= -0.05 for change in moved)
-            cells += [f"{100 * fmean(moved):+.1f} %", f"{below} of {len(moved)}"]
+            cells += [percent(fmean(moved), 1), f"{below} of {len(moved)}"]
         rows.append([weights, *cells])
-    head = ["weights", *(x for index in ("SAM", "ERGAS") for x in (index, "lower by 5 % or more"))]
+    head = ["weights", *(x for index in _INDEXES for x in (index, "lower by 5 % or more"))]
     return noted(table(head, rows), found)

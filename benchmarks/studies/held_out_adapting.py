@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from statistics import fmean
 
-from benchmarks.markdown import noted, table
+from benchmarks.markdown import noted, percent, table
 from benchmarks.results import Result
 from benchmarks.studies.held_out import held_out_cases, network
 from ksdiff.images.pair import ArrayPair
@@ -60,9 +60,9 @@ def text(found: Result) -> str:
         for index, every in changes.items():
             before, after = row["before"][index], row["after"][index]
             every.append(after / before - 1)
-            cells += [f"{before:.3f}", f"{after:.3f}", f"{100 * every[-1]:+.1f} %"]
+            cells += [f"{before:.3f}", f"{after:.3f}", percent(every[-1], 1)]
         rows.append([*cells, f"{row['seconds']:.0f} s"])
-    means = [x for every in changes.values() for x in ("", "", f"{100 * fmean(every):+.1f} %")]
+    means = [x for every in changes.values() for x in ("", "", percent(fmean(every), 1))]
     rows.append(["mean", "", "", *means, ""])
     head = ["case", "kept", "steps", *(x for i in _INDEXES for x in (i, "adapted", "change"))]
     return noted(table([*head, "time"], rows), found, f"At most {_MINUTES:g} minutes a scene. ")
