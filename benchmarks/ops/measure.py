@@ -2,14 +2,14 @@
 
 import functools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
 import ksdiff_ops
 from benchmarks.gpu_timing import graph_sampler, rotations
-from benchmarks.measure import available_bytes, peak_bytes, race, sampler
+from benchmarks.measure import Call, Sampler, available_bytes, peak_bytes, race, sampler
 from benchmarks.ops.cases import COMPILED, OURS, Case
 from benchmarks.ops.forms import Form
 
@@ -31,45 +31,51 @@ def measure(
     Raises:
         AssertionError: a form computes something else.
     """
-    first = case.draw(device)
-    need = sum(tensor.nbytes for tensor in first)
-    inputs = [first, *(case.draw(device, seed) for seed in range(1, rotations(need, device)))]
+    inputs = _inputs(case, device)
     gradient = case.draw_gradient(direction, device)
-    expected = _expected(case, first, gradient)
-    clock = time.thread_time if device == "cpu" and torch.get_num_threads() == 1 else None
+    expected = _expected(case, inputs[0], gradient)
     counts = {"least_bytes": case.least_bytes(direction), "flops": case.operations(direction)}
     rows: dict[str, dict[str, object]] = {}
-    samplers, calls = {}, {}
-    for name, function in _forms(case, device):
-        compiled = name.startswith(COMPILED)
-        if compiled and not compile_forms:
-            continue
+    calls, samplers = {}, {}
+    for name, function in _forms(case, device, compile_forms):
         rows[name] = case.row(direction) | {"form": name, **counts}
+        call = functools.partial(run, function, gradient)
         try:
             _make_room(case, name, direction, device)
-            call = functools.partial(run, _compiled(function) if compiled else function, gradient)
-            found = call(first)
+            found = call(inputs[0])
         except Exception as error:
             if name.startswith(OURS):
                 raise
-            reason = "does not compile" if compiled else "fails"
-            rows[name]["left_out"] = f"{reason}: {_brief(error)}"
+            rows[name]["left_out"] = _reason(name, error)
             continue
         _check_same(f"{name}, {direction}", found, expected)
-        del found
-        calls[name] = functools.partial(call, first)
-        if device == "cuda":
-            on_each = [functools.partial(call, own) for own in inputs]
-            samplers[name], rows[name]["timing"] = graph_sampler(on_each)
-        else:
-            samplers[name] = sampler(calls[name], clock)
-    del expected
+        calls[name] = functools.partial(call, inputs[0])
+        on_each = [functools.partial(call, own) for own in inputs]
+        samplers[name], timing = _sampler(on_each, device)
+        rows[name] |= timing
+    del expected, found
     for name, times in race(samplers, budget, over=OURS).items():
         rows[name] |= times
     for name, call in calls.items():
         rows[name]["peak_bytes"] = peak_bytes(call, device, rows[name]["p50"])
     rows[OURS]["backend"] = _backend(case, device)
     return list(rows.values())
+
+
+def _inputs(case: Case, device: str) -> list[list[Tensor]]:
+    """As many sets of them as it takes on a GPU until one has left the cache."""
+    first = case.draw(device)
+    sets = rotations(sum(tensor.nbytes for tensor in first), device)
+    return [first, *(case.draw(device, seed) for seed in range(1, sets))]
+
+
+def _sampler(calls: list[Call], device: str) -> tuple[Sampler, dict[str, str]]:
+    """What times the same call on several sets of inputs, and how it does so on a GPU."""
+    if device == "cuda":
+        sample, timing = graph_sampler(calls)
+        return sample, {"timing": timing}
+    clock = time.thread_time if torch.get_num_threads() == 1 else None
+    return sampler(calls[0], clock), {}
 
 
 def run(function: Form, gradient: Tensor | None, tensors: list[Tensor]) -> list[Tensor]:
@@ -85,17 +91,17 @@ def _backend(case: Case, device: str) -> str:
     return ksdiff_ops.backends.choose(_MADE_OF.get(case.op, case.op), device)
 
 
-def _forms(case: Case, device: str) -> Iterator[tuple[str, Form]]:
+def _forms(case: Case, device: str, compile_forms: bool) -> Iterator[tuple[str, Form]]:
     """Ours first; on a GPU, ours on the Triton backend, too, where another is chosen."""
     yield OURS, case.ours
     if _backend(case, device) == "cuda" and ksdiff_ops.backends.available()["triton"] is None:
         yield f"{OURS} (triton)", functools.partial(case.ours, backend="triton")
-    yield from case.plain.items()
-
-
-def _compiled(function: Form) -> Callable:
-    torch._dynamo.reset()  # else it gives up compiling after a few shapes
-    return torch.compile(function, dynamic=False)
+    for name, form in case.plain.items():
+        if not name.startswith(COMPILED):
+            yield name, form
+        elif compile_forms:
+            torch._dynamo.reset()  # else it gives up compiling after a few shapes
+            yield name, torch.compile(form, dynamic=False)
 
 
 def _expected(case: Case, inputs: list[Tensor], gradient: Tensor | None) -> list[Tensor]:
@@ -120,6 +126,8 @@ def _make_room(case: Case, form: str, direction: str, device: str) -> None:
         raise MemoryError(f"needs about {need / 2**30:.1f} GiB, and {free / 2**30:.1f} are free")
 
 
-def _brief(error: Exception) -> str:
+def _reason(form: str, error: Exception) -> str:
+    """In one line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0] if lines else ''}"[:200]
+    brief = f"{type(error).__name__}: {lines[0] if lines else ''}"[:200]
+    return f"{'does not compile' if form.startswith(COMPILED) else 'fails'}: {brief}"
