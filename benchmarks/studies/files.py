@@ -22,17 +22,11 @@ from benchmarks.process import Run, run
 from benchmarks.results import Result
 from benchmarks.studies.drawing import draw
 from ksdiff.errors import KSDiffError
+from ksdiff.io.formats import Format
+from ksdiff.io.output_options import OutputOptions
 
 OURS, GDAL = "ksdiff sharpen", "gdal_pansharpen.py"
 _KINDS = {"COG": "cloud-optimised", "GTiff": "plain, tiled"}
-# What `ksdiff sharpen` tells GDAL by itself, see `ksdiff.io.formats`.
-_OPTIONS = {
-    "COG": ("COMPRESS=DEFLATE", "LEVEL=1", "PREDICTOR=YES", "BLOCKSIZE=512"),
-    "GTiff": (
-        *("COMPRESS=DEFLATE", "ZLEVEL=1", "PREDICTOR=2"),
-        *("TILED=YES", "BLOCKXSIZE=512", "BLOCKYSIZE=512"),
-    ),
-}
 _SHARPEN = (sys.executable, "-m", "ksdiff", "sharpen", "--quiet")
 # How threads wait; the command sets the first by itself.
 _POLICIES = {"PASSIVE": "sleep", "ACTIVE": "spin"}
@@ -126,8 +120,10 @@ def gdal_version() -> str:
 
 
 def _gdal(kind: str, threads: int) -> tuple[str, ...]:
-    options = (*_OPTIONS[kind], f"NUM_THREADS={threads}")
-    told = (part for option in options for part in ("-co", option))
+    """The command with what `ksdiff sharpen` tells GDAL by itself."""
+    options = Format.of("out.tif", OutputOptions(cog=kind == "COG"), "uint16").options
+    options |= {"NUM_THREADS": str(threads)}
+    told = (part for option in options.items() for part in ("-co", "=".join(option)))
     return (GDAL, "-q", "-threads", str(threads), "-of", kind, *told)
 
 
