@@ -1,13 +1,13 @@
 """Writes the tables of committed results into README.md and docs: `python -m benchmarks.docs`
 
 A page holds a table between `<!-- NAME:begin -->` and `<!-- NAME:end -->`, wherever it wants it;
-`NAME@RESULT` takes it from another file or folder of benchmarks/results than the usual one. All
-other text is written by hand.
+`NAME@RESULT` takes it from another file of benchmarks/results than the usual one. All other text is
+written by hand.
 """
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from benchmarks import quality
@@ -16,7 +16,7 @@ from benchmarks.models import plots as model_plots
 from benchmarks.models import tables as models
 from benchmarks.ops import plots as op_plots
 from benchmarks.ops import tables as ops
-from benchmarks.results import RESULTS, ROOT, Result, read
+from benchmarks.results import RESULTS, ROOT, read
 from benchmarks.studies import STUDIES
 from ksdiff.errors import KSDiffError
 from ksdiff.evaluation.ablation_report import markdown
@@ -29,9 +29,9 @@ def ablation(path: Path) -> str:
     return "\n".join([*lines, "", origin(values["header"]), ""])
 
 
-def prior(folder: Path) -> str:
+def prior(path: Path) -> str:
     """A column for each folder of scenes that `ksdiff prior --json` has judged."""
-    found = [json.loads((folder / f"prior-{name}.json").read_text()) for name in ("val", "train")]
+    found = [json.loads(own.read_text()) for own in (path, path.with_name("prior-train.json"))]
     rows = [
         [f"{label} {key}", *(f"{result[kind][key]:.{digits}f}" for result in found)]
         for kind, label, digits in (("distance", "distance, steps:", 2), ("ergas", "ERGAS:", 3))
@@ -42,21 +42,22 @@ def prior(folder: Path) -> str:
     return f"{table(head, rows)}\n{origin(found[0]['header'])}\n"
 
 
-def _of_file(make: Callable[[Result], str]) -> Callable[[Path], str]:
-    return lambda path: make(read(path))
+def _usual() -> Iterator[tuple[str, Callable, Callable, str]]:
+    """Name of each block, what makes it, of what reading of a file, and the usual file."""
+    for name, make in models.TABLES.items():
+        yield name, make, models.Models, "models-cpu"
+    for name, study in STUDIES.items():
+        yield name, study.table, read, name
+    for name, (make, result) in quality.TABLES.items():
+        yield name, make, Path, result
+    yield "networks", ops.networks, read, "networks-cpu"
+    yield "operators", ops.operators, read, "ops-cpu"
+    yield "ablation", ablation, Path, "ablation-small"
+    yield "ablation-any", ablation, Path, "ablation-any"
+    yield "prior", prior, Path, "prior-val"
 
 
-# By name: what makes the text of a path in RESULTS, and the usual path.
-BLOCKS: dict[str, tuple[Callable[[Path], str], str]] = {
-    **{name: (make, "models-cpu") for name, make in models.BLOCKS.items()},
-    **{name: (make, ".") for name, make in quality.BLOCKS.items()},
-    **{name: (_of_file(study.table), f"{name}.json") for name, study in STUDIES.items()},
-    "networks": (_of_file(ops.networks), "networks-cpu.json"),
-    "operators": (_of_file(ops.operators), "ops-cpu.json"),
-    "ablation": (ablation, "ablation-small.json"),
-    "ablation-any": (ablation, "ablation-any.json"),
-    "prior": (prior, "."),
-}
+BLOCKS = {name: rest for name, *rest in _usual()}
 _BLOCK = re.compile(
     r"(<!-- ([\w-]+)(?:@([\w./-]+))?:begin -->\n).*?(<!-- \2(?:@[\w./-]+)?:end -->)", re.S
 )
@@ -79,8 +80,8 @@ def filled(page: str, name: str = "page") -> str:
             raise KSDiffError(
                 f"{name}: block {kind!r}: expected one of {', '.join(sorted(BLOCKS))}"
             )
-        make, usual = BLOCKS[kind]
-        return f"{begin}{make(RESULTS / (given or usual))}{end}"
+        make, reading, usual = BLOCKS[kind]
+        return f"{begin}{make(reading(RESULTS / f'{given or usual}.json'))}{end}"
 
     return _BLOCK.sub(block, page)
 
@@ -95,8 +96,8 @@ def main() -> None:
     docs = ROOT / "docs"
     for path in sorted([*RESULTS.glob("ops-*.json"), *RESULTS.glob("gpu*.json")]):
         op_plots.save(read(path), docs, path.stem)
-    for path in sorted(RESULTS.glob("models-*")):
-        model_plots.save(path, docs)
+    for path in sorted(RESULTS.glob("models-c*.json")):
+        model_plots.save(models.Models(path), docs, path.stem)
 
 
 if __name__ == "__main__":

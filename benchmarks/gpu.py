@@ -19,7 +19,7 @@ from ksdiff.errors import KSDiffError
 
 _LOG_LINES = 40  # of a step that failed; of others the last, where pytest counts its tests
 _LEAST = 10  # seconds with which a step is begun
-_MEASURED = ("operators.json", "tile/latency.json", "models/latency.json")
+_MEASURED = ("operators.json", "tile.json", "models.json")
 
 
 class Step(NamedTuple):
@@ -43,7 +43,7 @@ def steps(parts: Path) -> list[Step]:
     others += () if _has("tensorly") else ("--ignore", "tests/ops/test_tucker_kernel.py")
     operators = (*python, "benchmarks.ops", "--device", "cuda", "--seconds", "130")
     operators += ("--json", parts / "operators.json")
-    latency = (*python, "benchmarks.models", "latency", "--device", "cuda", "--out")
+    latency = (*python, "benchmarks.models", "latency", "--device", "cuda", "--json")
     profile = (*python, "benchmarks.gpu_profile", parts)
     scenes = ("pytest", "rasterio")
     ncu = ("ncu", "--set", "full", "--launch-count", "3", "-f", "--export", parts / "worst")
@@ -64,8 +64,8 @@ def steps(parts: Path) -> list[Step]:
         # The most telling cases, then the rest without what has to be compiled, which takes long.
         Step("operators", 150, (*operators, "--quick"), (), True),
         Step("operators-rest", 150, (*operators, "--eager"), (), True),
-        Step("tile", 60, (*latency, parts / "tile", "--only", "ksdiff-s"), ["rasterio"], True),
-        Step("models", 120, (*latency, parts / "models"), ["rasterio"], True),
+        Step("tile", 60, (*latency, parts / "tile.json", "--only", "ksdiff-s"), ["rasterio"], True),
+        Step("models", 120, (*latency, parts / "models.json"), ["rasterio"], True),
         Step("profile", 30, profile, (), True),
         Step("ncu", 60, (*ncu, *profile, "--run"), ["ncu"], True),
         Step("graph-tests", 60, (*pytest, "tests/inference/test_graphs.py"), scenes),

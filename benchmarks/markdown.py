@@ -2,10 +2,9 @@
 
 import string
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from benchmarks.results import Result
+from benchmarks.results import Result
 
 Cell = Callable[[dict], str]
 
@@ -101,13 +100,13 @@ LOAD = "Load {load_before} of other programs before. "
 CORES_AND_LOAD = "{cores} cores, load {load_before:.0f} of other programs before. "
 
 
-def noted(text: str, found: "Result", note: str = "") -> str:
+def noted(text: str, found: Result, note: str = "") -> str:
     """A table with a note and the origin of its numbers below."""
     return f"{text}\n{note}{origin(found.header)}\n"
 
 
 def row_table(
-    found: "Result", columns: Mapping[str, str], note: str = "", rows: Iterable[dict] | None = None
+    found: Result, columns: Mapping[str, str], note: str = "", rows: Iterable[dict] | None = None
 ) -> str:
     """A `listing` of the rows, or of others made of them, `noted`.
 
@@ -119,7 +118,7 @@ def row_table(
 
 
 def fact_table(
-    found: "Result", title: str, lines: Mapping[str, str], note: str = "", **facts: object
+    found: Result, title: str, lines: Mapping[str, str], note: str = "", **facts: object
 ) -> str:
     """The only row as a table of lines, each a name and the format of its value."""
     (row,) = found.rows

@@ -20,24 +20,23 @@ _HIGHER_IS_BETTER = {"Q2n", "HQNR"}
 _SUMMARY = ("exp", "gsa", "bdsd-pc", "mtf-glp-hpm", KSDIFF, ADAPTED)
 
 
-def summary(folder: Path) -> str:
-    rows = [row for row in _all(folder) if row["method"] in _SUMMARY]
+def summary(path: Path) -> str:
+    rows = [row for row in _all(path) if row["method"] in _SUMMARY]
     rows.sort(key=lambda row: _SUMMARY.index(row["method"]))
-    return _table(rows, "reduced") + _origin(folder / "quality.json")
+    return _table(rows, "reduced") + _origin(path)
 
 
-def every(folder: Path, resolution: str) -> str:
-    return _table(_all(folder), resolution) + _origin(folder / "quality.json")
+def every(path: Path, resolution: str) -> str:
+    return _table(_all(path), resolution) + _origin(path)
 
 
-def measured(folder: Path, resolution: str) -> str:
-    path = folder / "quality-measured.json"
+def measured(path: Path, resolution: str) -> str:
     return _table(read(path).rows, resolution) + _origin(path)
 
 
-def margins(folder: Path) -> str:
+def margins(path: Path) -> str:
     """How far below the best classical method's the errors lie, scene by scene."""
-    reduced = (row for row in _all(folder) if row["resolution"] == "reduced")
+    reduced = (row for row in _all(path) if row["resolution"] == "reduced")
     columns = list(itertools.product((KSDIFF, ADAPTED), ("SAM", "ERGAS")))
     rows = []
     for scene, own in nested(reduced, "scene", "method").items():
@@ -52,17 +51,19 @@ def margins(folder: Path) -> str:
     return table(["below the best classical method", *map(", ".join, columns)], rows)
 
 
-def _all(folder: Path) -> list[dict]:
+def _all(path: Path) -> list[dict]:
     """Rows of all methods, adapted weights and those without registration among them."""
-    adapted = read(folder / "adaptation.json").rows
+    adapted, unmoved = (
+        read(path.with_name(f"{name}.json")).rows for name in ("adaptation", "quality-unmoved")
+    )
     return [
-        *read(folder / "quality.json").rows,
+        *read(path).rows,
         *(
             row | {"method": ADAPTED}
             for row in adapted
             if row["method"] == "bundled, adapted" and "indexes" in row
         ),
-        *(row | {"method": UNMOVED} for row in read(folder / "quality-unmoved.json").rows),
+        *(row | {"method": UNMOVED} for row in unmoved),
     ]
 
 
@@ -95,11 +96,12 @@ def _origin(path: Path) -> str:
     return f"\n{how}. {origin(header)}\n"
 
 
-BLOCKS = {
-    "quality": lambda folder: every(folder, "reduced"),
-    "quality-full": lambda folder: every(folder, "full"),
-    "quality-measured": lambda folder: measured(folder, "reduced"),
-    "quality-measured-full": lambda folder: measured(folder, "full"),
-    "quality-summary": summary,
-    "quality-margins": margins,
+# By name, with the usual file.
+TABLES = {
+    "quality": (lambda path: every(path, "reduced"), "quality"),
+    "quality-full": (lambda path: every(path, "full"), "quality"),
+    "quality-measured": (lambda path: measured(path, "reduced"), "quality-measured"),
+    "quality-measured-full": (lambda path: measured(path, "full"), "quality-measured"),
+    "quality-summary": (summary, "quality"),
+    "quality-margins": (margins, "quality"),
 }

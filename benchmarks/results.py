@@ -1,7 +1,6 @@
 """The one format of results, ``{"header": {...}, "rows": [...]}``, and the header of a machine.
 
-A row holds facts that identify a measurement and what was measured (`MEASURES`). The sections of
-a larger benchmark are files of one folder, ``FOLDER/SECTION.json``.
+A row holds facts that identify a measurement and what was measured (`MEASURES`).
 """
 
 import json
@@ -16,6 +15,7 @@ import torch
 
 from benchmarks.measure import cores, limits
 from ksdiff.errors import KSDiffError
+from ksdiff.io.outputs import atomic
 from ksdiff.runtime import machine_header
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -65,10 +65,10 @@ def _last_change(*folders: str) -> str:
 
 
 def _git(*arguments: str) -> str:
-    command = ["git", *arguments]
+    """What git prints; nothing without git, or outside a checkout."""
     try:
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
+        done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True)
+    except OSError:
         return ""
     return done.stdout.strip()
 
@@ -94,39 +94,26 @@ def read(path: Path) -> Result:
 def write(path: Path, head: dict, rows: Iterable[dict]) -> None:
     """Write a result file, one row a line; it appears at once."""
     lines = ",\n".join(json.dumps(row) for row in rows)
-    partial = path.with_suffix(".part")
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial.write_text(f'{{"header": {json.dumps(head, indent=1)},\n"rows": [\n{lines}\n]}}\n')
-    partial.replace(path)
+    with atomic(path) as partial:
+        partial.write_text(f'{{"header": {json.dumps(head, indent=1)},\n"rows": [\n{lines}\n]}}\n')
 
 
-def read_folder(
-    folder: Path, untimed: tuple[str, ...] = (), new: dict[str, Result] | None = None
-) -> dict[str, Result]:
-    """The sections of a folder by name.
-
-    Args:
-        untimed: how the names of sections begin that hold no times; they may come from another
-            machine.
-        new: sections in place of the folder's.
+def kept(path: Path, head: dict, facts: tuple[str, ...] = MACHINE + VERSIONS) -> list[dict]:
+    """The rows of a file that new ones join; none if there is no file.
 
     Raises:
-        KSDiffError: sections of different machines or versions.
+        KSDiffError: they differ from ``head`` in ``facts``.
     """
-    new = new or {}
-    found = {p.stem: read(p) for p in sorted(folder.glob("*.json")) if p.stem not in new} | new
-    for facts, names in (
-        (VERSIONS, list(found)),
-        (MACHINE, [name for name in found if not name.startswith(untimed)]),
-    ):
-        for name in names[1:]:
-            differing = differences(found[names[0]].header, found[name].header, facts)
-            if differing:
-                raise KSDiffError(
-                    f"results {folder}: {names[0]} and {name} differ in {'; '.join(differing)}; "
-                    "measure both again, or into another folder with --out"
-                )
-    return found
+    if not path.exists():
+        return []
+    earlier = read(path)
+    differing = differences(earlier.header, head, facts)
+    if differing:
+        raise KSDiffError(
+            f"{path}: measured with another {'; '.join(differing)}; --json names another file"
+        )
+    return earlier.rows
 
 
 def differences(one: dict, other: dict, facts: tuple[str, ...]) -> list[str]:

@@ -1,98 +1,79 @@
 """Measures KSDiff against its baselines: `python -m benchmarks.models [SECTION...] [--device cuda]`
 
-Without sections: all of them, about twenty minutes on two CPU cores. Each is a file of
-benchmarks/results/models-DEVICE; `python -m benchmarks.docs` makes tables and plots of them.
+Without sections: all of them, about twenty minutes on two CPU cores. Times go to
+benchmarks/results/models-DEVICE.json, scores to models-scores.json; `python -m benchmarks.docs`
+makes tables and plots of them.
 """
 
-import argparse
 import functools
 import sys
 import time
 from pathlib import Path
+from typing import Annotated, Literal
 
 import torch
+import typer
 
 from benchmarks import results
 from benchmarks.models import sections
 from benchmarks.models.contenders import WEIGHTS, networks
 from benchmarks.models.quality import quality
 from benchmarks.models.scenes import scene
-from benchmarks.models.tables import UNTIMED
 from ksdiff.errors import KSDiffError
 from ksdiff.runtime import keep_freed_memory
 
-# Malloc is measured before the process keeps freed memory. Scores of one band count are a section,
-# so that networks of one can be trained again without the other.
-_TIMED = (
-    *(sections.malloc, sections.cost, sections.latency, sections.long, sections.growth),
-    *(sections.batch, scene, sections.memory),
-)
-SECTIONS = {section.__name__: section for section in _TIMED}
-SECTIONS |= {f"quality-{bands}": functools.partial(quality, bands) for bands in WEIGHTS}
+# Malloc is measured before the process keeps freed memory.
+TIMED = {
+    section.__name__: section
+    for section in (
+        *(sections.malloc, sections.cost, sections.latency, sections.long, sections.growth),
+        *(sections.batch, scene, sections.memory),
+    )
+}
+# By band count, so that networks of one can be trained and scored again without the other.
+SCORED = {f"quality-{bands}": functools.partial(quality, bands) for bands in WEIGHTS}
 _BUDGET = 40.0  # seconds for the calls of a section; long calls run once
 
 
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("sections", nargs="*", metavar="SECTION", help=", ".join(SECTIONS))
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument(
-        "--only", action="append", metavar="NETWORK", help="time this alone; may be repeated"
-    )
-    parser.add_argument("--out", type=Path, help="another folder for the results")
-    given = parser.parse_args(arguments)
-    for name in given.sections:
-        if name not in SECTIONS:
-            parser.error(f"section {name!r}: expected one of {', '.join(SECTIONS)}")
-    if given.device == "cuda" and not torch.cuda.is_available():
-        print(
-            "skipped: PyTorch sees no CUDA device; where there is one: "
-            "python -m benchmarks.models --device cuda"
-        )
-        return 0
-    folder = given.out or results.RESULTS / f"models-{given.device}"
-    chosen = [name for name in SECTIONS if name in (given.sections or SECTIONS)]
-    return max(_measured(name, folder, given) for name in chosen)
-
-
-def _measured(name: str, folder: Path, given: argparse.Namespace) -> int:
-    began = time.perf_counter()
+def main(
+    chosen: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="SECTION...", help=", ".join((*TIMED, *SCORED))),
+    ] = None,
+    device: Literal["cpu", "cuda"] = "cpu",
+    only: Annotated[list[str] | None, typer.Option(help="Time this network alone.")] = None,
+    json: Annotated[Path | None, typer.Option(help="Another file for the results.")] = None,
+) -> None:
+    """Measure KSDiff against its baselines: all sections, or some."""
+    every = TIMED | SCORED
     try:
-        with torch.no_grad():
-            head = results.header(given.device)
-            results.read_folder(folder, UNTIMED, {name: results.Result(head, [])})
-            if name != "malloc":
-                keep_freed_memory()  # as the command line does: all contenders gain by it
-            rows = SECTIONS[name](_networks(given), given.device, _BUDGET)
-    except (KSDiffError, RuntimeError) as problem:
-        if not (isinstance(problem, KSDiffError) or _out_of_memory(problem)):
-            raise
-        print(
-            f"{name}: skipped: {problem}; when that is fixed: "
-            f"python -m benchmarks.models {name} --device {given.device}"
-        )
-        return 1
-    results.write(folder / f"{name}.json", head, rows)
+        for name in chosen or every:
+            if name not in every:
+                raise KSDiffError(f"section {name!r}: expected one of {', '.join(every)}")
+        if device == "cuda" and not torch.cuda.is_available():
+            raise KSDiffError("--device cuda: PyTorch sees no CUDA device")
+        for name in every:
+            if name in (chosen or every):
+                _measure(name, device, only, json)
+    except KSDiffError as error:
+        sys.exit(f"benchmarks.models: {error}")
+
+
+@torch.no_grad()
+def _measure(name: str, device: str, only: list[str] | None, json: Path | None) -> None:
+    began = time.perf_counter()
+    scored = name in SCORED
+    path = json or results.RESULTS / f"models-{'scores' if scored else device}.json"
+    head = results.header(device)
+    facts = results.VERSIONS if scored else results.MACHINE + results.VERSIONS
+    kept = [row for row in results.kept(path, head, facts) if row["section"] != name]
+    if name != "malloc":
+        keep_freed_memory()  # as the command line does: all contenders gain by it
+    rows = (TIMED | SCORED)[name](networks(device, only=only), device, _BUDGET)
+    results.write(path, head, [*kept, *({"section": name} | row for row in rows)])
     seconds = time.perf_counter() - began
-    print(f"{name}: {len(rows)} rows in {folder}, {seconds:.0f} s", flush=True)
-    return 0
-
-
-def _networks(given: argparse.Namespace) -> sections.Networks:
-    found = networks(given.device)
-    only = given.only or list(found)
-    for name in only:
-        if name not in found:
-            raise KSDiffError(f"--only {name!r}: expected some of {', '.join(found)}")
-    return {name: found[name] for name in only}
-
-
-def _out_of_memory(problem: RuntimeError) -> bool:
-    """PyTorch has a type for it on a GPU, only a message on a CPU."""
-    return isinstance(problem, torch.OutOfMemoryError) or "allocate memory" in str(problem)
+    print(f"{name}: {len(rows)} rows in {path}, {seconds:.0f} s", flush=True)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    typer.run(main)

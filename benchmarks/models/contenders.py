@@ -4,13 +4,14 @@ import contextlib
 import copy
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
 
 from benchmarks.ops.forms import adaptive_unfold
 from ksdiff.config import load_config
+from ksdiff.errors import KSDiffError
 from ksdiff.images.inputs import FusionInputs
 from ksdiff.models.backbones import BACKBONES, LAGConv
 from ksdiff.models.ksdiff import Kernels, KSDiff, matched_pan
@@ -74,8 +75,14 @@ def on_unfold(lagnet: OnePass) -> OnePass:
     return twin
 
 
-def networks(device: str, bands: int = BANDS) -> dict[str, nn.Module]:
-    """A network of every family; weights do not matter to time."""
+def networks(
+    device: str, bands: int = BANDS, only: Collection[str] | None = None
+) -> dict[str, nn.Module]:
+    """A network of every family, or of those in ``only``; weights do not matter to time.
+
+    Raises:
+        KSDiffError: ``only`` has an unknown name.
+    """
     model = load_weights(WEIGHTS[bands])[0]
     kernels = dataclasses.replace(model.config.kernels, generator="features")
     found = {
@@ -92,7 +99,12 @@ def networks(device: str, bands: int = BANDS) -> dict[str, nn.Module]:
         found |= {SMALL: PixelDiffusion(bands), LARGE: PixelDiffusion(bands, **_LARGE)}
     if device == "cuda":  # the large model is meant for GPUs
         found[BIG] = KSDiff(load_config(f"{BIG}-{bands}band").model)
-    return {name: ready(network, device) for name, network in found.items()}
+    for name in only or ():
+        if name not in found:
+            raise KSDiffError(f"--only {name!r}: expected some of {', '.join(found)}")
+    return {
+        name: ready(network, device) for name, network in found.items() if name in (only or found)
+    }
 
 
 def ready(network: nn.Module, device: str) -> nn.Module:
@@ -195,7 +207,6 @@ def _prior_in_mode(prior: Callable, mode: str, device: str) -> Callable:
 
 
 def _noise(model: KSDiff, inputs: FusionInputs, seed: int) -> Tensor:
-    prior = model.config.prior
-    noise = torch.Generator().manual_seed(seed)
-    drawn = torch.randn(len(inputs.pan), prior.tokens, prior.channels, generator=noise)
-    return drawn.to(inputs.pan)
+    """Of its own for every image."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.cat([model.draw_noise(generator) for _ in inputs.pan]).to(inputs.pan)

@@ -6,15 +6,14 @@ from matplotlib.figure import Figure
 
 from benchmarks.markdown import origin
 from benchmarks.models.contenders import KSDIFF, LARGE, NO_PRIOR, SMALL
-from benchmarks.models.tables import Results, pareto, slope
+from benchmarks.models.tables import Models, pareto, slope
 
 _CURVES = {"DDIM": ("tab:blue", "o"), "DPM-Solver++": ("tab:cyan", "s"), "DDPM": ("tab:green", "D")}
 
 
-def save(folder: Path, docs: Path) -> None:
-    """Write NAME-quality.png and NAME-growth.png for a folder of results."""
-    found = Results(folder)
-    counts = [bands for bands in found.scored if found.points(bands)]
+def save(found: Models, docs: Path, name: str) -> None:
+    """Write NAME-quality.png and NAME-growth.png."""
+    counts = [bands for bands in found.bands if found.points(bands)]
     quality = Figure(figsize=(7 * len(counts), 5), layout="constrained")
     for axis, bands in zip(quality.subplots(1, len(counts), squeeze=False)[0], counts, strict=True):
         _quality(axis, found, bands)
@@ -22,11 +21,11 @@ def save(folder: Path, docs: Path) -> None:
     _growth(growth.subplots(), found)
     for figure, kind in ((quality, "quality"), (growth, "growth")):
         figure.suptitle(origin(found.header), fontsize=9)
-        path = docs / f"{folder.name}-{kind}.png"
+        path = docs / f"{name}-{kind}.png"
         figure.savefig(path, dpi=90, metadata={"Software": None})
 
 
-def _quality(axis, found: Results, bands: int) -> None:
+def _quality(axis, found: Models, bands: int) -> None:
     points = found.points(bands)
     for kind, (colour, marker) in _CURVES.items():
         curve = sorted(
@@ -53,7 +52,7 @@ def _quality(axis, found: Results, bands: int) -> None:
             axis.annotate(name, point, beside, textcoords="offset points", fontsize=8, color=colour)
     front = [points[name] for name in pareto(points)]
     axis.plot(*zip(*front, strict=True), "k--", linewidth=1, label="Pareto front", zorder=0)
-    scenes = len({row["scene"] for row in found.judged(bands)})
+    scenes = len({row["scene"] for row in found.judged if row["bands"] == bands})
     axis.set_xscale("log")
     axis.set_xlabel("seconds per megapixel, fastest mode")
     axis.set_ylabel("ERGAS (lower is better)")
@@ -62,7 +61,7 @@ def _quality(axis, found: Results, bands: int) -> None:
     axis.legend(fontsize=8)
 
 
-def _growth(axis, found: Results) -> None:
+def _growth(axis, found: Models) -> None:
     """Time over size, log-log; the whole pipeline beside the networks in one piece."""
     rows = found.rows("growth")
     rows += [

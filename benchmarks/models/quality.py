@@ -1,5 +1,6 @@
 """Scores of every method and sampler on the validation scenes, from the very same inputs."""
 
+import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -20,14 +21,12 @@ from benchmarks.models.contenders import (
 )
 from ksdiff.config import Config, load_config
 from ksdiff.errors import KSDiffError
-from ksdiff.evaluation.scenes import subjects
 from ksdiff.images.inputs import FusionInputs
 from ksdiff.inference.sharpen import Sharpener
 from ksdiff.metrics import reduced_indexes
 from ksdiff.models.backbones import BACKBONES
 from ksdiff.models.ksdiff import KSDiff
 from ksdiff.models.weights import load_weights
-from ksdiff.training.samples import data_path
 from ksdiff.training.validation import Scene, validation_scenes
 
 PIPELINE = "ksdiff-s through ksdiff.Sharpener"
@@ -44,8 +43,8 @@ def quality(bands: int, _: object, device: str, budget: float) -> list[dict]:
     """SAM, ERGAS and Q2n of all scenes with truth; a row is one scene, method, mode and seed.
 
     Trained weights are looked for where the configs say; for missing ones the command that makes
-    them is printed. All see the scene as `ksdiff.Sharpener` prepares it; only the rows of
-    `ksdiff.Sharpener` itself project the result back onto the MS image.
+    them is printed. All see the scene as `ksdiff.Sharpener` prepares it, in one piece; only the
+    rows of `ksdiff.Sharpener` itself project the result back onto the MS image.
 
     Raises:
         KSDiffError: there are no scenes of so many bands.
@@ -70,10 +69,14 @@ def quality(bands: int, _: object, device: str, budget: float) -> list[dict]:
         inputs = scene.inputs.map(lambda part: part.to(device))
         for name, mode, seed, fuse in _fusions(found, device, largest):
             family = next((known for known in found if name.startswith(known)), None)
-            entry = {"bands": bands, "mode": mode, "trained_steps": steps.get(family)}
+            facts = {"bands": bands, "mode": mode, "trained_steps": steps.get(family)}
             fused = scene.scale * fuse(inputs, seed).float().cpu()
-            rows.append(_row(scene, name, seed, fused, config.model.ratio) | entry)
-    return [*rows, *_through_sharpener(model, config, scenes, device)]
+            rows.append(_row(scene, name, seed, fused, config.model.ratio) | facts)
+    facts = {"bands": bands, "mode": EAGER, "trained_steps": steps[KSDIFF]}
+    for scene, seed in itertools.product(scenes, SEEDS):
+        fused = Sharpener(model, device=device, seed=seed).fuse(scene.prepared)[None]
+        rows.append(_row(scene, PIPELINE, seed, fused, config.model.ratio) | facts)
+    return rows
 
 
 def _steps(config: Config) -> int:
@@ -126,20 +129,6 @@ def _seeds(contender: Contender, pixels: int) -> tuple[int, ...]:
     if contender.evaluations * pixels > _MOST or (half and not few):
         return ()
     return SEEDS if few and not half else SEEDS[:1]
-
-
-def _through_sharpener(
-    model: KSDiff, config: Config, scenes: list[Scene], device: str
-) -> Iterator[dict]:
-    """The whole pipeline: registration, one prior, windows, back-projection."""
-    by_name = {scene.name: scene for scene in scenes}
-    entry = {"bands": config.model.bands, "mode": EAGER, "trained_steps": _steps(config)}
-    for subject in subjects(data_path(config.data.validation), None):
-        scene = by_name.get(subject.info.name)
-        for seed in SEEDS if scene else ():
-            sharpener = Sharpener(model, sensor=subject.sensor.name, device=device, seed=seed)
-            fused = sharpener.sharpen(subject.pan[0], subject.ms[0], phase=subject.phase)[None]
-            yield _row(scene, PIPELINE, seed, fused, config.model.ratio) | entry
 
 
 def _row(scene: Scene, name: str, seed: int, fused: Tensor, ratio: int) -> dict:

@@ -79,7 +79,10 @@ def scores(tmp_path):
 
 
 def test_quality_marks_the_best_of_each_index_and_leaves_gaps_visible(scores):
-    reduced, full = quality.every(scores, "reduced"), quality.every(scores, "full")
+    reduced, full = (
+        quality.every(scores / "quality.json", "reduced"),
+        quality.every(scores / "quality.json", "full"),
+    )
     assert "| exp | 5.00 / 7.00 / 0.600 | 1.00 / 3.00 / **0.800** |" in reduced
     assert "| ksdiff | **3.00** / **2.00** / **0.900** | – |" in reduced
     assert "| ksdiff --adapt | – | **0.50** / **2.50** / 0.700 |" in reduced
@@ -89,12 +92,12 @@ def test_quality_marks_the_best_of_each_index_and_leaves_gaps_visible(scores):
 
 
 def test_margins_are_those_to_the_best_classical_method(scores):
-    text = quality.margins(scores)
+    text = quality.margins(scores / "quality.json")
     assert "| town | 40 % | 71 % | – | – |" in text and "| farm | – | – | 50 % | 17 % |" in text
 
 
 def test_the_summary_has_six_rows_at_most():
-    lines = quality.summary(RESULTS).split("\n\n")[0].splitlines()
+    lines = quality.summary(RESULTS / "quality.json").split("\n\n")[0].splitlines()
     assert 4 < len(lines) <= 2 + 6 and lines[-1].startswith("| ksdiff --adapt |")
 
 

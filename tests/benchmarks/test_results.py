@@ -29,21 +29,17 @@ def test_a_broken_file_is_refused_by_name(tmp_path, text):
         results.read(tmp_path / "none.json")
 
 
-def test_sections_of_other_machines_or_versions_do_not_go_together(tmp_path):
-    results.write(tmp_path / "latency.json", MACHINE, [])
-    for fact, value in {"torch": "2.14", "processor": "Abacus 3", "threads": 4}.items():
-        results.write(tmp_path / "growth.json", MACHINE | {fact: value}, [])
-        with pytest.raises(KSDiffError, match=f"growth and latency differ in {fact}: {value}"):
-            results.read_folder(tmp_path)
-    results.write(tmp_path / "growth.json", MACHINE | {"date": "later"}, [])
-    results.write(tmp_path / "cost.json", MACHINE | {"threads": 1}, [])
-    found = results.read_folder(tmp_path, untimed=("cost",))
-    assert set(found) == {"latency", "growth", "cost"}
-    with pytest.raises(KSDiffError, match="threads"):
-        results.read_folder(tmp_path)
-    results.write(tmp_path / "cost.json", MACHINE | {"ksdiff": "0.2"}, [])
-    with pytest.raises(KSDiffError, match="ksdiff"):
-        results.read_folder(tmp_path, untimed=("cost",))
+@pytest.mark.parametrize("fact, value", [("torch", "2.14"), ("processor", "Abacus 3")])
+def test_rows_of_another_machine_or_version_are_not_joined(tmp_path, fact, value):
+    path = tmp_path / "ops.json"
+    assert results.kept(path, MACHINE) == []
+    results.write(path, MACHINE | {"date": "earlier"}, rows())
+    assert results.kept(path, MACHINE) == rows()
+    with pytest.raises(
+        KSDiffError, match=rf"ops\.json: measured with another {fact}: .* / {value}"
+    ):
+        results.kept(path, MACHINE | {fact: value})
+    assert results.kept(path, MACHINE | {"threads": 4}, results.VERSIONS) == rows()
 
 
 def test_a_header_names_what_must_agree_and_no_host(monkeypatch):

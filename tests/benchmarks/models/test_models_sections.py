@@ -20,6 +20,7 @@ from benchmarks.models.contenders import (
     SMALL,
     OnePass,
     contenders,
+    networks,
     on_unfold,
 )
 from benchmarks.models.pixel_diffusion import PixelDiffusion
@@ -43,63 +44,43 @@ def inputs():
 
 @pytest.fixture
 def measured(monkeypatch, tmp_path):
-    """`measured(*arguments)` runs the command on made-up sections into ``tmp_path``."""
+    """`measured(*sections)` runs the command on made-up sections into ``tmp_path``."""
     monkeypatch.setattr(results, "header", lambda device: dict(MACHINE))
-    monkeypatch.setattr(command, "networks", lambda device: {KSDIFF: None, SMALL: None})
+    monkeypatch.setattr(command, "networks", lambda device, only: dict.fromkeys(only or "ab"))
     monkeypatch.setattr(command, "keep_freed_memory", lambda: None)
 
     def section(found, device, budget):
         return [{"name": name, "p50": budget} for name in found]
 
-    own = {"latency": section, "growth": section, "quality-8": command.SECTIONS["quality-8"]}
-    monkeypatch.setattr(command, "SECTIONS", own)
-    return lambda *arguments: command.main([*arguments, "--out", str(tmp_path)])
+    monkeypatch.setattr(command, "TIMED", {"latency": section, "growth": section})
+    path = tmp_path / "models.json"
+    return path, lambda *sections, **options: command.main(sections, json=path, **options)
 
 
-def test_sections_are_files_of_a_folder_and_some_networks_suffice(measured, tmp_path, capsys):
-    assert measured("latency", "growth") == 0
-    assert measured("growth", "--only", "ksdiff") == 1
-    assert f"--only 'ksdiff': expected some of {KSDIFF}, {SMALL}" in capsys.readouterr().out
-    assert measured("growth", "--only", KSDIFF) == 0
-    found = results.read_folder(tmp_path)
-    assert [row["name"] for row in found["latency"].rows] == [KSDIFF, SMALL]
-    assert found["growth"].rows == [{"name": KSDIFF, "p50": 40.0}]
+def test_a_section_takes_the_place_of_its_rows_of_before(measured):
+    path, measure = measured
+    measure("growth", "latency")
+    measure("growth", only=["b"])
+    rows = [(row["section"], row["name"], row["p50"]) for row in results.read(path).rows]
+    assert rows == [("latency", "a", 40.0), ("latency", "b", 40.0), ("growth", "b", 40.0)]
 
 
-def test_a_section_that_could_not_stand_beside_the_others_is_not_measured(
-    measured, tmp_path, capsys
-):
-    results.write(tmp_path / "growth.json", MACHINE | {"threads": 4}, [])
-    assert measured("latency") == 1
-    said = capsys.readouterr().out
-    assert "growth and latency differ in threads: 4 / 2" in said and "--out" in said
-    assert not (tmp_path / "latency.json").exists()
-    assert measured("growth") == 0 and measured("latency") == 0
-
-
-def test_without_a_gpu_the_command_says_how_it_would_run(monkeypatch, capsys):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert command.main(["latency", "--device", "cuda"]) == 0
-    assert "python -m benchmarks.models --device cuda" in capsys.readouterr().out
-
-
-def test_missing_scenes_skip_the_section_with_what_to_do(monkeypatch, measured, capsys, tmp_path):
+def test_what_cannot_be_measured_is_told_and_leaves_the_file(measured, monkeypatch, tmp_path):
+    path, measure = measured
+    results.write(path, MACHINE | {"threads": 4}, [])
     monkeypatch.setenv("KSDIFF_DATA", str(tmp_path))
-    assert measured("quality-8") == 1
-    said = capsys.readouterr().out
-    assert "KSDIFF_DATA=DIR" in said and "python -m benchmarks.models quality-8" in said
-    assert not list(tmp_path.glob("*.json"))
-
-
-def test_too_little_memory_skips_a_section_and_other_failures_do_not(monkeypatch, measured, capsys):
-    failing = {"growth": lambda *_: torch.empty(2**60, dtype=torch.uint8)}
-    monkeypatch.setattr(command, "SECTIONS", failing)
-    assert measured("growth") == 1
-    said = capsys.readouterr().out
-    assert "growth: skipped" in said and "python -m benchmarks.models growth" in said
-    monkeypatch.setattr(command, "SECTIONS", {"growth": lambda *_: torch.ones(2) @ torch.ones(3)})
-    with pytest.raises(RuntimeError):
-        measured("growth")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for section, options, problem in (
+        ("latency", {}, "measured with another threads: 4 / 2"),
+        ("quality-8", {}, "KSDIFF_DATA=DIR"),
+        ("speed", {}, "section 'speed': expected one of latency, growth, quality-8"),
+        ("latency", {"device": "cuda"}, "PyTorch sees no CUDA device"),
+    ):
+        with pytest.raises(SystemExit, match=problem):
+            measure(section, **options)
+    assert results.read(path).rows == []
+    with pytest.raises(KSDiffError, match=f"--only 'x': expected some of {KSDIFF}"):
+        networks("cpu", only=["x"])
 
 
 @pytest.mark.parametrize("trained", [(), ("pixel-s", "dicnn")])
@@ -119,7 +100,6 @@ def test_baselines_that_are_not_trained_are_named_with_their_command(
     scene = Scene("town", prepared, inputs.lms.roll(1, -1))
     monkeypatch.setattr(quality, "SEEDS", (0,))
     monkeypatch.setattr(quality, "_MOST", 4 * 64 * 64)
-    monkeypatch.setattr(quality, "_through_sharpener", lambda *_: iter(()))
     monkeypatch.setattr(
         quality, "validation_scenes", lambda config: [scene] if config.model.bands == 4 else []
     )
