@@ -78,7 +78,7 @@ class PixelDiffusion(nn.Module):
         attention: bool = False,
     ) -> None:
         super().__init__()
-        self.bands, self.patch = bands, patch
+        self.patch = patch
         down, up = ["DownBlock2D"] * len(widths), ["UpBlock2D"] * len(widths)
         if attention:
             down[-1], up[0] = "AttnDownBlock2D", "AttnUpBlock2D"

@@ -21,6 +21,7 @@ from benchmarks.models.contenders import (
 )
 from ksdiff.config import Config, load_config
 from ksdiff.errors import KSDiffError
+from ksdiff.evaluation.run import DEFAULT_BORDER
 from ksdiff.images.inputs import FusionInputs
 from ksdiff.inference.sharpen import Sharpener
 from ksdiff.metrics import reduced_indexes
@@ -34,9 +35,9 @@ INDEXES = ("SAM", "ERGAS", "Q2n")
 SEEDS = (0, 1, 2)
 FEW = 10  # evaluations up to which all seeds are sampled, and bfloat16 is tried
 CONFIGS = Path(__file__).parent / "configs"
-_BACKBONES = {name: name for name in BACKBONES}
+_STEMS = {FEATURES: "features-s", **{name: name for name in BACKBONES}, SMALL: "pixel-s"}
 _MOST = 2**24  # evaluations times pixels of a scene that take bearable time
-_BORDER, _DATA_RANGE = 21, 2047.0
+_DATA_RANGE = 2047.0
 
 
 def quality(bands: int, _: object, device: str, budget: float) -> list[dict]:
@@ -57,7 +58,7 @@ def quality(bands: int, _: object, device: str, budget: float) -> list[dict]:
             "val/ with KSDIFF_DATA=DIR"
         )
     found, steps = {KSDIFF: model}, {KSDIFF: _steps(config)}
-    for name, stem in {FEATURES: "features-s", **_BACKBONES, SMALL: "pixel-s"}.items():
+    for name, stem in _STEMS.items():
         try:
             found[name], steps[name] = _baseline(CONFIGS / f"{stem}-{bands}band.yaml")
         except KSDiffError as problem:
@@ -133,7 +134,7 @@ def _seeds(contender: Contender, pixels: int) -> tuple[int, ...]:
 
 def _row(scene: Scene, name: str, seed: int, fused: Tensor, ratio: int) -> dict:
     """Scores of ``fused`` [1, C, H, W] in DN."""
-    indexes = reduced_indexes(fused, scene.truth, ratio, _DATA_RANGE, _BORDER)
+    indexes = reduced_indexes(fused, scene.truth, ratio, _DATA_RANGE, DEFAULT_BORDER)
     return {
         "scene": scene.name,
         "size": list(scene.truth.shape[-2:]),

@@ -5,8 +5,6 @@ import time
 from collections import Counter
 from collections.abc import Callable
 
-from torch import Tensor
-
 from benchmarks.measure import peak_bytes, seconds_of, summary, synchronised_time
 from benchmarks.models.contenders import BANDS, EAGER, WEIGHTS
 from benchmarks.models.sections import RATIO, SENSORS, Networks, Tile
@@ -15,7 +13,6 @@ from ksdiff.models.ksdiff import KSDiff
 from ksdiff.models.weights import load_weights
 
 SCENES = (256, 512, 1024, 2048)
-_ON_GPU = (*SCENES, 10_000)
 
 
 def clocked(model: KSDiff) -> Counter:
@@ -49,13 +46,15 @@ def scene(found: Networks, device: str, budget: float) -> list[dict]:
     tile = Tile(max(SCENES), 1, "cpu")
     calls = {
         size: functools.partial(
-            sharpener.sharpen, _filled(tile.pan[0], size), _filled(tile.ms[0], size // RATIO)
+            sharpener.sharpen,
+            tile.pan[0, :, :size, :size].contiguous(),
+            tile.ms[0, :, : size // RATIO, : size // RATIO].contiguous(),
         )
-        for size in (_ON_GPU if device == "cuda" else SCENES)
+        for size in SCENES
     }
-    times: dict[int, list[Counter]] = {size: [] for size in calls}
+    times: dict[int, list[Counter]] = {size: [] for size in SCENES}
     began = time.perf_counter()
-    while not times[max(calls)] or time.perf_counter() - began < budget:
+    while not times[max(SCENES)] or time.perf_counter() - began < budget:
         for size, call in calls.items():
             call()  # after another size memory and caches are cold
             sums.clear()
@@ -71,9 +70,3 @@ def scene(found: Networks, device: str, budget: float) -> list[dict]:
         for part in ("whole", "prior", "network"):
             rows.append({"name": part, **facts, **summary([sums[part] for sums in own]), **more})
     return rows
-
-
-def _filled(image: Tensor, size: int) -> Tensor:
-    """[C, size, size] of ``image`` [C, H, W], which is repeated if it is smaller."""
-    count = -(-size // image.shape[-1])
-    return image.repeat(1, count, count)[:, :size, :size].contiguous()

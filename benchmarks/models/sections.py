@@ -1,7 +1,7 @@
 """Sections of time and size: cost, latency, malloc, long samplers, growth, batches, memory."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 import torch
 from torch import nn
@@ -114,7 +114,7 @@ def _latency(
         for name, (call, _) in network_calls(found[KSDIFF], tile.inputs).items():
             calls[f"{KSDIFF}: {name}", EAGER] = call
         calls["input preparation, of all", EAGER] = tile.prepare
-    return _rows(calls, budget, SIZE, 1, bands)
+    return _rows(calls, budget, bands=bands)
 
 
 def _ready(ways: list[Contender], inputs: FusionInputs) -> list[Contender]:
@@ -146,35 +146,33 @@ def _affordable(contender: Contender) -> bool:
 def malloc(found: Networks, device: str, budget: float) -> list[dict]:
     """One image of 256 x 256, eager and in bfloat16, in a process that leaves freed memory to
     malloc, as PyTorch does by default (see `ksdiff.runtime`)."""
-    few = {name: found[name] for name in (KSDIFF, "fusionnet", "lagnet", UNFOLD) if name in found}
-    chosen = [c for mode in (EAGER, BF16) for c in contenders(few, device, mode) if c.name in few]
-    return _timed(chosen, device, [(SIZE, 1)], budget)
+    names = (KSDIFF, "fusionnet", "lagnet", UNFOLD)
+    chosen = [c for mode in (EAGER, BF16) for c in _named(names, found, device, mode)]
+    return _timed(chosen, device, budget)
 
 
 def long(found: Networks, device: str, budget: float) -> list[dict]:
     """A thousand evaluations and 25, at sizes at which they take bearable time."""
     both = [f"{net}, {sampler}" for net in (SMALL, LARGE) for sampler in ("DDPM-1000", "DDIM-25")]
     names = {_SMALL_SIZE: (KSDIFF, NO_PRIOR, *both), SIZE: (KSDIFF, f"{SMALL}, DDPM-1000")}
-    rows = []
-    for size, own in names.items():
-        chosen = [c for c in contenders(found, device) if c.name in own]
-        rows += _timed(chosen, device, [(size, 1)], budget / 4)
-    return rows
+    return [
+        row
+        for size, own in names.items()
+        for row in _timed(_named(own, found, device), device, budget / 4, size)
+    ]
 
 
 def growth(found: Networks, device: str, budget: float) -> list[dict]:
     """One image of growing size in one piece, its prior estimated from all of it."""
-    return _timed(_one_pass(found, device), device, [(size, 1) for size in SIZES], budget)
+    chosen, share = _named(_ONE_PASS, found, device), budget / len(SIZES)
+    return [row for size in SIZES for row in _timed(chosen, device, share, size)]
 
 
 def batch(found: Networks, device: str, budget: float) -> list[dict]:
     """Batches of images, each with its own prior: 64 x 64, on a GPU 256 x 256."""
-    size, counts = (SIZE, (*BATCHES, 64)) if device == "cuda" else (_SMALL_SIZE, BATCHES)
-    return _timed(_one_pass(found, device), device, [(size, count) for count in counts], budget)
-
-
-def _one_pass(found: Networks, device: str) -> list[Contender]:
-    return [c for c in contenders(found, device) if c.name in _ONE_PASS]
+    size = SIZE if device == "cuda" else _SMALL_SIZE
+    chosen, share = _named(_ONE_PASS, found, device), budget / len(BATCHES)
+    return [row for count in BATCHES for row in _timed(chosen, device, share, size, count)]
 
 
 def memory(found: Networks, device: str, budget: float) -> list[dict]:
@@ -187,27 +185,30 @@ def memory(found: Networks, device: str, budget: float) -> list[dict]:
             **{"name": c.name, "size": size, "batch": 1},
             "peak_bytes": peak_bytes(lambda run=c.run: run(inputs), device),
         }
-        for c in contenders(found, device)
-        if c.name in shown
+        for c in _named(shown, found, device)
     ]
 
 
+def _named(
+    names: Collection[str], found: Networks, device: str, mode: str = EAGER
+) -> list[Contender]:
+    return [c for c in contenders(found, device, mode) if c.name in names]
+
+
 def _timed(
-    chosen: list[Contender], device: str, images: list[tuple[int, int]], budget: float
+    chosen: Iterable[Contender], device: str, budget: float, size: int = SIZE, batch: int = 1
 ) -> list[dict]:
-    """Of every size and batch of ``images``, with as much of the budget for each."""
-    rows = []
-    for size, batch in images:
-        calls = _calls(chosen, Tile(size, batch, device).inputs)
-        rows += _rows(calls, budget / len(images), size, batch)
-    return rows
+    inputs = Tile(size, batch, device).inputs
+    return _rows(_calls(chosen, inputs), budget, size, batch)
 
 
 def _calls(chosen: Iterable[Contender], inputs: FusionInputs) -> _Calls:
     return {(c.name, c.mode): lambda run=c.run: run(inputs) for c in chosen}
 
 
-def _rows(calls: _Calls, budget: float, size: int, batch: int, bands: int = BANDS) -> list[dict]:
+def _rows(
+    calls: _Calls, budget: float, size: int = SIZE, batch: int = 1, bands: int = BANDS
+) -> list[dict]:
     return [
         {"name": name, "mode": mode, "size": size, "batch": batch, "bands": bands, **times}
         for (name, mode), times in timed(calls, budget).items()
