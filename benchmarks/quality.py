@@ -8,13 +8,16 @@ benchmarks.studies adaptation`.
 import itertools
 from pathlib import Path
 
-from benchmarks.markdown import indexes, nested, origin, pivot, table
+from benchmarks.markdown import nested, origin, pivot, table
 from benchmarks.results import read
 from ksdiff.baselines import METHODS
 from ksdiff.evaluation.run import KSDIFF
 
-INDEXES = {"reduced": ("SAM", "ERGAS", "Q2n"), "full": ("D_lambda_K", "D_s", "HQNR")}
-DIGITS = {"reduced": "223", "full": "333"}
+# With their digits.
+INDEXES = {
+    "reduced": {"SAM": 2, "ERGAS": 2, "Q2n": 3},
+    "full": {"D_lambda_K": 3, "D_s": 3, "HQNR": 3},
+}
 ADAPTED, UNMOVED = f"{KSDIFF} --adapt", f"{KSDIFF} --registration off --contrast deviations"
 _HIGHER_IS_BETTER = {"Q2n", "HQNR"}
 _SUMMARY = ("exp", "gsa", "bdsd-pc", "mtf-glp-hpm", KSDIFF, ADAPTED)
@@ -69,25 +72,21 @@ def _all(path: Path) -> list[dict]:
 
 def _table(rows: list[dict], resolution: str) -> str:
     """Methods down and scenes across; the best of each index is bold."""
-    names, digits = INDEXES[resolution], DIGITS[resolution]
+    digits = INDEXES[resolution]
     rows = [row for row in rows if row["resolution"] == resolution]
-    best: dict[tuple[str, str], list[str]] = {}
-    for row in rows:
-        row["shown"] = dict(
-            zip(names, indexes(row["indexes"], names, digits).split(" / "), strict=True)
-        )
-        for name, text in row["shown"].items():
-            best.setdefault((row["scene"], name), []).append(text)
-    for (_, name), values in best.items():
-        values.sort(key=float, reverse=name in _HIGHER_IS_BETTER)
+
+    def shown(row: dict, index: str) -> str:
+        return f"{row['indexes'][index]:.{digits[index]}f}"
+
+    def best(scene: str, index: str) -> str:
+        every = (shown(row, index) for row in rows if row["scene"] == scene)
+        return (max if index in _HIGHER_IS_BETTER else min)(every, key=float)
 
     def cell(row: dict) -> str:
-        return " / ".join(
-            f"**{text}**" if text == best[row["scene"], name][0] else text
-            for name, text in row["shown"].items()
-        )
+        texts = ((shown(row, index), best(row["scene"], index)) for index in digits)
+        return " / ".join(f"**{text}**" if text == top else text for text, top in texts)
 
-    return pivot(rows, "method", "scene", cell, " / ".join(names))
+    return pivot(rows, "method", "scene", cell, " / ".join(digits))
 
 
 def _origin(path: Path) -> str:
