@@ -1,5 +1,7 @@
 """The timer and the memory meter measure what they say."""
 
+import itertools
+
 import pytest
 import torch
 
@@ -7,80 +9,66 @@ from benchmarks import measure
 
 
 @pytest.fixture
-def clock(monkeypatch):
-    """A clock that advances only by what `lasting` calls take."""
+def lasting(monkeypatch):
+    """`lasting(seconds...)` makes a sampler of these, or of the only one for ever.
+
+    The clock, `lasting.now[0]`, advances by these alone.
+    """
     now = [0.0]
 
-    def lasting(seconds):
-        def call():
-            now[0] += seconds
+    def lasting(*seconds):
+        times = iter(seconds) if seconds[1:] else itertools.repeat(*seconds)
 
-        return call
+        def sample():
+            own = next(times)
+            now[0] += own
+            return own
+
+        return sample
 
     monkeypatch.setattr(measure, "synchronised_time", lambda: now[0])
-    return lasting, now
+    lasting.now = now
+    return lasting
 
 
-def test_a_race_gives_long_calls_fewer_samples_but_some(clock):
-    lasting, _ = clock
-    counts = {"short": 0, "long": 0}
-
-    def taking(name, seconds):
-        def sample():
-            counts[name] += 1
-            lasting(seconds)()
-            return seconds
-
-        return sample
-
-    samplers = {"short": taking("short", 1e-3), "long": taking("long", 0.02)}
-    found = measure.race(samplers, budget=0.015, rounds=(5, 8))
+def test_a_race_gives_long_calls_fewer_samples_but_some(lasting):
+    found = measure.race(
+        {"short": lasting(1e-3), "long": lasting(0.02)}, budget=0.015, rounds=(5, 8)
+    )
     assert found["long"] == {"p20": 0.02, "p50": 0.02, "p80": 0.02, "rounds": 3}
     assert found["short"]["rounds"] == 8
-    assert counts == {"short": 9, "long": 3}
+    assert lasting.now[0] == pytest.approx(9 * 1e-3 + 3 * 0.02)
 
 
-def test_a_race_compares_calls_in_the_rounds_of_both(clock):
-    lasting, _ = clock
-    times = {"ours": iter([1e-3, *[1e-3, 2e-3] * 4]), "slow": iter([4e-3, 3e-3, 4e-3])}
-
-    def taking(own):
-        def sample():
-            seconds = next(own)
-            lasting(seconds)()
-            return seconds
-
-        return sample
-
-    samplers = {name: taking(own) for name, own in times.items()}
+def test_a_race_compares_calls_in_the_rounds_of_both(lasting):
+    samplers = {
+        "ours": lasting(1e-3, *[1e-3, 2e-3] * 4),
+        "slow": lasting(4e-3, 3e-3, 4e-3),
+    }
     found = measure.race(samplers, budget=8e-3, rounds=(2, 8), over="ours")
     assert found["slow"]["rounds"] == 2 and found["ours"]["rounds"] == 8
     # In rounds 0 and 4, of those in which ours takes a thousandth of a second.
     assert found["slow"]["ratio"] == pytest.approx(3.5) and found["ours"]["ratio"] == 1
 
 
-def test_long_calls_run_once_and_short_ones_share_the_budget(clock):
-    lasting, now = clock
+def test_long_calls_run_once_and_short_ones_share_the_budget(lasting):
     times = measure.timed({"short": lasting(0.25), "long": lasting(30.0)}, seconds=10)
     assert times["long"] == {"p20": 30.0, "p50": 30.0, "p80": 30.0, "rounds": 1}
     assert times["short"]["p50"] == 0.25 and times["short"]["rounds"] > 3
-    assert now[0] < 30.0 + 10
+    assert lasting.now[0] < 30.0 + 10
 
 
-def test_a_short_call_is_repeated_and_its_time_is_of_one(clock):
-    lasting, now = clock
+def test_a_short_call_is_repeated_and_its_time_is_of_one(lasting):
     sample = measure.sampler(lasting(1e-4))
     sample()
-    before = now[0]
+    before = lasting.now[0]
     assert sample() == pytest.approx(1e-4)
-    assert now[0] - before == pytest.approx(21e-4)  # one untimed call, twenty for the sample
+    assert lasting.now[0] - before == pytest.approx(21e-4)  # an untimed call, twenty for the sample
 
 
 def test_percentiles_lie_around_the_median():
     found = measure.summary([1.0, 2.0, 3.0, 4.0, 5.0, 6.0])
-    assert found["p20"] == pytest.approx(2.0) and found["p50"] == 3.5
-    assert found["p80"] == pytest.approx(5.0) and found["rounds"] == 6
-    assert measure.summary([2.0]) == {"p20": 2.0, "p50": 2.0, "p80": 2.0, "rounds": 1}
+    assert found == pytest.approx({"p20": 2.0, "p50": 3.5, "p80": 5.0, "rounds": 6})
 
 
 def test_peak_memory_of_a_call_counts_results_and_scratch():

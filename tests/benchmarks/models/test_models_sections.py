@@ -83,12 +83,11 @@ def test_what_cannot_be_measured_is_told_and_leaves_the_file(measured, monkeypat
         networks("cpu", only=["x"])
 
 
-@pytest.mark.parametrize("trained", [(), ("pixel-s", "dicnn")])
-def test_baselines_that_are_not_trained_are_named_with_their_command(
-    trained, monkeypatch, capsys, tmp_path
+def test_what_is_trained_is_scored_and_the_rest_named_with_its_command(
+    monkeypatch, capsys, tmp_path
 ):
     monkeypatch.chdir(tmp_path)
-    for stem in trained:
+    for stem in ("pixel-s", "dicnn"):
         config = load_config(quality.CONFIGS / f"{stem}-4band.yaml")
         network = PixelDiffusion(4) if stem == "pixel-s" else KSDiff(config.model)
         folder = tmp_path / config.training.run_dir
@@ -96,30 +95,21 @@ def test_baselines_that_are_not_trained_are_named_with_their_command(
         save_weights(folder / "weights.safetensors", network, config)
     inputs = random_inputs(1, 4, 64, 64)
     pair = ArrayPair(inputs.pan[0] + 3, inputs.lms[0, :, ::4, ::4])
-    prepared = PreparedScene.of(pair, sensor_for(None, 4, 4))
-    scene = Scene("town", prepared, inputs.lms.roll(1, -1))
+    scene = Scene("town", PreparedScene.of(pair, sensor_for(None, 4, 4)), inputs.lms.roll(1, -1))
     monkeypatch.setattr(quality, "SEEDS", (0,))
     monkeypatch.setattr(quality, "_MOST", 4 * 64 * 64)
-    monkeypatch.setattr(
-        quality, "validation_scenes", lambda config: [scene] if config.model.bands == 4 else []
-    )
-    with pytest.raises(KSDiffError, match="no validation scenes of 8 bands with truth"):
-        quality.quality(8, {}, "cpu", 1.0)
+    monkeypatch.setattr(quality, "validation_scenes", lambda config: [scene])
     rows = quality.quality(4, {}, "cpu", 1.0)
     said = capsys.readouterr().out
-    assert "fusionnet-4band.yaml makes it" in said
-    assert ("python -m benchmarks.models.pixel_diffusion" in said) == (not trained)
-    assert f"{FEATURES}: skipped" in said and "ksdiff train" in said
-    assert (SMALL in said) == (not trained)
-    by_mode = {mode: {r["name"] for r in rows if r["mode"] == mode} for mode in (EAGER, BF16)}
-    assert {KSDIFF, NO_PRIOR, f"{KSDIFF}, 2 latent steps", "lms"} <= by_mode[EAGER]
-    assert {KSDIFF, NO_PRIOR} <= by_mode[BF16]
-    assert ("dicnn" in by_mode[EAGER]) == bool(trained)
-    samplers = {f"{SMALL}, {name}" for name in ("DDIM-1", "DDIM-4", "DPM-Solver++-4")}
-    for names in by_mode.values():
-        assert {name for name in names if name.startswith(SMALL)} == (
-            samplers if trained else set()
-        )
+    for name in (FEATURES, "fusionnet", "lagnet"):
+        assert f"{name}: skipped" in said
+    assert "ksdiff train" in said and "fusionnet-4band.yaml makes it" in said
+    pixel = {f"{SMALL}, {name}" for name in ("DDIM-1", "DDIM-4", "DPM-Solver++-4")}
+    both = {KSDIFF, NO_PRIOR, "dicnn", *pixel}
+    names = {mode: {r["name"] for r in rows if r["mode"] == mode} for mode in (EAGER, BF16)}
+    assert names[BF16] == both
+    latent = {f"{KSDIFF}, {steps} latent steps" for steps in (1, 2, 3, 4)}
+    assert names[EAGER] == both | latent | {"lms", quality.PIPELINE}
 
 
 def test_what_is_timed_is_ksdiff_as_it_is_scored(inputs):
