@@ -135,11 +135,18 @@ _Ways = Iterator[tuple[str, int, Callable[..., Tensor]]]
 
 def _ways(family: str, network: nn.Module, mode: str, device: str) -> _Ways:
     if isinstance(network, KSDiff):
-        return _ksdiff(family, network, mode, device)
+        yield from _ksdiff(family, network, mode, device)
+        return
     evaluate = _in_mode(network, mode, device)
     if isinstance(network, OnePass):
-        return iter([(family, 1, lambda inputs, seed=0: evaluate(inputs))])
-    return _samplers(family, network, evaluate)
+        yield family, 1, lambda inputs, seed=0: evaluate(inputs)
+        return
+
+    def run(inputs: FusionInputs, seed: int = 0, *, sampler: str) -> Tensor:
+        return network.sample(inputs, sampler, torch.Generator().manual_seed(seed), evaluate)
+
+    for name, sampler in network.samplers.items():
+        yield f"{family}, {name}", sampler.evaluations, functools.partial(run, sampler=name)
 
 
 def _in_mode(function: Callable, mode: str, device: str) -> Callable:
@@ -155,14 +162,6 @@ def _in_mode(function: Callable, mode: str, device: str) -> Callable:
             return function(*arguments)
 
     return run
-
-
-def _samplers(family: str, network: nn.Module, evaluate: Callable) -> _Ways:
-    def run(inputs: FusionInputs, seed: int = 0, *, sampler: str) -> Tensor:
-        return network.sample(inputs, sampler, torch.Generator().manual_seed(seed), evaluate)
-
-    for name, sampler in network.samplers.items():
-        yield f"{family}, {name}", sampler.evaluations, functools.partial(run, sampler=name)
 
 
 def _ksdiff(family: str, model: KSDiff, mode: str, device: str) -> _Ways:

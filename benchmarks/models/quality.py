@@ -106,7 +106,6 @@ _Fusion = tuple[str, str, int, Callable[[FusionInputs, int], Tensor]]
 
 def _fusions(found: dict[str, nn.Module], device: str, pixels: int) -> Iterator[_Fusion]:
     """(name, mode, seed, call) of everything that is scored."""
-    yield "lms", EAGER, 0, lambda inputs, seed: inputs.lms
     for steps in range(1, found[KSDIFF].config.diffusion.steps + 1):
         for seed in SEEDS:
             yield f"{KSDIFF}, {steps} latent steps", EAGER, seed, _latent(found[KSDIFF], steps)

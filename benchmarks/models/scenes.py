@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from benchmarks.measure import peak_bytes, seconds_of, summary, synchronised_time
 from benchmarks.models.contenders import BANDS, EAGER, WEIGHTS
-from benchmarks.models.sections import RATIO, SENSORS, Networks, Tile
+from benchmarks.models.sections import RATIO, SENSORS, Networks, images
 from ksdiff.inference.sharpen import Sharpener
 from ksdiff.models.ksdiff import KSDiff
 from ksdiff.models.weights import load_weights
@@ -43,12 +43,12 @@ def scene(found: Networks, device: str, budget: float) -> list[dict]:
     model = load_weights(WEIGHTS[BANDS])[0]
     sums = clocked(model)
     sharpener = Sharpener(model, sensor=SENSORS[BANDS], device=device)
-    tile = Tile(max(SCENES), 1, "cpu")
+    pan, ms = images(max(SCENES))
     calls = {
         size: functools.partial(
             sharpener.sharpen,
-            tile.pan[0, :, :size, :size].contiguous(),
-            tile.ms[0, :, : size // RATIO, : size // RATIO].contiguous(),
+            pan[:, :size, :size].contiguous(),
+            ms[:, : size // RATIO, : size // RATIO].contiguous(),
         )
         for size in SCENES
     }

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch._dynamo.exc import TorchDynamoException
 
 from benchmarks.measure import peak_bytes, timed
@@ -46,28 +46,24 @@ Networks = Mapping[str, nn.Module]
 _Calls = dict[tuple[str, str], Callable[[], object]]  # by name and mode
 
 
-class Tile:
-    """Procedural images on a device, as digital numbers and as normalised inputs."""
+def images(size: int, bands: int = BANDS) -> tuple[Tensor, Tensor]:
+    """Procedural PAN [1, H, W] and MS [C, H / ratio, W / ratio] in DN."""
+    pan, ms, _ = procedural_scene(seed=0, size=size, bands=bands, ratio=RATIO)
+    return torch.from_numpy(pan.astype("float32")), torch.from_numpy(ms.astype("float32"))
 
-    def __init__(self, size: int, batch: int, device: str, bands: int = BANDS) -> None:
-        pan, ms, _ = procedural_scene(seed=0, size=size, bands=bands, ratio=RATIO)
-        self.pan, self.ms = (
-            torch.from_numpy(image.astype("float32")).expand(batch, -1, -1, -1).to(device)
-            for image in (pan, ms)
-        )
-        self.gains = sensor_for(SENSORS[bands], bands, RATIO).ms_gains
-        self.statistics = SceneStatistics.of(self.pan[0], self.ms[0])
-        self.inputs = self.prepare()
 
-    def prepare(self) -> FusionInputs:
-        phase = (RATIO // 2,) * 2
-        inputs = fusion_inputs(self.pan, self.ms, self.gains, RATIO, phase, self.statistics)
-        return inputs._replace(contrast=inputs.contrast.expand(len(self.pan), -1))
+def tile(device: str, size: int = SIZE, batch: int = 1, bands: int = BANDS) -> FusionInputs:
+    """`images` as the network sees them, ``batch`` times."""
+    pan, ms = (image.expand(batch, -1, -1, -1).to(device) for image in images(size, bands))
+    gains = sensor_for(SENSORS[bands], bands, RATIO).ms_gains
+    phase = (RATIO // 2,) * 2
+    inputs = fusion_inputs(pan, ms, gains, RATIO, phase, SceneStatistics.of(pan[0], ms[0]))
+    return inputs._replace(contrast=inputs.contrast.expand(batch, -1))
 
 
 def cost(found: Networks, device: str, budget: float) -> list[dict]:
     """Parameters that inference needs, and operations of one evaluation at 256 x 256."""
-    inputs = Tile(SIZE, 1, device).inputs
+    inputs = tile(device)
     everyone = contenders(found, device)
     of_one = {
         c.name if c.family == KSDIFF else c.family: count_flops(lambda run=c.run: run(inputs))
@@ -107,13 +103,12 @@ def latency(found: Networks, device: str, budget: float) -> list[dict]:
 def _latency(
     found: Networks, modes: Iterable[str], device: str, bands: int, budget: float
 ) -> list[dict]:
-    tile = Tile(SIZE, 1, device, bands)
-    ways = (way for mode in modes for way in _ready(contenders(found, device, mode), tile.inputs))
-    calls = _calls(filter(_affordable, ways), tile.inputs)
+    inputs = tile(device, bands=bands)
+    ways = (way for mode in modes for way in _ready(contenders(found, device, mode), inputs))
+    calls = _calls(filter(_affordable, ways), inputs)
     if bands == BANDS and KSDIFF in found:
-        for name, (call, _) in network_calls(found[KSDIFF], tile.inputs).items():
+        for name, (call, _) in network_calls(found[KSDIFF], inputs).items():
             calls[f"{KSDIFF}: {name}", EAGER] = call
-        calls["input preparation, of all", EAGER] = tile.prepare
     return _rows(calls, budget, bands=bands)
 
 
@@ -178,7 +173,7 @@ def batch(found: Networks, device: str, budget: float) -> list[dict]:
 def memory(found: Networks, device: str, budget: float) -> list[dict]:
     """Peak memory of one 1024 x 1024 image beyond network and inputs."""
     size = SIZES[-1]
-    inputs = Tile(size, 1, device).inputs
+    inputs = tile(device, size)
     shown = (*_ONE_PASS, FEATURES, "dicnn", "lagnet", UNFOLD, f"{LARGE}, DDIM-1")
     return [
         {
@@ -198,7 +193,7 @@ def _named(
 def _timed(
     chosen: Iterable[Contender], device: str, budget: float, size: int = SIZE, batch: int = 1
 ) -> list[dict]:
-    inputs = Tile(size, batch, device).inputs
+    inputs = tile(device, size, batch)
     return _rows(_calls(chosen, inputs), budget, size, batch)
 
 

@@ -109,7 +109,7 @@ def test_what_is_trained_is_scored_and_the_rest_named_with_its_command(
     names = {mode: {r["name"] for r in rows if r["mode"] == mode} for mode in (EAGER, BF16)}
     assert names[BF16] == both
     latent = {f"{KSDIFF}, {steps} latent steps" for steps in (1, 2, 3, 4)}
-    assert names[EAGER] == both | latent | {"lms", quality.PIPELINE}
+    assert names[EAGER] == both | latent | {quality.PIPELINE}
 
 
 def test_what_is_timed_is_ksdiff_as_it_is_scored(inputs):
