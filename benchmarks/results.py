@@ -27,7 +27,7 @@ LIMITS = ("copy_gb_per_s", "fma_gflop_per_s")
 PERCENTILES = ("p20", "p25", "p50", "p75", "p80")
 MEASURES = {
     *(*PERCENTILES, "rounds", "peak_bytes", "least_bytes", "flops", "parameters", "left_out"),
-    *("backend", "timing", "pixels_seen", "ratio"),
+    *("backend", "timing", "pixels_seen", "ratio", "measured"),
 }
 
 

@@ -70,7 +70,8 @@ def _measure(name: str, device: str, only: list[str] | None, json: Path | None) 
     if name != "malloc":
         keep_freed_memory()  # as the command line does: all contenders gain by it
     rows = (TIMED | SCORED)[name](networks(device, only=only), device, _BUDGET)
-    results.write(path, head, [*kept, *({"section": name} | row for row in rows)])
+    own = {"section": name, "measured": f"{head['date']}, code {head['code']}, {head['processor']}"}
+    results.write(path, head, [*kept, *(own | row for row in rows)])
     seconds = time.perf_counter() - began
     print(f"{name}: {len(rows)} rows in {path}, {seconds:.0f} s", flush=True)
 
