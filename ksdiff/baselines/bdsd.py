@@ -47,5 +47,7 @@ def nonnegative_least_squares(gram: np.ndarray, target: np.ndarray) -> np.ndarra
     scale[scale == 0] = 1.0
     values, vectors = np.linalg.eigh(gram / np.outer(scale, scale))
     kept = values > 1e-12 * values[-1]
+    if not kept.any():  # nothing to learn from, as in an image of zeros; nnls needs a row
+        return np.zeros(len(gram))
     root, basis = np.sqrt(values[kept]), vectors.T[kept]
     return nnls(root[:, None] * basis, basis @ (target / scale) / root)[0] / scale

@@ -196,6 +196,14 @@ def test_constrained_least_squares_agrees_with_scipy(seed, unknowns):
     np.testing.assert_allclose(ours, nnls(a, y)[0], rtol=1e-6, atol=1e-9)
 
 
+def test_least_squares_of_nothing_are_zeros_whatever_memory_held_before():
+    for _ in range(20):
+        spoiled = [np.full(5, np.nan) for _ in range(200)]
+        del spoiled
+        found = nonnegative_least_squares(np.zeros((5, 5)), np.zeros(5))
+        np.testing.assert_array_equal(found, np.zeros(5))
+
+
 def test_bdsd_recovers_a_scene_whose_detail_it_can_express():
     """A block-constant gain between PAN's detail and the bands' is the model itself."""
     pan = texture(size=192)
