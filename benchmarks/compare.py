@@ -7,7 +7,7 @@ span, and by more than the PyTorch forms moved, whose code is the same in both r
 import statistics
 import sys
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import typer
 
@@ -88,14 +88,24 @@ def report(found: Comparison) -> str:
     return "\n".join(lines)
 
 
-def main(before: Path, after: Path) -> None:
+def main(
+    before: Path,
+    after: Path,
+    other_machine: Annotated[
+        bool, typer.Option("--other-machine", help="Compare results of different machines.")
+    ] = False,
+) -> None:
     """Show what moved between two result files, and where their machines and versions differ."""
     try:
         old, new = results.read(before), results.read(after)
+        machines = results.differences(old.header, new.header, results.MACHINE)
+        if machines and not other_machine:
+            raise KSDiffError(
+                f"the machines differ ({'; '.join(machines)}); --other-machine compares regardless"
+            )
     except KSDiffError as error:
         sys.exit(f"benchmarks.compare: {error}")
-    facts = results.MACHINE + results.VERSIONS
-    for difference in results.differences(old.header, new.header, facts):
+    for difference in machines + results.differences(old.header, new.header, results.VERSIONS):
         print(f"Differs: {difference}")
     print(report(compare(old.rows, new.rows)))
 

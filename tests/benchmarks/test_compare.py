@@ -33,11 +33,13 @@ def test_what_only_one_run_has_is_named():
     assert "Only in the second: dynamic_conv 1×2×4×4 5 1" in text
 
 
-def test_files_of_different_machines_say_so_and_a_missing_one_is_named(tmp_path, capsys):
+def test_another_machine_is_refused_unless_wanted_and_a_missing_file_is_named(tmp_path, capsys):
     paths = [tmp_path / "a.json", tmp_path / "b.json"]
     write(paths[0], MACHINE, rows())
     write(paths[1], MACHINE | {"processor": "Abacus 3", "torch": "2.14.0"}, rows())
-    compare.main(*paths)
+    with pytest.raises(SystemExit, match="processor: Abacus 2 / Abacus 3"):
+        compare.main(*paths)
+    compare.main(*paths, other_machine=True)
     shown = capsys.readouterr().out
     assert "Differs: processor: Abacus 2 / Abacus 3" in shown and "torch: 2.13.0 / 2.14.0" in shown
     with pytest.raises(SystemExit, match=r"c\.json: No such file"):
