@@ -99,21 +99,22 @@ def write(path: Path, head: dict, rows: Iterable[dict]) -> None:
         partial.write_text(f'{{"header": {json.dumps(head, indent=1)},\n"rows": [\n{lines}\n]}}\n')
 
 
-def kept(path: Path, head: dict, facts: tuple[str, ...] = MACHINE + VERSIONS) -> list[dict]:
-    """The rows of a file that new ones join; none if there is no file.
+def kept(path: Path, head: dict, facts: tuple[str, ...] = MACHINE + VERSIONS) -> Result:
+    """What a file holds, which new rows join; ``head`` and no rows if there is no file.
 
     Raises:
-        KSDiffError: they differ from ``head`` in ``facts``.
+        KSDiffError: it was measured with what differs from ``head`` in ``facts``.
     """
     if not path.exists():
-        return []
+        return Result(head, [])
     earlier = read(path)
     differing = differences(earlier.header, head, facts)
     if differing:
         raise KSDiffError(
-            f"{path}: measured with another {'; '.join(differing)}; --json names another file"
+            f"{path}: measured with another {'; '.join(differing)}; remove the file, or name "
+            "another with --json"
         )
-    return earlier.rows
+    return earlier
 
 
 def differences(one: dict, other: dict, facts: tuple[str, ...]) -> list[str]:

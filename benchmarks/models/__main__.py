@@ -66,7 +66,7 @@ def _measure(name: str, device: str, only: list[str] | None, json: Path | None) 
     path = json or results.RESULTS / f"models-{'scores' if scored else device}.json"
     head = results.header(device)
     facts = results.VERSIONS if scored else results.MACHINE + results.VERSIONS
-    kept = [row for row in results.kept(path, head, facts) if row["section"] != name]
+    kept = [row for row in results.kept(path, head, facts).rows if row["section"] != name]
     if name != "malloc":
         keep_freed_memory()  # as the command line does: all contenders gain by it
     rows = (TIMED | SCORED)[name](networks(device, only=only), device, _BUDGET)

@@ -105,15 +105,8 @@ def run(
 ) -> None:
     """Measure cases, each in a direction, and write the rows of all that the file lacks."""
     head, rows = results.header(device), []
-    if path and path.exists():
-        earlier = results.read(path)
-        differing = results.differences(earlier.header, head, results.MACHINE + results.VERSIONS)
-        if differing:
-            raise KSDiffError(
-                f"{path}: measured with another {'; '.join(differing)}; remove the file, or name "
-                "another with --json"
-            )
-        head, rows = earlier
+    if path:
+        head, rows = results.kept(path, head)
     known = {_case_of(row) for row in rows}
     began = time.monotonic()
     for case, direction in chosen:

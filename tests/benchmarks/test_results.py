@@ -32,14 +32,15 @@ def test_a_broken_file_is_refused_by_name(tmp_path, text):
 @pytest.mark.parametrize("fact, value", [("torch", "2.14"), ("processor", "Abacus 3")])
 def test_rows_of_another_machine_or_version_are_not_joined(tmp_path, fact, value):
     path = tmp_path / "ops.json"
-    assert results.kept(path, MACHINE) == []
-    results.write(path, MACHINE | {"date": "earlier"}, rows())
-    assert results.kept(path, MACHINE) == rows()
+    assert results.kept(path, MACHINE) == (MACHINE, [])
+    earlier = MACHINE | {"date": "earlier"}
+    results.write(path, earlier, rows())
+    assert results.kept(path, MACHINE) == (earlier, rows())
     with pytest.raises(
         KSDiffError, match=rf"ops\.json: measured with another {fact}: .* / {value}"
     ):
         results.kept(path, MACHINE | {fact: value})
-    assert results.kept(path, MACHINE | {"threads": 4}, results.VERSIONS) == rows()
+    assert results.kept(path, MACHINE | {"threads": 4}, results.VERSIONS).rows == rows()
 
 
 def test_a_header_names_what_must_agree_and_no_host(monkeypatch):
