@@ -48,7 +48,7 @@ class Product(NamedTuple):
     @property
     def warps(self) -> int:
         """Enough for sums, addresses and values in flight to fit in the registers."""
-        return 8 if self.rows * max(self.depth, self.pixels) >= 1024 else 4
+        return 8 if self.rows * max(self.depth, self.pixels) > 1024 else 4
 
 
 class Reduction(NamedTuple):

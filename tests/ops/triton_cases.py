@@ -6,6 +6,7 @@ import subprocess
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 import torch
 
@@ -201,14 +202,16 @@ def resources(case: str, architecture: int, folder: Path) -> dict[str, int]:
     from triton.knobs import nvidia
 
     compiled = compile_launch({**EVERY_KERNEL, **VARIANTS}[case](), architecture)
-    cubin = folder / f"{compiled.hash}.cubin"
-    cubin.write_bytes(compiled.asm["cubin"])
-    report = subprocess.run(
-        [nvidia.cuobjdump.path, "--dump-resource-usage", str(cubin)],
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout
+    # Cases that are one kernel share its hash, and another process may be writing it.
+    with NamedTemporaryFile(dir=folder, suffix=".cubin") as cubin:
+        cubin.write(compiled.asm["cubin"])
+        cubin.flush()
+        report = subprocess.run(
+            [nvidia.cuobjdump.path, "--dump-resource-usage", cubin.name],
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
     used = {key: int(value) for key, value in re.findall(r"(REG|STACK|LOCAL):(\d+)", report)}
     found = {
         "DIV64": r"\b(?:div|rem)\.[su]64",
