@@ -1,5 +1,8 @@
 // batched_conv2d and its gradients on the CPU: depthwise and dense kernels of its own at stride 1,
 // and otherwise the one of PyTorch's forms that is the fastest for the shape.
+#include <algorithm>
+#include <limits>
+
 #include "aten.h"
 #include "dense.h"
 #include "depthwise.h"
@@ -9,6 +12,8 @@ namespace {
 
 using torch::headeronly::MemoryFormat;
 using torch::headeronly::ScalarType;
+
+enum class Pass { forward, grad_input, grad_weight };
 
 // Of one call, whichever of x, weight and the output are given.
 struct Call {
@@ -46,11 +51,28 @@ struct Call {
     return pixels <= most_pixels && in / groups * (out / groups) >= least_kernels_per_pixel * pixels;
   }
 
-  // Measured: a grouped convolution of PyTorch's is the faster one, though not its gradients.
-  bool is_better_grouped() const {
-    constexpr int64_t least_pixels = 16 * 16 + 1, least_channels = 32;
-    return out_height * out_width >= least_pixels && in / groups >= least_channels &&
-           out / groups >= least_channels;
+  // Measured: a grouped convolution of PyTorch's is the faster one, in float32. With the vectors of
+  // AVX-512 its kernels gain more than those of this file.
+  bool is_better_grouped(Pass pass, ScalarType type) const {
+    constexpr int64_t least_channels = 32, never = std::numeric_limits<int64_t>::max();
+    const bool has_avx512 = rows<float>().product_lanes == 16;
+    int64_t most_pixels = has_avx512 ? 11 * 11 : never;  // that do not pay for its call
+    if (pass == Pass::forward && !has_avx512) most_pixels = 16 * 16;
+    if (pass == Pass::grad_weight && has_avx512) most_pixels = 16 * 16;
+    return type == ScalarType::Float && out_height * out_width > most_pixels &&
+           in / groups >= least_channels && out / groups >= least_channels;
+  }
+
+  // Samples of one grouped convolution. What it allocates for much at once goes back to the system
+  // after every call, and the page faults of the next one took a sixth of its time (images of
+  // 8 x 64 x 56 x 56); pieces of a few MB stay. Measured.
+  int64_t samples_at_once(int64_t bytes_a_number) const {
+    constexpr int64_t piece = int64_t{4} << 20, least_sample = int64_t{1} << 20, much = 2 * piece;
+    const int64_t images = (in * height * width + out * out_height * out_width) * bytes_a_number;
+    const int64_t kernels = out * (in / groups) * kernel_y * kernel_x * bytes_a_number;
+    const int64_t sample = images + kernels;
+    if (sample < least_sample || batch * std::max(images, kernels) <= much) return batch;
+    return std::max<int64_t>(piece / sample, 1);
   }
 
   Sliding sliding() const {
@@ -189,18 +211,27 @@ bool is_better_one_by_one(const Tensor& image) {
   return is_channels_last(image) && image.size(2) * image.size(3) >= large;
 }
 
-// make(b) for every sample, written to out[b].
+Tensor samples(Tensor tensor, int64_t first, int64_t count) {
+  return torch::stable::narrow(tensor, 0, first, count);
+}
+
+Tensor sample(const Tensor& tensor, int64_t index) { return samples(tensor, index, 1); }
+
+// make(first, count) for so many samples at once, written to theirs of out.
 template <class Make>
-Tensor one_by_one(Tensor out, const Make& make) {
-  for (int64_t b = 0; b < out.size(0); ++b) {
-    Tensor part = torch::stable::narrow(out, 0, b, 1);
-    torch::stable::copy_(part, make(b));
+Tensor piece_by_piece(Tensor out, int64_t at_once, const Make& make) {
+  for (int64_t first = 0; first < out.size(0); first += at_once) {
+    const int64_t count = std::min(at_once, out.size(0) - first);
+    Tensor part = samples(out, first, count);
+    torch::stable::copy_(part, make(first, count));
   }
   return out;
 }
 
-Tensor sample(Tensor tensor, int64_t index) {
-  return torch::stable::narrow(tensor, 0, index, 1);
+// make(b) for every sample, written to out[b].
+template <class Make>
+Tensor one_by_one(const Tensor& out, const Make& make) {
+  return piece_by_piece(out, 1, [&](int64_t b, int64_t) { return make(b); });
 }
 
 // A convolution of PyTorch's with the same padding on both sides, which this call may not have.
@@ -317,6 +348,19 @@ Tensor dense_grad_weight(const Call& call, const Tensor& grad, const Tensor& x) 
   return out;
 }
 
+// make(first, count), the result for so many samples side by side as groups, for all samples.
+template <class Make>
+Tensor side_by_side_results(const Call& call, const Tensor& like, const Sizes& size,
+                            const Make& make) {
+  const int64_t at_once = call.samples_at_once(like.element_size());
+  if (at_once >= call.batch) return reshaped(make(0, call.batch), size);
+  return piece_by_piece(new_output(like, size), at_once, [&](int64_t first, int64_t count) {
+    Sizes part = size;
+    part[0] = count;
+    return reshaped(make(first, count), part);
+  });
+}
+
 Tensor plain_forward(const Call& call, const Tensor& x, const Tensor& weight) {
   const Plain plain(call);
   const Tensor image = plain.widen(x);
@@ -324,17 +368,23 @@ Tensor plain_forward(const Call& call, const Tensor& x, const Tensor& weight) {
     return aten::convolution(image, torch::stable::select(weight, 0, 0), call.stride(),
                              plain.padding, call.dilation(), call.groups);
   }
-  if (is_dense(call, x) && !call.is_better_grouped()) return dense_forward(call, x, weight);
-  if (call.has_few_pixels(kForwardKernelsPerPixel)) return unfolded_forward(call, x, weight);
+  const bool dense = is_dense(call, x),
+             grouped = dense && call.is_better_grouped(Pass::forward, x.scalar_type());
+  if (dense && !grouped) return dense_forward(call, x, weight);
+  if (!grouped && call.has_few_pixels(kForwardKernelsPerPixel)) {
+    return unfolded_forward(call, x, weight);
+  }
   if (is_better_one_by_one(image)) {
     return one_by_one(empty_like(x, call.out_size(), true), [&](int64_t b) {
       return aten::convolution(sample(image, b), torch::stable::select(weight, 0, b),
                                call.stride(), plain.padding, call.dilation(), call.groups);
     });
   }
-  const Tensor y = aten::convolution(side_by_side(image), stacked(weight), call.stride(),
-                                     plain.padding, call.dilation(), call.batch * call.groups);
-  return reshaped(y, call.out_size());
+  return side_by_side_results(call, x, call.out_size(), [&](int64_t first, int64_t count) {
+    return aten::convolution(side_by_side(samples(image, first, count)),
+                             stacked(samples(weight, first, count)), call.stride(), plain.padding,
+                             call.dilation(), count * call.groups);
+  });
 }
 
 Tensor plain_grad_input(const Call& call, const Tensor& grad, const Tensor& weight) {
@@ -347,9 +397,11 @@ Tensor plain_grad_input(const Call& call, const Tensor& grad, const Tensor& weig
         grad, like, torch::stable::select(weight, 0, 0), call.stride(), plain.padding,
         call.dilation(), call.groups));
   }
-  if (is_dense(call, grad)) return dense_grad_input(call, grad, weight);
+  const bool dense = is_dense(call, grad),
+             grouped = dense && call.is_better_grouped(Pass::grad_input, grad.scalar_type());
+  if (dense && !grouped) return dense_grad_input(call, grad, weight);
   // Folding sums in the type that it is given.
-  if (grad.scalar_type() != ScalarType::BFloat16 &&
+  if (!grouped && grad.scalar_type() != ScalarType::BFloat16 &&
       call.has_few_pixels(kGradientKernelsPerPixel)) {
     return unfolded_grad_input(call, grad, weight);
   }
@@ -361,18 +413,23 @@ Tensor plain_grad_input(const Call& call, const Tensor& grad, const Tensor& weig
           plain.padding, call.dilation(), call.groups));
     });
   }
-  const Tensor like = empty_like(grad, {1, call.batch * call.in, size[0], size[1]}, false);
-  const Tensor x = aten::convolution_grad_input(side_by_side(grad), like, stacked(weight),
-                                                call.stride(), plain.padding, call.dilation(),
-                                                call.batch * call.groups);
-  return plain.narrow(reshaped(x, {call.batch, call.in, size[0], size[1]}));
+  const Sizes widened{call.batch, call.in, size[0], size[1]};
+  return plain.narrow(
+      side_by_side_results(call, grad, widened, [&](int64_t first, int64_t count) {
+        const Tensor like = empty_like(grad, {1, count * call.in, size[0], size[1]}, false);
+        return aten::convolution_grad_input(side_by_side(samples(grad, first, count)), like,
+                                            stacked(samples(weight, first, count)), call.stride(),
+                                            plain.padding, call.dilation(), count * call.groups);
+      }));
 }
 
 Tensor plain_grad_weight(const Call& call, const Tensor& grad, const Tensor& x) {
   const Plain plain(call);
   Sizes kernels = call.kernel_size();
-  if (is_dense(call, x) && is_dense(call, grad)) return dense_grad_weight(call, grad, x);
-  if (call.batch > 1 && call.has_few_pixels(kGradientKernelsPerPixel)) {
+  const bool dense = is_dense(call, x) && is_dense(call, grad),
+             grouped = dense && call.is_better_grouped(Pass::grad_weight, x.scalar_type());
+  if (dense && !grouped) return dense_grad_weight(call, grad, x);
+  if (!grouped && call.batch > 1 && call.has_few_pixels(kGradientKernelsPerPixel)) {
     return unfolded_grad_weight(call, grad, x);
   }
   if (is_better_one_by_one(x)) {
@@ -386,10 +443,14 @@ Tensor plain_grad_weight(const Call& call, const Tensor& grad, const Tensor& x) 
           0);
     });
   }
-  kernels[0] *= call.batch;
-  return aten::convolution_grad_weight(side_by_side(grad), side_by_side(plain.widen(x)), kernels,
-                                       call.stride(), plain.padding, call.dilation(),
-                                       call.batch * call.groups);
+  const Tensor image = plain.widen(x);
+  const Sizes size{call.batch, kernels[0], kernels[1], kernels[2], kernels[3]};
+  return side_by_side_results(call, grad, size, [&](int64_t first, int64_t count) {
+    return aten::convolution_grad_weight(
+        side_by_side(samples(grad, first, count)), side_by_side(samples(image, first, count)),
+        {count * kernels[0], kernels[1], kernels[2], kernels[3]}, call.stride(), plain.padding,
+        call.dilation(), count * call.groups);
+  });
 }
 
 Call call_of(const Tensor& image, const char* image_name, const Tensor& weight, Sizes size,

@@ -5,6 +5,38 @@
 namespace ksdiff_ops::cpu {
 namespace {
 
+// As memcpy, whose call costs more than a short row takes: whole steps, the last one overlapping.
+template <typename Real>
+void copy_row(const Real* source, int64_t count, Real* target) {
+  constexpr int64_t step = 16 / sizeof(Real);
+  if (count < step) {
+    std::copy_n(source, count, target);
+    return;
+  }
+  for (int64_t i = 0; i + step < count; i += step) {
+    std::memcpy(target + i, source + i, sizeof(Real[step]));
+  }
+  std::memcpy(target + count - step, source + count - step, sizeof(Real[step]));
+}
+
+template <typename Real>
+void read(Numbers numbers, const void* data, int64_t index, int64_t count, Real* target) {
+  if (numbers.bytes() == static_cast<int64_t>(sizeof(Real))) {
+    copy_row(static_cast<const Real*>(data) + index, count, target);
+  } else {
+    load_row(numbers, data, index, count, target);
+  }
+}
+
+template <typename Real>
+void write(Numbers numbers, const Real* source, int64_t count, void* data, int64_t index) {
+  if (numbers.bytes() == static_cast<int64_t>(sizeof(Real))) {
+    copy_row(source, count, static_cast<Real*>(data) + index);
+  } else {
+    store_row(numbers, source, count, data, index);
+  }
+}
+
 // Planes [batch, channels, height, width] in one of the two layouts.
 struct Layout {
   int64_t channels, height, width;
@@ -52,6 +84,7 @@ class Cut {
   int64_t work() const { return rows_ * columns_ * block_ * problem_.taps(); }
 
   int64_t vector() const { return vector_; }
+  int64_t block() const { return block_; }
   int64_t lanes() const { return problem_.channels_last ? block_ : vector_; }
   int64_t stride() const { return problem_.channels_last ? block_ : vector_; }
   int64_t image_pitch() const {
@@ -101,8 +134,7 @@ class Cut {
 
   // Where the filter may write results itself, or nowhere.
   Real* direct(const Task& task, Numbers numbers, void* out, int64_t* pitch, int64_t* place) const {
-    const bool whole = problem_.channels_last ? task.channels == block_
-                                              : task.columns % vector_ == 0;
+    const bool whole = problem_.channels_last ? task.channels == block_ : task.columns >= vector_;
     if (!whole || numbers.bytes() != static_cast<int64_t>(sizeof(Real))) return nullptr;
     const Layout layout = out_layout();
     *pitch = layout.row(0, 0, 1);
@@ -118,11 +150,11 @@ class Cut {
       const int64_t index =
           layout.row(task.sample, task.channel, task.y + r) + task.x * layout.pixel();
       if (!problem_.channels_last) {
-        store_row(numbers, source, task.columns, out, index);
+        write(numbers, source, task.columns, out, index);
         continue;
       }
       for (int64_t p = 0; p < task.columns; ++p) {
-        store_row(numbers, source + p * block_, task.channels, out, index + p * layout.pixel());
+        write(numbers, source + p * block_, task.channels, out, index + p * layout.pixel());
       }
     }
   }
@@ -152,7 +184,7 @@ class Cut {
       const int64_t first = std::clamp<int64_t>(-y0, 0, tile_rows);
       const int64_t last = std::clamp<int64_t>(layout.height - y0, first, tile_rows);
       for (int64_t r = first; r < last; ++r) {
-        load_row(numbers, data,
+        read(numbers, data,
                  layout.row(task.sample, task.channel, y0 + r) + x0 + from, to - from,
                  target + r * pitch + from);
       }
@@ -169,7 +201,7 @@ class Cut {
       const int64_t index =
           layout.row(task.sample, task.channel, y) + (x0 + from) * layout.pixel();
       if (!problem_.channels_last) {
-        load_row(numbers, data, index, to - from, target + from);
+        read(numbers, data, index, to - from, target + from);
         continue;
       }
       if (task.channels == block_ && numbers.bytes() == static_cast<int64_t>(sizeof(Real))) {
@@ -181,7 +213,7 @@ class Cut {
       }
       for (int64_t p = from; p < to; ++p) {
         Real* const pixel = target + p * block_;
-        load_row(numbers, data, index + (p - from) * layout.pixel(), task.channels, pixel);
+        read(numbers, data, index + (p - from) * layout.pixel(), task.channels, pixel);
         std::fill(pixel + task.channels, pixel + block_, Real{});
       }
     }
@@ -198,29 +230,43 @@ template <typename Real>
 void depthwise(const Depthwise& problem, Numbers numbers, const void* image, const void* kernels,
                bool mirrored, void* out) {
   const Cut<Real> cut(problem);
-  const int64_t taps = problem.taps(), lanes = cut.lanes(), vector = cut.vector();
+  const int64_t taps = problem.taps(), lanes = cut.lanes(), vector = cut.vector(),
+                block = cut.block();
   for_tasks(cut.tasks(), cut.work(), [&](int64_t begin, int64_t end) {
     Scratch<Real> tile(cut.image_numbers()), out_tile(cut.out_numbers()), loaded(taps),
-        weights(taps * lanes);
+        weights(taps * block);
     for (int64_t index = begin; index < end; ++index) {
       const auto task = cut.task(index);
       for (int64_t c = 0; c < task.channels; ++c) {
-        load_row(numbers, kernels, (task.sample * problem.channels + task.channel + c) * taps,
+        read(numbers, kernels, (task.sample * problem.channels + task.channel + c) * taps,
                  taps, loaded.data());
-        const int64_t copies = problem.channels_last ? 1 : lanes;
         for (int64_t t = 0; t < taps; ++t) {
-          Real* const target = weights.data() + t * lanes + c;
-          std::fill(target, target + copies, loaded.data()[mirrored ? taps - 1 - t : t]);
+          weights.data()[t * block + c] = loaded.data()[mirrored ? taps - 1 - t : t];
         }
       }
       cut.load_image(task, numbers, image, tile.data());
       int64_t pitch = cut.out_pitch(), place = cut.stride();
       Real* const direct = cut.direct(task, numbers, out, &pitch, &place);
       Real* const target = direct ? direct : out_tile.data();
-      for (int64_t lane = 0; lane < lanes; lane += vector) {
-        rows<Real>().filter({tile.data() + lane, cut.image_pitch(), cut.offsets(),
-                             weights.data() + lane, lanes, target + lane, pitch, place,
-                             static_cast<int>(taps), task.rows, cut.places(task), cut.stride()});
+      const auto filter = [&](int64_t lane, int64_t from, int64_t places, int64_t stride,
+                              int64_t out_stride) {
+        rows<Real>().filter({tile.data() + from, cut.image_pitch(), cut.offsets(),
+                             weights.data() + lane, block, target + from, pitch, out_stride,
+                             static_cast<int>(taps), task.rows, places, stride});
+      };
+      const int64_t places = cut.places(task), last = task.columns - vector;
+      if (problem.channels_last) {
+        for (int64_t lane = 0; lane < lanes; lane += vector) {
+          filter(lane, lane, places, cut.stride(), place);
+        }
+      } else if (!direct || task.columns % vector == 0) {
+        filter(0, 0, places, vector, vector);
+      } else if (places == 2) {
+        // A row's last vector overlaps the one before, and ends where the row does.
+        filter(0, 0, 2, last, last);
+      } else {
+        filter(0, 0, places - 1, vector, vector);
+        filter(0, last, 1, vector, vector);
       }
       if (!direct) cut.store(task, numbers, out_tile.data(), out);
     }
@@ -265,7 +311,7 @@ void depthwise_grad_kernels(const Depthwise& problem, Numbers numbers, const voi
         }
         total.data()[t] = static_cast<Real>(sum);
       }
-      store_row(numbers, total.data(), taps, out, plane * taps);
+      write(numbers, total.data(), taps, out, plane * taps);
     }
   });
 }

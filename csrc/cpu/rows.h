@@ -113,8 +113,8 @@ struct Patches {
   int64_t pixels;
 };
 
-// One weight vector per tap, and vectors at `count` places, `stride` numbers apart, of some rows:
-// out[r][k] = sum over t < taps of weight[t] * image[r][offset[t] + k], each a vector.
+// One weight vector per tap, or one number for all its lanes where `weight_pitch` is 1, and vectors
+// at `count` places, `stride` numbers apart, of some rows: out[r][k] = sum over t < taps of weight[t] * image[r][offset[t] + k], each a vector.
 template <typename Real>
 struct Filter {
   const Real* image;

@@ -222,13 +222,13 @@ void sum_patches(const Patches<Real>& p) {
   }
 }
 
-template <typename Real, int kRows, int kPlaces>
+template <typename Real, bool kOneNumber, int kRows, int kPlaces>
 inline void filter_block(const Filter<Real>& f, int64_t row, int64_t place) {
   Vector<Real> sums[kRows][kPlaces] = {};
   const Real* const image = f.image + row * f.image_pitch + place * f.stride;
   const Real* weight = f.weight;
   for (int t = 0; t < f.taps; ++t, weight += f.weight_pitch) {
-    const Vector<Real> common = load(weight);
+    const Vector<Real> common = kOneNumber ? Vector<Real>{} + *weight : load(weight);
     const Real* const source = image + f.offset[t];
 #pragma GCC unroll 8
     for (int i = 0; i < kRows; ++i) {
@@ -247,19 +247,43 @@ inline void filter_block(const Filter<Real>& f, int64_t row, int64_t place) {
   }
 }
 
-template <typename Real, int kRows>
+template <typename Real, bool kOneNumber, int kRows, int kMostPlaces>
 inline void filter_rows(const Filter<Real>& f, int64_t row) {
   int64_t place = 0;
-  for (; place + 3 <= f.count; place += 3) filter_block<Real, kRows, 3>(f, row, place);
-  if (place + 2 == f.count) filter_block<Real, kRows, 2>(f, row, place);
-  if (place + 1 == f.count) filter_block<Real, kRows, 1>(f, row, place);
+  if constexpr (kMostPlaces == 3) {
+    for (; place + 3 <= f.count; place += 3) {
+      filter_block<Real, kOneNumber, kRows, 3>(f, row, place);
+    }
+    if (place + 2 == f.count) filter_block<Real, kOneNumber, kRows, 2>(f, row, place);
+  }
+  if (place + 1 == f.count) filter_block<Real, kOneNumber, kRows, 1>(f, row, place);
+}
+
+// So many rows at a time, and what is left together: few sums at a time would wait for each other.
+template <typename Real, bool kOneNumber, int kRows, int kMostPlaces>
+inline void filter_from(const Filter<Real>& f, int64_t row) {
+  for (; row + kRows <= f.rows; row += kRows) {
+    filter_rows<Real, kOneNumber, kRows, kMostPlaces>(f, row);
+  }
+  if constexpr (kRows > 1) filter_from<Real, kOneNumber, kRows - 1, kMostPlaces>(f, row);
+}
+
+template <typename Real, bool kOneNumber>
+inline void filter_all(const Filter<Real>& f) {
+  if (f.count == 1) {
+    filter_from<Real, kOneNumber, 8, 1>(f, 0);
+  } else {
+    filter_from<Real, kOneNumber, 4, 3>(f, 0);
+  }
 }
 
 template <typename Real>
 void filter(const Filter<Real>& f) {
-  int64_t row = 0;
-  for (; row + 4 <= f.rows; row += 4) filter_rows<Real, 4>(f, row);
-  for (; row < f.rows; ++row) filter_rows<Real, 1>(f, row);
+  if (f.weight_pitch == 1) {
+    filter_all<Real, true>(f);
+  } else {
+    filter_all<Real, false>(f);
+  }
 }
 
 template <typename Real, int kTaps>

@@ -115,6 +115,20 @@ def test_blocks_of_dense_kernels(channels, groups, size, kernel, window, dtype):
     assert_as_accurate_as_pytorch(partial(batched_conv2d, groups=groups, **window), inputs)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(
+    "channels, size, kernel, window",
+    [
+        ((40, 36), (90, 81), (3, 3), {}),  # images of two samples at once, and a rest of one
+        ((64, 33), (90, 81), (3, 2), {"stride": 2}),  # of one at once
+        ((300, 280), (12, 13), (3, 3), {}),  # many kernels
+    ],
+)
+def test_several_samples_at_once(channels, size, kernel, window, dtype):
+    x, weight = tensors(5, channels, 1, size, kernel, dtype)
+    assert_as_accurate_as_pytorch(partial(batched_conv2d, **window), (x, weight))
+
+
 # Where the CPU has bfloat16 units, PyTorch's own convolution gives garbage for the gradient of the
 # first one's kernels, and crashes in the second.
 @pytest.mark.parametrize(
