@@ -51,18 +51,6 @@ struct Call {
     return pixels <= most_pixels && in / groups * (out / groups) >= least_kernels_per_pixel * pixels;
   }
 
-  // Measured: a grouped convolution of PyTorch's is the faster one, in float32. With the vectors of
-  // AVX-512 its kernels gain more than those of this file.
-  bool is_better_grouped(Pass pass, ScalarType type) const {
-    constexpr int64_t least_channels = 32, never = std::numeric_limits<int64_t>::max();
-    const bool has_avx512 = rows<float>().product_lanes == 16;
-    int64_t most_pixels = has_avx512 ? 11 * 11 : never;  // that do not pay for its call
-    if (pass == Pass::forward && !has_avx512) most_pixels = 16 * 16;
-    if (pass == Pass::grad_weight && has_avx512) most_pixels = 16 * 16;
-    return type == ScalarType::Float && out_height * out_width > most_pixels &&
-           in / groups >= least_channels && out / groups >= least_channels;
-  }
-
   // Samples of one grouped convolution. What it allocates for much at once goes back to the system
   // after every call, and the page faults of the next one took a sixth of its time (images of
   // 8 x 64 x 56 x 56); pieces of a few MB stay. Measured.
@@ -147,16 +135,19 @@ bool sums_bfloat16_in_float() {
   return known;
 }
 
-// What PyTorch's form is given. On some machines it sums half precision in half precision, on
-// others it emulates that, slower than float32. It does neither where the CPU has instructions that
-// sum products of bfloat16 in float32 and PyTorch uses them, but there, with a stride or dilation,
-// its convolutions were seen to read and write out of bounds.
+// Whether PyTorch's form is given bfloat16, not float32 in its place. On some machines it sums half
+// precision in half precision, on others it emulates that, slower than float32. It does neither
+// where the CPU has instructions that sum products of bfloat16 in float32 and PyTorch uses them, but
+// there, with a stride or dilation, its convolutions were seen to read and write out of bounds.
+bool is_narrow(const Tensor& tensor, const Call& call) {
+  return tensor.scalar_type() == ScalarType::BFloat16 && call.steps_by_one() &&
+         multiplies_bfloat16() && sums_bfloat16_in_float();
+}
+
 Tensor widened(const Tensor& tensor, const Call& call) {
   const bool half = tensor.scalar_type() == ScalarType::Half ||
                     tensor.scalar_type() == ScalarType::BFloat16;
-  const bool is_safe = tensor.scalar_type() == ScalarType::BFloat16 && call.steps_by_one() &&
-                       multiplies_bfloat16() && sums_bfloat16_in_float();
-  return half && !is_safe ? torch::stable::to(tensor, ScalarType::Float) : tensor;
+  return half && !is_narrow(tensor, call) ? torch::stable::to(tensor, ScalarType::Float) : tensor;
 }
 
 Tensor as_result(const Tensor& result, const Tensor& like, bool channels_last) {
@@ -310,6 +301,20 @@ bool is_dense(const Call& call, const Tensor& image) {
          (image.scalar_type() == ScalarType::Float || image.scalar_type() == ScalarType::Double);
 }
 
+// Measured: a grouped convolution of PyTorch's is the faster one, in float32 and where it multiplies
+// bfloat16. With the vectors of AVX-512 it gains more than the kernels of this file.
+bool is_better_grouped(const Call& call, const Tensor& image, Pass pass) {
+  constexpr int64_t least_channels = 32, never = std::numeric_limits<int64_t>::max();
+  const bool has_avx512 = rows<float>().product_lanes == 16;
+  int64_t most_pixels = has_avx512 ? 11 * 11 : never;  // that do not pay for its call
+  if (pass == Pass::forward && !has_avx512) most_pixels = 16 * 16;
+  if (pass == Pass::grad_weight && has_avx512) most_pixels = 16 * 16;
+  return call.window.stride_y == 1 && call.window.stride_x == 1 && image.is_contiguous() &&
+         image.scalar_type() != ScalarType::Double &&
+         call.out_height * call.out_width > most_pixels &&
+         call.in / call.groups >= least_channels && call.out / call.groups >= least_channels;
+}
+
 template <typename Real>
 const Real* reals(const Tensor& tensor) {
   return static_cast<const Real*>(tensor.const_data_ptr());
@@ -368,9 +373,8 @@ Tensor plain_forward(const Call& call, const Tensor& x, const Tensor& weight) {
     return aten::convolution(image, torch::stable::select(weight, 0, 0), call.stride(),
                              plain.padding, call.dilation(), call.groups);
   }
-  const bool dense = is_dense(call, x),
-             grouped = dense && call.is_better_grouped(Pass::forward, x.scalar_type());
-  if (dense && !grouped) return dense_forward(call, x, weight);
+  const bool grouped = is_better_grouped(call, x, Pass::forward);
+  if (is_dense(call, x) && !grouped) return dense_forward(call, x, weight);
   if (!grouped && call.has_few_pixels(kForwardKernelsPerPixel)) {
     return unfolded_forward(call, x, weight);
   }
@@ -397,9 +401,8 @@ Tensor plain_grad_input(const Call& call, const Tensor& grad, const Tensor& weig
         grad, like, torch::stable::select(weight, 0, 0), call.stride(), plain.padding,
         call.dilation(), call.groups));
   }
-  const bool dense = is_dense(call, grad),
-             grouped = dense && call.is_better_grouped(Pass::grad_input, grad.scalar_type());
-  if (dense && !grouped) return dense_grad_input(call, grad, weight);
+  const bool grouped = is_better_grouped(call, grad, Pass::grad_input);
+  if (is_dense(call, grad) && !grouped) return dense_grad_input(call, grad, weight);
   // Folding sums in the type that it is given.
   if (!grouped && grad.scalar_type() != ScalarType::BFloat16 &&
       call.has_few_pixels(kGradientKernelsPerPixel)) {
@@ -426,9 +429,11 @@ Tensor plain_grad_input(const Call& call, const Tensor& grad, const Tensor& weig
 Tensor plain_grad_weight(const Call& call, const Tensor& grad, const Tensor& x) {
   const Plain plain(call);
   Sizes kernels = call.kernel_size();
-  const bool dense = is_dense(call, x) && is_dense(call, grad),
-             grouped = dense && call.is_better_grouped(Pass::grad_weight, x.scalar_type());
-  if (dense && !grouped) return dense_grad_weight(call, grad, x);
+  const bool grouped =
+      is_better_grouped(call, x, Pass::grad_weight) && grad.is_contiguous();
+  if (is_dense(call, x) && is_dense(call, grad) && !grouped) {
+    return dense_grad_weight(call, grad, x);
+  }
   if (!grouped && call.batch > 1 && call.has_few_pixels(kGradientKernelsPerPixel)) {
     return unfolded_grad_weight(call, grad, x);
   }
@@ -480,10 +485,11 @@ Call call_of(const Tensor& image, const char* image_name, const Tensor& weight, 
 }
 
 // Whether depthwise kernels are left to PyTorch: it puts channels into the lanes of a vector, which
-// few pixels do not fill. In half precision its convolutions are slower.
+// few pixels do not fill.
 bool is_tiny_depthwise(const Call& call, const Tensor& image, bool channels_last) {
   constexpr int64_t most_pixels = 8 * 8, least_planes = 128;  // what its call costs beside ours
-  return !channels_last && image.scalar_type() == ScalarType::Float &&
+  return !channels_last &&
+         (image.scalar_type() == ScalarType::Float || is_narrow(image, call)) &&
          call.out_height * call.out_width <= most_pixels && call.batch * call.out >= least_planes;
 }
 
