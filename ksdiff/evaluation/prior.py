@@ -1,6 +1,5 @@
 """Report on the prior: distance from the sampled to the true one, and its effect on ERGAS."""
 
-import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ from ksdiff.metrics import ergas
 from ksdiff.models.ksdiff import KSDiff
 from ksdiff.models.weights import load_weights
 from ksdiff.runtime import machine_header
-from ksdiff.training.validation import Scene, validation_scenes
+from ksdiff.training.validation import Scene, folder_scenes
 
 _SIDE = 128  # PAN pixels of a window, at most
 _LEAST_SIDE = 64
@@ -72,8 +71,7 @@ class PriorReport(NamedTuple):
 def inspect_weights(name_or_path: str | Path, folder: str | Path) -> PriorReport:
     """:func:`inspect_prior` of saved weights on the scenes with truth of a folder."""
     model, config = load_weights(name_or_path)
-    data = dataclasses.replace(config.data, valid_h5="", validation=str(folder))
-    return inspect_prior(model, validation_scenes(dataclasses.replace(config, data=data)))
+    return inspect_prior(model, folder_scenes(Path(folder), config.model))
 
 
 def write_json(report: PriorReport, weights: str, path: str | Path) -> None:
@@ -138,7 +136,7 @@ def _windows(
     side = min([_SIDE, *(max(half, _LEAST_SIDE) for half in halves)])
     windows, truths, owners = [], [], []
     for owner, scene in enumerate(scenes):
-        for window in _WHOLE if whole else _corners(scene.gt, side):
+        for window in _whole(scene.gt) if whole else _corners(scene.gt, side):
             windows.append(scene.inputs.cropped(window))
             truths.append(scene.gt[window])
             owners.append(owner)
@@ -150,7 +148,10 @@ def _windows(
     return windows, truths, owners
 
 
-_WHOLE = ((...,),)
+def _whole(image: Tensor) -> list[tuple]:
+    """As much as a network takes."""
+    height, width = (length // 8 * 8 for length in image.shape[-2:])
+    return [(..., slice(height), slice(width))] if min(height, width) >= _LEAST_SIDE else []
 
 
 def _corners(image: Tensor, side: int) -> list[tuple]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,24 +14,24 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-import ksdiff_ops  # noqa: F401  its operators are counted, and must be registered for that
+import ksdiff_ops  # noqa: F401  registers its operators with their formulas
 from ksdiff.errors import KSDiffError
-from ksdiff.images.inputs import FusionInputs, SceneStatistics, fusion_inputs, to_dn
-from ksdiff.images.pair import Patch
+from ksdiff.images.inputs import FusionInputs, to_dn
+from ksdiff.images.pair import ArrayPair, Patch
 from ksdiff.images.wald import back_project
+from ksdiff.inference.scene import PreparedScene
 from ksdiff.inference.sharpen import Sharpener
 from ksdiff.io.geotiff import quantise, write_raster, write_scene
 from ksdiff.io.rasters import open_pair
-from ksdiff.models.ksdiff import KSDiff
+from ksdiff.models.ksdiff import KSDiff, takes_any_bands
 from ksdiff.models.weights import load_weights, weights_for
 from ksdiff.sensors import sensor_for
 from ksdiff.synthetic.scene import procedural_scene
 
 _COPY_BYTES = 2**27  # beyond every cache
-Shape = Sequence[int]
-
 _MATRIX = 1024
 _SIDES = (64, 4096)  # PAN pixels
+_RATIO = 4  # of the drawn scene, where the weights do not fix it
 
 
 @dataclass(frozen=True)
@@ -67,12 +67,7 @@ def measure_machine(device: torch.device) -> Machine:
 
 def count_flops(call: Callable[[], object]) -> int:
     """Operations of ``call``, KSDiff's own operators among them."""
-    counted = {
-        torch.ops.ksdiff_ops.lowrank_dynamic_conv: _lowrank_flops,
-        torch.ops.ksdiff_ops.dynamic_conv: _dynamic_flops,
-        torch.ops.ksdiff_ops.adaptive_conv2d: _adaptive_flops,
-    }
-    with FlopCounterMode(display=False, custom_mapping=counted) as counter:
+    with FlopCounterMode(display=False) as counter:
         call()
     return counter.get_total_flops()
 
@@ -94,10 +89,10 @@ def profile(
     """
     if not _SIDES[0] <= size <= _SIDES[1] or size % _SIDES[0]:
         raise KSDiffError(f"size: expected a multiple of 64 from 64 to 4096, got {size}")
-    model, config = load_weights(weights or weights_for(bands, 4))
-    if config.model.bands == "any" or config.model.ratio == "any":
-        raise KSDiffError("profile: measures networks for a fixed count of bands, not for any")
-    bands, ratio = config.model.bands, config.model.ratio
+    model, config = load_weights(weights or weights_for(bands, _RATIO))
+    if config.model.bands != "any":
+        bands = config.model.bands
+    ratio = _RATIO if config.model.ratio == "any" else config.model.ratio
     place = Sharpener(model, device=device).device
     pan, ms, _ = procedural_scene(seed=seed, size=size, bands=bands, ratio=ratio)
     with tempfile.TemporaryDirectory() as folder:
@@ -115,28 +110,33 @@ def _calls(
     model: KSDiff, folder: Path, bands: int, ratio: int, device: torch.device
 ) -> dict[str, tuple[Callable[[], object], int]]:
     """For each part a call on tensors that are ready, and the bytes it must move."""
-    gains = sensor_for(None, bands, ratio).ms_gains
     paths = (folder / "tile_pan.tif", folder / "tile_ms.tif")
 
-    def read() -> tuple[Patch, tuple[float, float], str]:
+    def read() -> tuple[Patch, ArrayPair, str]:
         with open_pair(*paths) as pair:
-            return pair.read(), pair.phase, pair.dtype
+            return pair.read(), ArrayPair.of(pair), pair.dtype
 
-    patch, phase, dtype = read()
-    pan, ms = patch.pan.to(device), patch.ms.to(device)
-    found = SceneStatistics.of(patch.pan[0], patch.ms[0])
-    found = SceneStatistics(*(part.to(device) for part in found))
+    patch, pair, dtype = read()
+    scene = PreparedScene.of(
+        pair,
+        sensor_for(None, bands, ratio),
+        device,
+        registration="off",
+        any_bands=takes_any_bands(model),
+    )
+    _, ms = scene.images(patch)
 
     def prepare() -> FusionInputs:
-        return fusion_inputs(pan, ms, gains, ratio, phase, found)
+        return scene.network_inputs(patch)
 
     inputs = prepare()
     steps = network_calls(model, inputs)
     fused = steps["network"][0]()
-    in_dn = to_dn(fused, found)
+    in_dn = to_dn(fused, scene.statistics)
 
     def project() -> Tensor:
-        return back_project(to_dn(fused, found), ms, gains, ratio, phase)
+        in_dn = to_dn(fused, scene.statistics)
+        return back_project(in_dn, ms, scene.filters, ratio, pair.phase)
 
     host = in_dn[0].float().cpu()
     valid = torch.ones(host.shape, dtype=torch.bool)
@@ -147,8 +147,8 @@ def _calls(
 
     files = sum(path.stat().st_size for path in paths)
     return {
-        "read": (read, files + _bytes(pan, ms)),
-        "prepare inputs": (prepare, _bytes(pan, ms, *inputs)),
+        "read": (read, files + _bytes(patch.pan, patch.ms)),
+        "prepare inputs": (prepare, _bytes(patch.pan, patch.ms, *inputs)),
         **steps,
         "back projection": (project, _bytes(fused, ms, in_dn)),
         "write": (write, _bytes(host) + fused.numel() * 2),
@@ -160,7 +160,7 @@ def network_calls(model: KSDiff, inputs: FusionInputs) -> dict[str, tuple[Callab
     condition, tokens = model.observed(inputs)
     noise = model.draw_noise(torch.Generator().manual_seed(0)).to(condition)
     z = model.sample_prior(condition, noise)
-    kernels = model.kernels(z, tokens)
+    kernels = model.kernels(z, tokens, inputs)
     own = (*inputs, *kernels.layers)
     return {
         "condition encoder": (
@@ -172,7 +172,7 @@ def network_calls(model: KSDiff, inputs: FusionInputs) -> dict[str, tuple[Callab
             _bytes(condition, noise, z, *model.denoiser.parameters()),
         ),
         "kernel generation": (
-            lambda: model.kernels(z, model.local_tokens(inputs)),
+            lambda: model.kernels(z, model.local_tokens(inputs), inputs),
             _bytes(*own, *model.generator.parameters()),
         ),
         "network": (
@@ -200,34 +200,3 @@ def _times(call: Callable[[], object], rounds: int, device: torch.device) -> lis
 def _wait(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-
-
-def _lowrank_flops(
-    x: Shape, coeff: Shape, basis: Shape, *_: object, out_shape: object = None, **__: object
-) -> int:
-    """Each pixel's kernel is mixed from the basis, then applied to the group's channels."""
-    batch, channels, height, width = x
-    groups, rank = coeff[1:3]
-    taps = basis[-1] * basis[-2]
-    return 2 * batch * height * width * taps * (groups * rank + channels)
-
-
-def _dynamic_flops(
-    x: Shape, weight: Shape, *_: object, out_shape: object = None, **__: object
-) -> int:
-    batch, _groups, rows, columns, height, width = weight
-    return 2 * batch * x[1] * height * width * rows * columns
-
-
-def _adaptive_flops(
-    x: Shape,
-    attention: Shape,
-    weight: Shape,
-    *_: object,
-    out_shape: object = None,
-    **__: object,
-) -> int:
-    """Every tap of every pixel is weighed once, then an ordinary convolution."""
-    batch, channels, height, width = x
-    taps = weight[-1] * weight[-2]
-    return batch * height * width * taps * channels * (2 * weight[0] + 1)

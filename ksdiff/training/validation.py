@@ -3,23 +3,25 @@
 import copy
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ksdiff.config import Config
+from ksdiff.config import Config, ModelConfig
 from ksdiff.images.inputs import FusionInputs
 from ksdiff.images.pair import ArrayPair
 from ksdiff.inference.scene import PreparedScene
+from ksdiff.inference.sensor import pan_gain_of, sensor_of
 from ksdiff.inference.sharpen import Sharpener
 from ksdiff.io.pancollection import PanCollection
 from ksdiff.io.rasters import open_pair
 from ksdiff.io.scenes import list_scenes
 from ksdiff.metrics import ergas, sam
 from ksdiff.models.ksdiff import KSDiff
-from ksdiff.sensors import Sensor, sensor_for
+from ksdiff.sensors import Sensor
 from ksdiff.training.held_out import Case, cases
 from ksdiff.training.pairs import CollectionPairs
 from ksdiff.training.samples import data_path
@@ -77,22 +79,38 @@ def validation_scenes(config: Config, device: torch.device | None = None) -> lis
             scenes.append(_scene(patch.name, images, source.sensor, patch.gt, device))
         return scenes
     folder = data_path(data.validation)
-    if not data.validation or not folder.is_dir():
-        return []
-    scenes = []
+    return folder_scenes(folder, model, device) if data.validation and folder.is_dir() else []
+
+
+def folder_scenes(
+    folder: Path, model: ModelConfig, device: torch.device | None = None
+) -> list[Scene]:
+    """Those with truth of a folder (see `list_scenes`) whose bands and ratio the model takes.
+
+    Raises:
+        KSDiffError: see `list_scenes`.
+    """
+    any_bands, scenes = model.bands == "any", []
     for files in list_scenes(folder):
         with open_pair(files.pan, files.ms) as pair:
-            if files.gt and (pair.bands, pair.ratio) == (model.bands, model.ratio):
-                sensor = sensor_for(files.sensor, pair.bands, pair.ratio)
+            if files.gt and (any_bands or (pair.bands, pair.ratio) == (model.bands, model.ratio)):
+                sensor = sensor_of(files.sensor, pair)
                 truth = pair.read_truth(files.gt)
-                scenes.append(_scene(files.name, ArrayPair.of(pair), sensor, truth, device))
+                whole = ArrayPair.of(pair)
+                scenes.append(_scene(files.name, whole, sensor, truth, device, any_bands))
     return scenes
 
 
 def _scene(
-    name: str, pair: ArrayPair, sensor: Sensor, truth: Tensor, device: torch.device | None
+    name: str,
+    pair: ArrayPair,
+    sensor: Sensor,
+    truth: Tensor,
+    device: torch.device | None,
+    any_bands: bool = False,
 ) -> Scene:
-    prepared = PreparedScene.of(pair, sensor, device)
+    told = pan_gain_of("auto", sensor) if any_bands else None
+    prepared = PreparedScene.of(pair, sensor, device, pan_gain=told, any_bands=any_bands)
     return Scene(name, prepared, truth.to(prepared.device))
 
 

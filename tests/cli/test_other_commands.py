@@ -6,7 +6,9 @@ import pytest
 import rasterio
 
 from ksdiff import __version__
+from ksdiff.io.geotiff import write_scene
 from ksdiff.io.rasters import open_pair
+from ksdiff.synthetic.scene import procedural_scene
 from tests.support.cli import failed
 from tests.support.pancollection import patches, shifted, write_h5
 
@@ -47,6 +49,29 @@ def test_drawn_scenes_can_be_evaluated(ksdiff, tmp_path, weights):
     call = ("evaluate", "--data", scenes, "--out")
     assert failed(ksdiff(*call, tmp_path / "scores.json"), "scores.json: exists already")
     assert failed(ksdiff(*call, tmp_path / "scores.xls"), "a name that ends in .json, .csv")
+
+
+def test_the_prior_is_judged_on_the_scenes_that_are_named(ksdiff, tmp_path, monkeypatch):
+    monkeypatch.setenv("KSDIFF_DATA", str(tmp_path / "none"))
+    scenes, path = tmp_path / "scenes", tmp_path / "prior.json"
+    scenes.mkdir()
+    for name, bands in (("three", 3), ("five", 5)):
+        pan, ms, gt = procedural_scene(1, 128, bands)
+        write_scene(scenes, name, pan[:, :76, :92], ms[:, :19, :23], gt[:, :76, :92])
+    call = ("prior", "--data", scenes, "--weights", "ksdiff-s", "--json", path)
+    status, out, errors = ksdiff(*call)
+    assert status == 0, errors
+    assert "2 windows of 2 scenes" in out
+    assert json.loads(path.read_text())["ergas"]["sampled"] > 0
+    nothing = ksdiff("prior", "--data", tmp_path / "no", "--weights", "ksdiff-s")
+    assert failed(nothing, "there is no such folder")
+
+
+@pytest.mark.parametrize("bands", [3, 8])
+def test_the_steps_of_the_way_are_timed_for_any_bands(ksdiff, bands):
+    status, out, errors = ksdiff("profile", "--size", 64, "--bands", bands)
+    assert status == 0, errors
+    assert "back projection" in out and "GFLOP/s" in out
 
 
 def test_drawing_does_not_replace_files_unless_told(ksdiff, tmp_path):
