@@ -100,7 +100,8 @@ class DataConfig:
 
     scenes: str = "${KSDIFF_DATA}/train"  # a folder of NAME_pan.tif, NAME_ms.tif[, NAME_gt.tif]
     validation: str = "${KSDIFF_DATA}/val"
-    # With bands: any, besides `scenes`; what is held out says `ksdiff.training.held_out`.
+    # With bands: any, besides `scenes`; "" leaves one out. Without `validation`, it is on what
+    # `ksdiff.training.held_out` names of the three.
     pairs: str = "${KSDIFF_DATA}/pairs"  # another folder of scenes
     ms_only: str = "${KSDIFF_DATA}/ms_only"  # NAME_ms.tif and scenes.json
     train_h5: str = ""  # PanCollection files instead of scenes

@@ -74,9 +74,9 @@ def held_out(source: Source) -> bool:
     return bool({source.name.split(",")[0], source.group} & set(HELD_OUT))
 
 
-def training_sources(scenes: Path, pairs: Path, ms_only: Path) -> list[Source]:
-    """Everything of the three folders that is not held out."""
-    every = [*pair_sources(scenes), *pair_sources(pairs), *ms_sources(ms_only)]
+def training_sources(scenes: Path | None, pairs: Path | None, ms_only: Path | None) -> list[Source]:
+    """Everything of the folders that is not held out."""
+    every = [*_pairs_of(scenes, pairs), *_ms_of(ms_only)]
     kept = [source for source in every if not held_out(source)]
     return [
         southern(source, SOUTH, keep_south=False) if source.name in HELD_OUT_SOUTH else source
@@ -84,14 +84,24 @@ def training_sources(scenes: Path, pairs: Path, ms_only: Path) -> list[Source]:
     ]
 
 
-def cases(scenes: Path, pairs: Path, ms_only: Path, side: int = SIDE) -> Iterator[Case]:
-    """The cases of what is held out of the three folders, ``side`` pixels a side at most."""
-    for source in (*pair_sources(scenes), *pair_sources(pairs)):
+def _pairs_of(*folders: Path | None) -> list[Source]:
+    return [source for folder in folders if folder for source in pair_sources(folder)]
+
+
+def _ms_of(folder: Path | None) -> list[Source]:
+    return ms_sources(folder) if folder else []
+
+
+def cases(
+    scenes: Path | None, pairs: Path | None, ms_only: Path | None, side: int = SIDE
+) -> Iterator[Case]:
+    """The cases of what is held out of the folders, ``side`` pixels a side at most."""
+    for source in _pairs_of(scenes, pairs):
         if source.name in HELD_OUT_SOUTH:
             yield from _native(_cropped(southern(source, SOUTH, keep_south=True), side))
         elif held_out(source):
             yield from _native(_cropped(source, side))
-    for source in ms_sources(ms_only):
+    for source in _ms_of(ms_only):
         if not held_out(source):
             continue
         count = len(source.bands)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from torch.utils.data import Dataset
 
-from ksdiff.config import Config, ModelConfig
+from ksdiff.config import Config, DataConfig, ModelConfig
 from ksdiff.errors import KSDiffError
 from ksdiff.io.pancollection import PanCollection
 from ksdiff.training.augment import Sample, sample
@@ -25,6 +25,15 @@ _DEFAULT_DATA = "../shared/data"
 def data_path(text: str) -> Path:
     """A path of the config with ``${KSDIFF_DATA}`` and other variables filled in."""
     return Path(os.path.expandvars(text.replace("${KSDIFF_DATA}", _data_root())))
+
+
+def source_folders(data: DataConfig) -> tuple[Path | None, Path | None, Path | None]:
+    """Scenes, pairs and MS-only images of a network for any bands; None where the config has ""."""
+    return _folder(data.scenes), _folder(data.pairs), _folder(data.ms_only)
+
+
+def _folder(text: str) -> Path | None:
+    return data_path(text) if text else None
 
 
 def _data_root() -> str:
@@ -60,10 +69,7 @@ class ScenarioSamples(Dataset):
 
     def __init__(self, config: Config, length: int) -> None:
         self.length, self.batch, self.seed = length, config.training.batch, config.training.seed
-        data = config.data
-        self.scenarios = _scenarios(
-            *(data_path(p) for p in (data.scenes, data.pairs, data.ms_only))
-        )
+        self.scenarios = _scenarios(*source_folders(config.data))
 
     def __len__(self) -> int:
         return self.length
@@ -77,9 +83,15 @@ class ScenarioSamples(Dataset):
 
 
 @lru_cache(maxsize=1)
-def _scenarios(scenes: Path, pairs: Path, ms_only: Path) -> Scenarios:
+def _scenarios(scenes: Path | None, pairs: Path | None, ms_only: Path | None) -> Scenarios:
     sources = training_sources(scenes, pairs, ms_only)
-    return Scenarios([s for s in (*sources, *map(halved, sources)) if large_enough(s)])
+    usable = [source for source in (*sources, *map(halved, sources)) if large_enough(source)]
+    if not usable:
+        raise KSDiffError(
+            "data: expected images to learn from in scenes, pairs or ms_only, found none that are "
+            "large enough and not held out"
+        )
+    return Scenarios(usable)
 
 
 def _fixed(model: ModelConfig) -> tuple[int, int]:

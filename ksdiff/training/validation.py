@@ -24,7 +24,7 @@ from ksdiff.models.ksdiff import KSDiff
 from ksdiff.sensors import Sensor
 from ksdiff.training.held_out import Case, cases
 from ksdiff.training.pairs import CollectionPairs
-from ksdiff.training.samples import data_path
+from ksdiff.training.samples import data_path, source_folders
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -66,9 +66,8 @@ class Scores(NamedTuple):
 def validation_scenes(config: Config, device: torch.device | None = None) -> list[Scene]:
     """The scenes with truth, of the model's bands and ratio; none is no error."""
     data, model = config.data, config.model
-    if model.bands == "any":
-        own, pairs, ms_only = map(data_path, (data.scenes, data.pairs, data.ms_only))
-        return [case_scene(case, device) for case in cases(own, pairs, ms_only)]
+    if model.bands == "any" and not data.validation:
+        return [case_scene(case, device) for case in cases(*source_folders(data))]
     if data.valid_h5:
         source = CollectionPairs(PanCollection(data_path(data.valid_h5), data.sensor))
         scenes = []
@@ -148,7 +147,7 @@ def fuse_all(model: KSDiff, scenes: list[Scene], stage: int) -> dict[str, Tensor
         if stage == 1:
             inputs = scene.inputs
             prior = model.target_prior(inputs, scene.gt)
-            kernels = model.kernels(prior, model.local_tokens(inputs))
+            kernels = model.kernels(prior, model.local_tokens(inputs), inputs)
         results[scene.name] = sharpener.fuse(scene.prepared, kernels)[None]
     return results
 

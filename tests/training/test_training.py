@@ -19,6 +19,7 @@ from ksdiff.training.settings import check_settings
 from ksdiff.training.speed import StepClock, loader_speed, verdict
 from ksdiff.training.stages import StageOne, StageTwo
 from ksdiff.training.trainer import learning_rate_factor
+from tests.support.models import any_bands_config
 from tests.support.training import assert_same_weights, weights_of, with_training
 
 
@@ -46,6 +47,18 @@ def test_stages_run_one_by_one_give_what_all_gives(config, whole):
     run(config, "1")
     run(config, "2")
     assert_same_weights(config, whole)
+
+
+def test_weights_for_any_bands_learn_from_scenes_of_ones_own(config):
+    data = dataclasses.replace(config.data, pairs="", ms_only="", crop=64)
+    own = dataclasses.replace(config, model=any_bands_config(), data=data)
+    run(with_training(own, validate_every=3))
+    judged = {(row["stage"], row["step"]) for row in rows_of(own) if row["name"] == "ERGAS/a"}
+    assert judged == {("1", "3"), ("1", "6"), ("2", "3"), ("2", "6")}
+    nothing = dataclasses.replace(own, data=dataclasses.replace(data, scenes="", validation=""))
+    nothing = with_training(nothing, run_dir=f"{own.training.run_dir}-2")
+    with pytest.raises(KSDiffError, match="data: expected images to learn from"):
+        run(nothing)
 
 
 def test_another_seed_trains_other_weights(config, whole):
