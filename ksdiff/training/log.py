@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 from ksdiff.training.checkpoint import Progress
@@ -12,6 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _COLUMNS = ("stage", "step", "name", "value")
+_MOST_LINES = 10  # of a panel and stage, that can be told apart
 
 
 class RunLog:
@@ -66,24 +69,28 @@ def _rows(path: Path) -> list[tuple[int, int, str, str]]:
 
 
 def save_curves(folder: Path) -> None:
-    """Plot every series of metrics.csv over the steps, stages side by side, as curves.png."""
+    """Plot every series of metrics.csv over the steps as curves.png; of many scenes, the mean."""
     from matplotlib.figure import Figure
 
-    series: dict[str, dict[str, tuple[list[int], list[float]]]] = {}
-    for stage, step, name, value in _rows(folder / "metrics.csv"):
+    series: dict[str, dict[str, dict[int, list[float]]]] = {}
+    rows = _rows(folder / "metrics.csv")
+    lines = {(stage, name) for stage, _, name, _ in rows}
+    count = Counter((stage, name.partition("/")[0]) for stage, name in lines)
+    for stage, step, name, value in rows:
         panel, _, line = name.partition("/")
-        label = f"stage {stage} {line}".strip()
-        steps, values = series.setdefault(panel, {}).setdefault(label, ([], []))
-        steps.append(step)
-        values.append(float(value))
+        if count[stage, panel] > _MOST_LINES:
+            line = f"mean of {count[stage, panel]} scenes"
+        values = series.setdefault(panel, {}).setdefault(f"stage {stage} {line}".strip(), {})
+        values.setdefault(step, []).append(float(value))
     if not series:
         return
     figure = Figure(figsize=(4.5 * len(series), 3.5), layout="constrained")
-    for axis, (panel, lines) in zip(
+    for axis, (panel, curves) in zip(
         figure.subplots(1, len(series), squeeze=False)[0], series.items(), strict=True
     ):
-        for label, (steps, values) in lines.items():
-            axis.plot(steps, values, label=label, marker="." if len(steps) == 1 else None)
+        for label, values in curves.items():
+            means = [fmean(value) for value in values.values()]
+            axis.plot(list(values), means, label=label, marker="." if len(values) == 1 else None)
         axis.set_title(panel)
         axis.set_xlabel("step")
         axis.legend(fontsize=6)

@@ -170,10 +170,10 @@ def picture(model: KSDiff, scenes: list[Scene], stage: int) -> "Figure":
         views = {"lms": scene.inputs.lms, "fused": fused, "truth": scene.gt}
         for axis, (title, image) in zip(axes, views.items(), strict=False):
             axis.imshow(((_rgb(image) - low) / (high - low)).clip(0, 1))
-            axis.set_title(f"{scene.name}: {title}", fontsize=9)
+            axis.set_title(f"{scene.name}\n{title}" if title == "lms" else title, fontsize=8)
         error = (fused - scene.gt.cpu()).abs().mean(1)[0].cpu().numpy()
         axes[3].imshow(error, cmap="magma", vmin=0, vmax=0.2)
-        axes[3].set_title("mean absolute error, 0 to 0.2 of the band mean", fontsize=9)
+        axes[3].set_title("mean absolute error,\n0 to 0.2 of the band mean", fontsize=8)
         for axis in axes:
             axis.set_axis_off()
     return figure

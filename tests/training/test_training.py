@@ -14,6 +14,7 @@ from ksdiff.models.ksdiff import KSDiff
 from ksdiff.models.weights import load_weights
 from ksdiff.training import run
 from ksdiff.training.augment import collate
+from ksdiff.training.log import save_curves
 from ksdiff.training.samples import Samples
 from ksdiff.training.settings import check_settings
 from ksdiff.training.speed import StepClock, loader_speed, verdict
@@ -59,6 +60,21 @@ def test_weights_for_any_bands_learn_from_scenes_of_ones_own(config):
     nothing = with_training(nothing, run_dir=f"{own.training.run_dir}-2")
     with pytest.raises(KSDiffError, match="data: expected images to learn from"):
         run(nothing)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("scenes", [3, 70])
+def test_curves_of_any_number_of_scenes_fit_into_the_picture(scenes, tmp_path):
+    rows = [
+        f"{stage},{step},{index}/{name},{1 / (step + name)}"
+        for stage in (1, 2)
+        for step in (1, 2, 3)
+        for index in ("SAM", "ERGAS")
+        for name in range(scenes)
+    ]
+    (tmp_path / "metrics.csv").write_text("\n".join(("stage,step,name,value", *rows)) + "\n")
+    save_curves(tmp_path)
+    assert (tmp_path / "curves.png").stat().st_size > 0
 
 
 def test_another_seed_trains_other_weights(config, whole):
