@@ -92,7 +92,7 @@ def inspect_prior(model: KSDiff, scenes: list[Scene], places: Sequence[str] = ()
     """
     if model.config.prior.source != "diffusion":
         raise KSDiffError("prior: this model has none (model.prior.source)")
-    windows, truths, owners = _windows(scenes, whole=model.any_bands)
+    windows, truths, owners = _windows(scenes, whole=model.any_bands and len(scenes) > 1)
     target = torch.cat([model.target_prior(*one) for one in zip(windows, truths, strict=True)])
     observed = [model.observed(window) for window in windows]
     condition, tokens = (torch.cat(parts) for parts in zip(*observed, strict=True))

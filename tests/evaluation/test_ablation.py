@@ -18,6 +18,7 @@ from ksdiff.evaluation.prior import inspect_prior
 from ksdiff.models.ksdiff import KSDiff
 from ksdiff.training.settings import check_settings
 from ksdiff.training.validation import validation_scenes
+from tests.support.models import any_bands_config
 
 ROWS = {
     "KSDiff": {},
@@ -142,6 +143,12 @@ def test_a_perfect_denoiser_is_reported_as_one(config, monkeypatch):
     assert found.ergas["sampled"] == pytest.approx(found.ergas["truth"], rel=1e-5)
     monkeypatch.undo()
     assert min(inspect_prior(model, scenes).distance.values()) > 0.5
+
+
+def test_a_single_scene_of_any_bands_serves_by_its_windows(config):
+    own = dataclasses.replace(config, model=any_bands_config())
+    found = inspect_prior(KSDiff(own.model).eval(), validation_scenes(own))
+    assert (found.scenes, found.windows) == (1, 4)
 
 
 def test_a_model_without_a_prior_cannot_be_asked_for_it(config):
