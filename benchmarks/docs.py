@@ -51,6 +51,7 @@ def _usual() -> Iterator[tuple[str, Callable, Callable, str]]:
     for name, (make, result) in quality.TABLES.items():
         yield name, make, Path, result
     yield "networks", ops.networks, read, "networks-cpu"
+    yield "losses", ops.losses, read, "networks-cpu"
     yield "operators", ops.operators, read, "ops-cpu"
     yield "ablation", ablation, Path, "ablation-small"
     yield "ablation-any", ablation, Path, "ablation-any"

@@ -161,20 +161,30 @@ def _form(form: dict | None) -> str:
     return f"{duration(form['p50'])}{f', {memory} MB' if memory else ''}"
 
 
-def networks(result: Result) -> str:
-    """The losses, then all cases: time of the best PyTorch form over ours."""
-    lines = [
+_NETWORKS = {
+    **{"network": "{network}", "operator": "{what}", "dtype": "{dtype}"},
+    **{"direction": "{direction}", "ours": "{p50:time}", "PyTorch": "{theirs:time}"},
+    **{"form": "{case.best}", "speed-up": "{case.speed_up:.2f}"},
+}
+
+
+def _of_networks(result: Result) -> list[dict]:
+    return [
         case.facts | {"case": case, "theirs": case.forms[case.best]["p50"]}
         for case in by_case(result.rows)
     ]
-    columns = {
-        **{"network": "{network}", "operator": "{what}", "dtype": "{dtype}"},
-        **{"direction": "{direction}", "ours": "{p50:time}", "PyTorch": "{theirs:time}"},
-        **{"form": "{case.best}", "speed-up": "{case.speed_up:.2f}"},
-    }
-    losses = [line for line in lines if line["case"].speed_up < NO_LOSS]
-    lost = listing(losses, columns) if losses else "None.\n"
+
+
+def networks(result: Result) -> str:
+    """Time of the best PyTorch form over ours, case by case."""
+    return f"{origin(result.header)}\n\n{listing(_of_networks(result), _NETWORKS)}"
+
+
+def losses(result: Result) -> str:
+    """The same, of the cases where ours is slower."""
+    lines = _of_networks(result)
+    lost = [line for line in lines if line["case"].speed_up < NO_LOSS]
     return (
-        f"{origin(result.header)}\n\n{len(losses)} of {len(lines)} cases are slower than the best "
-        f"eager PyTorch form:\n\n{lost}\nAll cases:\n\n{listing(lines, columns)}"
+        f"{origin(result.header)}\n\n{len(lost)} of {len(lines)} cases are slower than the best "
+        f"eager PyTorch form:\n\n{listing(lost, _NETWORKS) if lost else 'None.'}\n"
     )

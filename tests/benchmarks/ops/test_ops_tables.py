@@ -30,9 +30,11 @@ def test_tables_give_losses_apart_and_why_a_form_is_missing():
         for network, kernel, ours in (("lost", 3, 6.0), ("won", 5, 2.0))
         for row in rows(kernel, ours=ours)
     ]
-    losses, every = tables.networks(Result(MACHINE, networks)).split("All cases:")
+    result = Result(MACHINE, networks)
+    losses, every = tables.losses(result), tables.networks(result)
     assert "1 of 2 cases" in losses and "0.50" in losses
     assert "| lost |" in losses and "| won |" not in losses and "| won |" in every
+    assert "0 of 1 cases" in tables.losses(Result(MACHINE, networks[len(networks) // 2 :]))
 
 
 def test_plots_are_drawn_for_what_was_measured(tmp_path):
