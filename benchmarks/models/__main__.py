@@ -65,7 +65,8 @@ def _measure(name: str, device: str, only: list[str] | None, json: Path | None) 
     scored = name in SCORED
     path = json or results.RESULTS / f"models-{'scores' if scored else device}.json"
     head = results.header(device)
-    facts = results.VERSIONS if scored else results.MACHINE + results.VERSIONS
+    # Scores hardly depend on the machine or on how operators compute, and every row tells its code.
+    facts = ("torch", "ksdiff") if scored else results.MACHINE + results.VERSIONS
     kept = [row for row in results.kept(path, head, facts).rows if row["section"] != name]
     if name != "malloc":
         keep_freed_memory()  # as the command line does: all contenders gain by it
