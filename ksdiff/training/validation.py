@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ksdiff.config import Config, ModelConfig
 from ksdiff.images.inputs import FusionInputs
 from ksdiff.images.pair import ArrayPair
+from ksdiff.images.sharpness import PanGain
 from ksdiff.inference.scene import PreparedScene
 from ksdiff.inference.sensor import pan_gain_of, sensor_of
 from ksdiff.inference.sharpen import Sharpener
@@ -95,8 +96,9 @@ def folder_scenes(
             if files.gt and (any_bands or (pair.bands, pair.ratio) == (model.bands, model.ratio)):
                 sensor = sensor_of(files.sensor, pair)
                 truth = pair.read_truth(files.gt)
+                told = pan_gain_of("auto", sensor)
                 whole = ArrayPair.of(pair)
-                scenes.append(_scene(files.name, whole, sensor, truth, device, any_bands))
+                scenes.append(_scene(files.name, whole, sensor, truth, device, told, any_bands))
     return scenes
 
 
@@ -106,18 +108,17 @@ def _scene(
     sensor: Sensor,
     truth: Tensor,
     device: torch.device | None,
+    pan_gain: PanGain | None = None,
     any_bands: bool = False,
 ) -> Scene:
-    told = pan_gain_of("auto", sensor) if any_bands else None
-    prepared = PreparedScene.of(pair, sensor, device, pan_gain=told, any_bands=any_bands)
+    prepared = PreparedScene.of(pair, sensor, device, pan_gain=pan_gain, any_bands=any_bands)
     return Scene(name, prepared, truth.to(prepared.device))
 
 
 def case_scene(case: Case, device: torch.device | None = None) -> Scene:
     """For a network that takes any bands."""
     pair = ArrayPair(case.pan[0], case.ms[0], case.phase)
-    prepared = PreparedScene.of(pair, case.sensor, device, pan_gain=case.pan_gain, any_bands=True)
-    return Scene(case.name, prepared, case.gt.to(prepared.device))
+    return _scene(case.name, pair, case.sensor, case.gt, device, case.pan_gain, any_bands=True)
 
 
 def validate(model: KSDiff, scenes: list[Scene], stage: int) -> dict[str, Scores]:
