@@ -23,7 +23,9 @@ class MixedKernels {
         basis_(basis),
         ring_(slots, problem.rank, {0}, 1, width),
         loaded_(problem.basis_numbers()),
-        matrix_(problem.basis_numbers()) {}
+        matrix_(problem.basis_numbers()),
+        matrix_offset_(problem.shape.taps()),
+        row_offset_(problem.shape.taps()) {}
 
   void start(int64_t image_index, int64_t first, int64_t) {
     const Shape& shape = problem_.shape;
@@ -40,7 +42,7 @@ class MixedKernels {
                 first);
   }
 
-  void fill(const std::vector<Tap>& taps, int64_t pixels, Real* tile, int64_t pitch) {
+  void fill(const Taps& taps, int64_t pixels, Real* tile, int64_t pitch) {
     matrix_offset_.clear();
     row_offset_.clear();
     for (const Tap& tap : taps) {
@@ -59,7 +61,7 @@ class MixedKernels {
   const void* basis_;
   RowRing<Real> ring_;
   Scratch<Real> loaded_, matrix_;
-  std::vector<int64_t> matrix_offset_, row_offset_;
+  Offsets matrix_offset_, row_offset_;
   int64_t first_ = 0;
 };
 
@@ -94,18 +96,18 @@ class MixedImages {
                   first);
   }
 
-  void sum(const std::vector<Tap>& taps, RowRing<Real>& ring, const std::vector<int64_t>& offsets,
-           int64_t pixels, Real* out, int64_t) {
+  void sum(const Taps& taps, RowRing<Real>& ring, const Offsets& offsets, int64_t pixels,
+           Real* out, int64_t) {
     if (taps.empty()) {
       std::fill(out, out + pixels, Real{});
       return;
     }
     // Taps that meet the image follow one another.
-    rows<Real>().convolve({matrix_.data() + taps.front().index, problem_.shape.taps(),
+    rows<Real>().convolve({matrix_.data() + taps.begin()->index, problem_.shape.taps(),
                            ring.data(), offsets.data(), filtered_.data(), pitch_,
                            static_cast<int>(problem_.rank), static_cast<int>(taps.size()),
                            pixels});
-    shares_.offset_of(taps.front().row);
+    shares_.offset_of(taps.begin()->row);
     constexpr int64_t here = 0;
     rows<Real>().contract({shares_.data(), shares_offset_.data(), filtered_.data(), &here,
                            filtered_offset_.data(), out, pitch_, 1,
@@ -205,10 +207,12 @@ class BasisGradients {
   void finish(int64_t task) {
     const int64_t lanes = rows<Real>().product_lanes;
     double* const target = partial_ + task * problem_.basis_numbers();
-    for (int64_t k = 0; k < problem_.basis_numbers(); ++k) {
-      double sum = 0;
-      for (int64_t lane = 0; lane < lanes; ++lane) sum += sums_.data()[k * lanes + lane];
-      target[k] = sum;
+    std::fill(target, target + problem_.basis_numbers(), 0.0);
+    // Lane by lane: the lanes of one sum after the other would wait for each other.
+    for (int64_t lane = 0; lane < lanes; ++lane) {
+      for (int64_t k = 0; k < problem_.basis_numbers(); ++k) {
+        target[k] += sums_.data()[k * lanes + lane];
+      }
     }
   }
 

@@ -46,7 +46,10 @@ class Neighbourhoods {
         factors_(shape_.taps() * pitch_),
         zeros_(pitch_),
         attention_(shape_, numbers, attention),
-        scaled_(attention != nullptr) {}
+        scaled_(attention != nullptr),
+        taps_(shape_.taps()),
+        tap_(shape_.taps()),
+        offset_(shape_.taps()) {}
 
   void start(int64_t image_index, int64_t x0, int64_t pixels) {
     ring_.start({numbers_, image_, image_index * shape_.channels * shape_.image_plane(),
@@ -98,7 +101,7 @@ class Neighbourhoods {
   template <class Take>
   void for_each_tap(const Take& take) {
     for (int64_t tap = 0, k = 0; tap < shape_.taps(); ++tap) {
-      const bool meets = k < static_cast<int64_t>(tap_.size()) && tap_[k] == tap;
+      const bool meets = k < static_cast<int64_t>(tap_.size()) && tap_.data()[k] == tap;
       take(tap, meets ? factors_.data() + k++ * pitch_ : zeros_.data());
     }
   }
@@ -107,7 +110,7 @@ class Neighbourhoods {
   // Zeros where a tap misses the image.
   void clear_missing(int64_t rows_of_tap, int64_t columns, Term* panel, int64_t panel_pitch) {
     for (int64_t tap = 0, k = 0; tap < shape_.taps(); ++tap) {
-      if (k < static_cast<int64_t>(tap_.size()) && tap_[k] == tap) {
+      if (k < static_cast<int64_t>(tap_.size()) && tap_.data()[k] == tap) {
         ++k;
         continue;
       }
@@ -136,8 +139,8 @@ class Neighbourhoods {
   Scratch<Real> factors_, zeros_;
   StoredKernels<Real> attention_;
   bool scaled_;
-  std::vector<Tap> taps_;
-  std::vector<int64_t> tap_, offset_;
+  Taps taps_;
+  Offsets tap_, offset_;
   int64_t x0_ = 0, pixels_ = 0;
 };
 

@@ -27,11 +27,34 @@ struct Shape {
   int64_t out_plane() const { return out_height * out_width; }
 };
 
+// At most so many, written anew for every row: a vector's look at its capacity takes as long as a
+// short row.
+template <class Item>
+class Few {
+ public:
+  explicit Few(int64_t most) : items_(most) {}
+
+  void clear() { size_ = 0; }
+  void push_back(const Item& item) { items_[size_++] = item; }
+  size_t size() const { return size_; }
+  bool empty() const { return size_ == 0; }
+  const Item* data() const { return items_.data(); }
+  const Item* begin() const { return data(); }
+  const Item* end() const { return data() + size_; }
+
+ private:
+  std::vector<Item> items_;
+  size_t size_ = 0;
+};
+
 // One tap of the kernels at some neighbouring output pixels of a row.
 struct Tap {
   int64_t index;
   int64_t row, column;  // of the first pixel; columns may lie outside, where kernels count as zero
 };
+
+using Taps = Few<Tap>;
+using Offsets = Few<int64_t>;
 
 // Rows that one task walks down. It follows from the shape alone: sums that are made per task are
 // then the same for every number of threads.
@@ -56,8 +79,7 @@ int64_t tile_width(int64_t columns, int64_t taps, int64_t image_rows) {
 // no half-filled vector at the end.
 template <typename Real>
 bool is_direct(Numbers numbers, int64_t pixels) {
-  constexpr int64_t widest_vector = 16;
-  return numbers.bytes() == static_cast<int64_t>(sizeof(Real)) && pixels % widest_vector == 0;
+  return numbers.bytes() == static_cast<int64_t>(sizeof(Real)) && pixels % kWidestVector == 0;
 }
 
 template <typename Real>
@@ -117,6 +139,7 @@ class KernelSums {
       : kernels_(std::forward<Arguments>(arguments)...),
         pitch_(round_up(tile, kRowQuantum)),
         tile_(shape.taps() * pitch_),
+        places_(shape.taps()),
         lanes_(shape.channels) {
     for (int64_t tap = 0; tap < shape.taps(); ++tap) shared_.push_back(tap * pitch_);
   }
@@ -126,7 +149,7 @@ class KernelSums {
   }
 
   // out[c][p] = sum over taps of kernels[tap][p] * the ring's plane c[offset[tap] + p]
-  void sum(const std::vector<Tap>& taps, RowRing<Real>& ring, const std::vector<int64_t>& offsets,
+  void sum(const Taps& taps, RowRing<Real>& ring, const Offsets& offsets,
            int64_t pixels, Real* out, int64_t out_pitch) {
     const Real* kernels = nullptr;
     if constexpr (requires { kernels_.in_place(taps, pixels, places_); }) {
@@ -147,7 +170,9 @@ class KernelSums {
   Kernels kernels_;
   int64_t pitch_;
   Scratch<Real> tile_;
-  std::vector<int64_t> shared_, places_, lanes_;
+  std::vector<int64_t> shared_;
+  Offsets places_;
+  std::vector<int64_t> lanes_;
 };
 
 // out[c][p] = sum over taps of kernels[tap][p] * image[c][p * stride + tap * dilation - padding]
@@ -168,8 +193,8 @@ void walk_forward(const Shape& shape, const Window& window, Numbers numbers, con
                        tile + columns.most - columns.least);
     auto sums = make_sums();
     Scratch<Real> out_tile(shape.channels * pitch);
-    std::vector<int64_t> terms;
-    std::vector<Tap> taps;
+    Offsets terms(shape.taps());
+    Taps taps(shape.taps());
 
     for (int64_t task = begin; task < end; ++task) {
       const int64_t image_index = task / chunks;  // of B * G
@@ -271,8 +296,8 @@ void walk_grad_input(const Shape& shape, const Window& window, Numbers numbers, 
     auto sums = make_sums();
     Scratch<Real> phase_tile(shape.channels * pitch),
         out_tile(window.stride_x == 1 ? 0 : shape.channels * row_pitch);
-    std::vector<int64_t> terms;
-    std::vector<Tap> taps;
+    Offsets terms(shape.taps());
+    Taps taps(shape.taps());
 
     for (int64_t task = begin; task < end; ++task) {
       const int64_t image_index = task / chunks;
@@ -328,7 +353,7 @@ void walk_grad_input(const Shape& shape, const Window& window, Numbers numbers, 
 // tile[tap][p] = sum over channels of grad[c][p] * image[c][p * stride + tap * dilation - padding]
 //
 // `make_sink()` gives each thread an object with start(task, image_index), take(tile, pitch, y,
-// x0, pixels) and finish(task); the tile is zero from `pixels` up to the pitch. Tasks are numbered
+// x0, pixels) and finish(task); the tile is zero from `pixels` up to the end of a vector. Tasks are numbered
 // image by image, `correlate_chunks` to an image.
 inline int64_t correlate_rows(const Shape& shape) {
   return rows_per_task(shape.out_height, shape.batch * shape.groups);
@@ -355,7 +380,7 @@ void walk_correlate(const Shape& shape, const Window& window, Numbers numbers, c
     RowRing<Real> grad_row(1, shape.channels, {0}, 1, tile);
     auto sink = make_sink();
     Scratch<Real> tap_tile(shape.taps() * pitch);
-    std::vector<int64_t> terms, shared, lanes;
+    Offsets terms(shape.channels), shared(shape.channels), lanes(shape.taps());
     for (int64_t c = 0; c < shape.channels; ++c) {
       terms.push_back(c * ring.plane_pitch());
       shared.push_back(c * grad_row.plane_pitch());
@@ -374,6 +399,7 @@ void walk_correlate(const Shape& shape, const Window& window, Numbers numbers, c
         const int64_t pixels = std::min(tile, shape.out_width - x0);
         ring.start(planes, x0 + columns.least);
         grad_row.start(grads, x0);
+        const int64_t end = round_up(pixels, kWidestVector);
         for (int64_t y = first_row; y < last_row; ++y) {
           grad_row.offset_of(y);
           int64_t from = shape.kernel_y, to = 0;  // kernel rows that meet the image
@@ -398,8 +424,8 @@ void walk_correlate(const Shape& shape, const Window& window, Numbers numbers, c
                                       terms.data(), tap_rows + from * shape.kernel_x * pitch,
                                       pitch, static_cast<int>(lanes.size()),
                                       static_cast<int>(terms.size()), pixels});
-          for (int64_t tap = from * shape.kernel_x; tap < to * shape.kernel_x; ++tap) {
-            std::fill(tap_rows + tap * pitch + pixels, tap_rows + (tap + 1) * pitch, Real{});
+          for (int64_t tap = from * shape.kernel_x; pixels < end && tap < to * shape.kernel_x; ++tap) {
+            std::fill(tap_rows + tap * pitch + pixels, tap_rows + tap * pitch + end, Real{});
           }
           sink.take(tap_rows, pitch, y, x0, pixels);
         }

@@ -13,6 +13,7 @@ namespace ksdiff_ops::cpu {
 inline int64_t round_up(int64_t value, int64_t step) { return (value + step - 1) / step * step; }
 inline int64_t ceil_div(int64_t value, int64_t step) { return (value + step - 1) / step; }
 inline int64_t floor_div(int64_t value, int64_t step) {
+  if (step == 1) return value;  // most often, and short rows take no longer than a division
   return value >= 0 ? value / step : -ceil_div(-value, step);
 }
 
@@ -75,12 +76,13 @@ class RowRing {
     first_ = first;
     std::fill(rows_.begin(), rows_.end(), kNone);
     last_row_ = kNone;
+    last_slot_ = slots() - 1;
   }
 
   // Brings a row of all planes in, unless it is there; returns its offset within a plane.
   int64_t offset_of(int64_t row) {
     if (row == last_row_) return last_offset_;
-    const int64_t slot = row % static_cast<int64_t>(rows_.size());
+    const int64_t slot = slot_of(row);
     if (rows_[slot] != row) {
       rows_[slot] = row;
       for (int64_t plane = 0; plane < image_.planes; ++plane) {
@@ -92,6 +94,7 @@ class RowRing {
       }
     }
     last_row_ = row;
+    last_slot_ = slot;
     last_offset_ = slot * slot_pitch_;
     return last_offset_;
   }
@@ -99,10 +102,20 @@ class RowRing {
  private:
   static constexpr int64_t kNone = -1;
 
+  int64_t slots() const { return static_cast<int64_t>(rows_.size()); }
+
+  // row % slots(), mostly without the division: a window moves by less than its height.
+  int64_t slot_of(int64_t row) const {
+    int64_t slot = last_slot_ + row - last_row_;
+    slot += slot < 0 ? slots() : slot >= slots() ? -slots() : 0;
+    return slot >= 0 && slot < slots() ? slot : row % slots();
+  }
+
   void load(int64_t plane, int64_t row, int64_t phase, Real* target) {
     const int64_t end = first_ + width_;
     const int64_t from = std::clamp<int64_t>(0, first_, end);
-    const int64_t to = std::clamp(ceil_div(image_.width - phase, stride_), from, end);
+    const int64_t columns = stride_ == 1 ? image_.width : ceil_div(image_.width - phase, stride_);
+    const int64_t to = std::clamp(columns, from, end);
     std::fill(target, target + (from - first_), Real{});
     std::fill(target + (to - first_), target + width_, Real{});
     if (from == to) return;
@@ -123,7 +136,7 @@ class RowRing {
   Scratch<Real> memory_, span_;
   Planes image_{};
   int64_t first_ = 0;
-  int64_t last_row_ = kNone, last_offset_ = 0;  // a tile asks for one row many times in turn
+  int64_t last_row_ = kNone, last_slot_ = 0, last_offset_ = 0;  // a tile asks for one row many times in turn
 };
 
 }  // namespace ksdiff_ops::cpu

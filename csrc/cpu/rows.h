@@ -14,6 +14,7 @@ namespace ksdiff_ops::cpu {
 // Rows handed to these functions may be read and written up to the next multiple of this many
 // elements; callers allocate for it.
 constexpr int64_t kRowQuantum = 64;
+constexpr int64_t kWidestVector = 16;  // numbers in it
 
 // acc[a][p] = sum over r < terms of shared[term_shared[r] + p] * moving[lane[a] + term[r] + p]:
 // the one sum behind every convolution here. In a forward pass the terms are taps and the lanes
@@ -64,7 +65,7 @@ struct Convolution {
 };
 
 // sums[i][j][lane] += left[i][p] * right[j][p], with p falling into lane p % product_lanes; the
-// rows are zero from `pixels` up to the next multiple of kRowQuantum.
+// rows of `right` are zero from `pixels` up to the next multiple of kWidestVector.
 template <typename Real>
 struct Products {
   const Real* left;

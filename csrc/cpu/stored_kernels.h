@@ -15,21 +15,21 @@ class StoredKernels {
     first_ = image_index * shape_.taps() * shape_.out_plane();
   }
 
-  const Real* in_place(const std::vector<Tap>& taps, int64_t pixels,
-                       std::vector<int64_t>& places) const {
+  const Real* in_place(const Taps& taps, int64_t pixels, Offsets& places) const {
     // Rows of more planes in turn are faster copied than summed up.
     const bool few = static_cast<int64_t>(taps.size()) <= kMostStreams;
     if (!few || !is_direct<Real>(numbers_, pixels)) return nullptr;
     places.clear();
     for (const Tap& tap : taps) {
       if (tap.column < 0 || tap.column + pixels > shape_.out_width) return nullptr;
-      places.push_back(index_of(tap));
-      prefetch_row(numbers_, data_, places.back() + shape_.out_width, pixels);
+      const int64_t index = index_of(tap);
+      places.push_back(index);
+      prefetch_row(numbers_, data_, index + shape_.out_width, pixels);
     }
     return static_cast<const Real*>(data_);
   }
 
-  void fill(const std::vector<Tap>& taps, int64_t pixels, Real* tile, int64_t pitch) const {
+  void fill(const Taps& taps, int64_t pixels, Real* tile, int64_t pitch) const {
     for (const Tap& tap : taps) {
       const int64_t from = std::clamp<int64_t>(-tap.column, 0, pixels);
       const int64_t to = std::clamp<int64_t>(shape_.out_width - tap.column, from, pixels);
