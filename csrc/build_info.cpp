@@ -20,6 +20,7 @@ extern "C" __attribute__((visibility("default"))) const char* ksdiff_ops_build_i
                   ", \"cuda_built_with\": \"" KSDIFF_CUDA_BUILT_WITH
                   "\", \"cuda_architectures\": \"" KSDIFF_CUDA_ARCHITECTURES
                   "\", \"cpu_instruction_set\": \"") +
-      ksdiff_ops::cpu::active().name + "\"}";
+      ksdiff_ops::cpu::active().name + "\", \"cpu_bfloat16\": " +
+      (ksdiff_ops::cpu::multiplies_bfloat16() ? "true}" : "false}");
   return text.c_str();
 }

@@ -154,6 +154,7 @@ def test_build_info_tells_what_was_built_and_loaded():
     assert info["cpu_kernels"]
     assert info["cpu_problem"] is None
     assert info["cpu_instruction_set"] in ("generic", "avx2", "avx512")
+    assert info["cpu_bfloat16"] in (True, False)
     assert info["torch_running"] == torch.__version__
     assert info["cuda_built"] == bool(info["cuda_architectures"])
     assert info["cuda_kernels"] == (info["cuda_problem"] is None)
