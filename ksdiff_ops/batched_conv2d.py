@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from ksdiff_ops import arguments, autocast, backends, calls, plain_convolution
@@ -83,18 +84,22 @@ def _prepare(
         arguments.require_alike(("x", x), ("weight", weight))
     window, size = arguments.resolve_window((height, width), (kh, kw), stride, padding, dilation)
     chosen = backends.choose("batched_conv2d", x.device.type, backend)
-    if chosen == "cpu" and plain_convolution.serves(x, weight, window, size, groups):
-        operator = plain_convolution.convolve
-        return (
-            (x, weight, bias),
-            operator,
-            lambda operator, *given: operator(*given, window, groups),
+    plain: tuple[plain_convolution.Form | None, ...] = (None, None)
+    if chosen == "cpu":
+        plain = tuple(
+            plain_convolution.choose(x, weight, window, size, groups, recorded)
+            for recorded in (False, True)
         )
 
     def run(
         operator: Callable[..., Tensor], x: Tensor, weight: Tensor, bias: Tensor | None
     ) -> Tensor:
-        y = operator(x, weight, size, *window, groups)
+        form = plain[torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad)]
+        # Other layouts decide the result's, and one kernel for all samples has a way of its own.
+        if form is not None and x.is_contiguous() and weight.is_contiguous():
+            y = form(x, weight)
+        else:
+            y = operator(x, weight, size, *window, groups)
         return y if bias is None else add_bias(y, bias)
 
     return (x, weight, bias), backends.operator("batched_conv2d", x.device.type, chosen), run

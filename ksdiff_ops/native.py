@@ -1,6 +1,7 @@
 """Loads the compiled libraries and tells what is in them."""
 
 import ctypes
+import functools
 import json
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,12 @@ def _built() -> dict[str, str]:
     tell = module.ksdiff_ops_build_info
     tell.restype = ctypes.c_char_p
     return json.loads(tell())
+
+
+@functools.cache
+def multiplies_bfloat16() -> bool:
+    """Whether the CPU has instructions that sum products of bfloat16 in float32."""
+    return bool(_built().get("cpu_bfloat16"))
 
 
 def _driver_version() -> int | None:

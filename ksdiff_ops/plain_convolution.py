@@ -1,30 +1,87 @@
-"""A batch of one sample: PyTorch's own convolution, called without an operator of our own around
-it, which costs more than a small convolution.
+"""Where one of PyTorch's own forms of batched_conv2d is the fastest: called without an operator of
+our own around it, it also shares between gradients what each of ours would prepare for itself.
 """
+
+from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ksdiff_ops import native
 from ksdiff_ops.arguments import Pair, Window, as_pair
 
-
-def serves(x: Tensor, weight: Tensor, window: Window, size: Pair, groups: int) -> bool:
-    """Whether one convolution, with the same padding on both sides, is all there is to compute."""
-    if x.shape[0] != 1 or groups == x.shape[1] or x.numel() == 0 or weight.numel() == 0:
-        return False
-    # Half precision may be widened first; other layouts decide the result's.
-    if x.dtype not in (torch.float32, torch.float64) or not x.is_contiguous():
-        return False
-    return window.pads_alike(as_pair(x.shape[2:]), as_pair(weight.shape[3:]), size)
+Form = Callable[[Tensor, Tensor], Tensor]
+_IN_PLACE = Window((1, 1), (0, 0), (1, 1))
+_FEW = 4 << 20  # numbers of images that a convolution takes at once without page faults
 
 
-def convolve(
-    x: Tensor,  # [1, Cin, H, W]
-    weight: Tensor,  # [1, Cout, Cin / groups, kh, kw]
-    bias: Tensor | None,  # [Cout]
+def choose(
+    x: Tensor,  # [B, Cin, H, W]
+    weight: Tensor,  # [B, Cout, Cin / groups, kh, kw]
     window: Window,
+    size: Pair,
     groups: int,
-) -> Tensor:  # [1, Cout, Ho, Wo]
-    kernels = weight.flatten(0, 1).contiguous()
-    return F.conv2d(x, kernels, bias, window.stride, window.padding, window.dilation, groups)
+    recorded: bool,
+) -> Form | None:
+    """The form to take on a CPU, by measurement; None where the operator is not slower.
+
+    recorded: whether gradients are going to be computed, too.
+    """
+    batch, channels = x.shape[:2]
+    out_channels, kernel, image = weight.shape[1], as_pair(weight.shape[3:]), as_pair(x.shape[2:])
+    if not x.numel() or not weight.numel() or not window.pads_alike(image, kernel, size):
+        return None
+    grouped = partial(_grouped, window=window, groups=groups)
+    precise = x.dtype in (torch.float32, torch.float64)
+    is_depthwise = groups == channels == out_channels
+    if batch == 1 and precise and not is_depthwise:
+        return grouped
+    # With a stride or dilation, PyTorch's convolutions of bfloat16 read and write out of bounds.
+    narrow = x.dtype == torch.bfloat16 and _sums_bfloat16_in_float()
+    if not (precise or narrow) or window.stride != (1, 1) or window.dilation != (1, 1):
+        return None
+    if torch.compiler.is_compiling():  # the number of samples may be unknown
+        return None
+    if kernel == (1, 1) and window == _IN_PLACE and not is_depthwise:
+        return partial(_product, groups=groups)
+    pixels = size[0] * size[1]
+    if is_depthwise:
+        small = pixels <= (32 * 32 if narrow else 8 * 8) and batch * channels >= 128
+        slow_gradients = not narrow or kernel[0] * kernel[1] > 9
+        if small and x.dtype != torch.float64 and not (recorded and slow_gradients):
+            return grouped
+        return None
+    in_group = min(channels, out_channels) // groups
+    if narrow and in_group >= 32 and pixels <= 14 * 14:
+        if recorded and pixels <= 8 * 8:
+            return None
+        return partial(_one_by_one, window=window, groups=groups)
+    if narrow and in_group >= (16 if recorded else 8) and x.numel() <= _FEW:
+        return grouped
+    return None
+
+
+def _sums_bfloat16_in_float() -> bool:
+    # Without oneDNN, PyTorch sums bfloat16 in bfloat16.
+    return native.multiplies_bfloat16() and bool(torch.backends.mkldnn.enabled)
+
+
+def _grouped(x: Tensor, weight: Tensor, window: Window, groups: int) -> Tensor:
+    batch, out_channels = weight.shape[:2]
+    kernels = weight.flatten(0, 1)
+    y = F.conv2d(x.view(1, -1, *x.shape[2:]), kernels, None, *window, batch * groups)
+    return y.view(batch, out_channels, *y.shape[2:])
+
+
+def _one_by_one(x: Tensor, weight: Tensor, window: Window, groups: int) -> Tensor:
+    pairs = zip(x.split(1), weight.unbind(), strict=True)
+    return torch.cat([F.conv2d(one, own, None, *window, groups) for one, own in pairs])
+
+
+def _product(x: Tensor, weight: Tensor, groups: int) -> Tensor:
+    batch, out_channels = weight.shape[:2]
+    pixels = x.view(batch, groups, -1, x.shape[2] * x.shape[3])
+    mixed = weight.view(batch, groups, out_channels // groups, -1) @ pixels
+    return mixed.view(batch, out_channels, *x.shape[2:])

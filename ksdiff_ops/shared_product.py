@@ -6,7 +6,6 @@ the operator's own, one for each gradient, make once each. In bfloat16 PyTorch's
 is the faster one forwards, too.
 """
 
-import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -30,16 +29,11 @@ def serves(x: Tensor, weight: Tensor) -> bool:
     kh, kw = weight.shape[2:]
     patches = x.numel() * kh * kw * x.element_size()
     return (
-        (x.dtype in _PRECISE or (x.dtype == torch.bfloat16 and _multiplies_bfloat16()))
+        (x.dtype in _PRECISE or (x.dtype == torch.bfloat16 and native.multiplies_bfloat16()))
         and kh % 2 == kw % 2 == 1
         and weight.numel() > _LEAST_KERNEL
         and 0 < patches <= _MOST_PATCHES
     )
-
-
-@functools.cache
-def _multiplies_bfloat16() -> bool:
-    return native.build_info().get("cpu_bfloat16", False)
 
 
 def convolve(

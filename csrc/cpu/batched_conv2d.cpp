@@ -138,16 +138,22 @@ bool sums_bfloat16_in_float() {
 // Whether PyTorch's form is given bfloat16, not float32 in its place. On some machines it sums half
 // precision in half precision, on others it emulates that, slower than float32. It does neither
 // where the CPU has instructions that sum products of bfloat16 in float32 and PyTorch uses them, but
-// there, with a stride or dilation, its convolutions were seen to read and write out of bounds.
-bool is_narrow(const Tensor& tensor, const Call& call) {
+// there, with a stride or dilation, its convolutions were seen to read and write out of bounds, and
+// with few channels in a group they take several times as long as ours in float32.
+bool is_narrow(const Tensor& tensor, const Call& call, Pass pass) {
+  const int64_t least_channels = pass == Pass::forward ? 8 : 16;
+  const bool has_large_groups =
+      call.in / call.groups >= least_channels && call.out / call.groups >= least_channels;
   return tensor.scalar_type() == ScalarType::BFloat16 && call.steps_by_one() &&
-         multiplies_bfloat16() && sums_bfloat16_in_float();
+         (has_large_groups || call.is_depthwise()) && multiplies_bfloat16() &&
+         sums_bfloat16_in_float();
 }
 
-Tensor widened(const Tensor& tensor, const Call& call) {
+Tensor widened(const Tensor& tensor, const Call& call, Pass pass) {
   const bool half = tensor.scalar_type() == ScalarType::Half ||
                     tensor.scalar_type() == ScalarType::BFloat16;
-  return half && !is_narrow(tensor, call) ? torch::stable::to(tensor, ScalarType::Float) : tensor;
+  return half && !is_narrow(tensor, call, pass) ? torch::stable::to(tensor, ScalarType::Float)
+                                                : tensor;
 }
 
 Tensor as_result(const Tensor& result, const Tensor& like, bool channels_last) {
@@ -486,9 +492,9 @@ Call call_of(const Tensor& image, const char* image_name, const Tensor& weight, 
 
 // Whether depthwise kernels are left to PyTorch: it puts channels into the lanes of a vector, which
 // few pixels do not fill. Where it multiplies bfloat16 it does not convert that, as ours do. Measured.
-bool is_tiny_depthwise(const Call& call, const Tensor& image, bool channels_last) {
+bool is_tiny_depthwise(const Call& call, const Tensor& image, bool channels_last, Pass pass) {
   constexpr int64_t least_planes = 128;  // what its call costs beside ours
-  const bool narrow = is_narrow(image, call);
+  const bool narrow = is_narrow(image, call, pass);
   const int64_t most_pixels = narrow ? 32 * 32 : 8 * 8;
   return !channels_last && (narrow || image.scalar_type() == ScalarType::Float) &&
          call.out_height * call.out_width <= most_pixels && call.batch * call.out >= least_planes;
@@ -510,7 +516,7 @@ Tensor forward(const Tensor& x, const Tensor& weight, Sizes size, Sizes stride, 
     return zeros(x, call.out_size(), channels_last);
   }
   const Tensor image = laid_out(x, channels_last);
-  if (call.is_depthwise() && !is_tiny_depthwise(call, x, channels_last)) {
+  if (call.is_depthwise() && !is_tiny_depthwise(call, x, channels_last, Pass::forward)) {
     const Tensor kernels = packed(weight);
     Tensor out = empty_like(x, call.out_size(), channels_last);
     const Numbers numbers = numbers_of(x);
@@ -520,7 +526,8 @@ Tensor forward(const Tensor& x, const Tensor& weight, Sizes size, Sizes stride, 
     });
     return out;
   }
-  const Tensor wide = widened(image, call), kernels = widened(distinct(weight), call);
+  const Tensor wide = widened(image, call, Pass::forward),
+               kernels = widened(distinct(weight), call, Pass::forward);
   if (call.is_product(channels_last)) {
     const Tensor pixels = matrices(wide, groups, channels_last), mix = mixing(kernels, groups);
     const Tensor mixed =
@@ -539,7 +546,7 @@ Tensor grad_input(const Tensor& grad, const Tensor& weight, Sizes size, Sizes st
     return zeros(grad, call.x_size(), channels_last);
   }
   const Tensor from = laid_out(grad, channels_last);
-  if (call.is_depthwise() && !is_tiny_depthwise(call, grad, channels_last)) {
+  if (call.is_depthwise() && !is_tiny_depthwise(call, grad, channels_last, Pass::grad_input)) {
     const Tensor kernels = packed(weight);
     Tensor out = empty_like(grad, call.x_size(), channels_last);
     const Numbers numbers = numbers_of(grad);
@@ -549,7 +556,8 @@ Tensor grad_input(const Tensor& grad, const Tensor& weight, Sizes size, Sizes st
     });
     return out;
   }
-  const Tensor wide = widened(from, call), kernels = widened(distinct(weight), call);
+  const Tensor wide = widened(from, call, Pass::grad_input),
+               kernels = widened(distinct(weight), call, Pass::grad_input);
   if (call.is_product(channels_last)) {
     const Tensor pixels = matrices(wide, groups, channels_last), mix = mixing(kernels, groups);
     const Tensor mixed =
@@ -578,8 +586,9 @@ Tensor grad_weight(const Tensor& grad, const Tensor& x, Sizes kernel, Sizes stri
   const Tensor image = laid_out(x, channels_last),
                from = laid_out(grad, channels_last);
   // With many taps there are sums enough to fill the lanes.
+  const bool many_taps = kernel[0] * kernel[1] > 9;
   if (call.is_depthwise() &&
-      (kernel[0] * kernel[1] > 9 || !is_tiny_depthwise(call, x, channels_last))) {
+      (many_taps || !is_tiny_depthwise(call, x, channels_last, Pass::grad_weight))) {
     Tensor out = torch::stable::new_empty(grad, size);
     const Numbers numbers = numbers_of(grad);
     with_real(numbers, [&](auto real) {
@@ -589,7 +598,8 @@ Tensor grad_weight(const Tensor& grad, const Tensor& x, Sizes kernel, Sizes stri
     });
     return out;
   }
-  const Tensor wide = widened(image, call), wide_grad = widened(from, call);
+  const Tensor wide = widened(image, call, Pass::grad_weight),
+               wide_grad = widened(from, call, Pass::grad_weight);
   Tensor out;
   if (call.is_product(channels_last)) {
     const Tensor pixels = matrices(wide, groups, channels_last),
