@@ -71,8 +71,8 @@ def _sums_bfloat16_in_float() -> bool:
 def _grouped(x: Tensor, weight: Tensor, window: Window, groups: int) -> Tensor:
     batch, out_channels = weight.shape[:2]
     kernels = weight.flatten(0, 1)
-    y = F.conv2d(x.view(1, -1, *x.shape[2:]), kernels, None, *window, batch * groups)
-    return y.view(batch, out_channels, *y.shape[2:])
+    y = F.conv2d(x.reshape(1, -1, *x.shape[2:]), kernels, None, *window, batch * groups)
+    return y.reshape(batch, out_channels, *y.shape[2:])
 
 
 def _one_by_one(x: Tensor, weight: Tensor, window: Window, groups: int) -> Tensor:
@@ -82,6 +82,6 @@ def _one_by_one(x: Tensor, weight: Tensor, window: Window, groups: int) -> Tenso
 
 def _product(x: Tensor, weight: Tensor, groups: int) -> Tensor:
     batch, out_channels = weight.shape[:2]
-    pixels = x.view(batch, groups, -1, x.shape[2] * x.shape[3])
-    mixed = weight.view(batch, groups, out_channels // groups, -1) @ pixels
-    return mixed.view(batch, out_channels, *x.shape[2:])
+    pixels = x.reshape(batch, groups, -1, x.shape[2] * x.shape[3])
+    mixed = weight.reshape(batch, groups, out_channels // groups, -1) @ pixels
+    return mixed.reshape(batch, out_channels, *x.shape[2:])

@@ -16,11 +16,12 @@ from benchmarks.ops.forms import Form
 # Relative error in the L2 norm at most; half precision allows for forms that sum in it.
 _BOUNDS = {torch.float64: 1e-10, torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 6e-2}
 _ROOM = 0.8  # of the memory that is available
+_BUDGET = {"cpu": 1.0, "cuda": 0.4}  # seconds for each form; times on a CPU scatter more
 _MADE_OF = {"carafe": "dynamic_conv", "separable_dynamic_conv": "dynamic_conv"}
 
 
 def measure(
-    case: Case, direction: str, device: str, compile_forms: bool = True, budget: float = 0.4
+    case: Case, direction: str, device: str, compile_forms: bool = True, budget: float | None = None
 ) -> list[dict[str, object]]:
     """Time all forms of a case side by side, ``budget`` seconds each; one row for each.
 
@@ -54,7 +55,7 @@ def measure(
         samplers[name], timing = _sampler(on_each, device)
         rows[name] |= timing
     del expected, found
-    for name, times in race(samplers, budget, over=OURS).items():
+    for name, times in race(samplers, budget or _BUDGET[device], over=OURS).items():
         rows[name] |= times
     for name, call in calls.items():
         rows[name]["peak_bytes"] = peak_bytes(call, device, rows[name]["p50"])
