@@ -224,8 +224,7 @@ class _Operator:
         """The rule of `torch.autograd.grad(is_grads_batched=True)`, whose batches are not those of
         `torch.vmap`.
         """
-        level = torch._C._vmapmode_increment_nesting() - 1
-        torch._C._vmapmode_decrement_nesting()
+        level = gradients_level()
         reads = len(self.primitive.reads)
         # What is not batched gets a first axis of one.
         tensors = [
@@ -452,6 +451,13 @@ def direct(operator: Callable[..., Tensor]) -> Callable[..., Tensor]:
 def forward_or_transformed() -> bool:
     """Whether derivatives are taken forwards, or by a transform of `torch.func`."""
     return forward_ad._current_level >= 0 or torch._C._are_functorch_transforms_active()
+
+
+def gradients_level() -> int:
+    """How many `torch.autograd.grad(is_grads_batched=True)` the call is inside of."""
+    level = torch._C._vmapmode_increment_nesting() - 1
+    torch._C._vmapmode_decrement_nesting()
+    return level
 
 
 def _without_tangent(tensor: Tensor) -> Tensor:

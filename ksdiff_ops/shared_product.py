@@ -15,7 +15,7 @@ from torch.autograd.function import _SingleLevelFunction
 from torch.nn import functional as F
 
 from ksdiff_ops import native
-from ksdiff_ops.multilinear import forward_or_transformed
+from ksdiff_ops.multilinear import forward_or_transformed, gradients_level
 
 _LEAST_KERNEL = 32 * 1024  # numbers
 _MOST_PATCHES = 16 << 20  # bytes
@@ -67,9 +67,9 @@ class _SharedProduct(_SingleLevelFunction):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, attention, weight = ctx.saved_tensors
         learns = ctx.needs_input_grad[3]
-        if not torch.is_grad_enabled():
+        if not (torch.is_grad_enabled() or forward_or_transformed() or gradients_level()):
             return None, *_gradients(grad, x, attention, weight, learns)
-        operators = torch.ops.ksdiff_ops  # they have gradients of their own
+        operators = torch.ops.ksdiff_ops  # they have gradients and batching rules of their own
         return (
             None,
             operators.adaptive_conv2d_grad_input(grad, attention, weight),

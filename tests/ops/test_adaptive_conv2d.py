@@ -1,5 +1,7 @@
 """Values and gradients of adaptive_conv2d on the CPU."""
 
+import functools
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -115,6 +117,19 @@ def test_gradients_that_share_a_product_are_the_references(batch, kernel_learns)
     torch.testing.assert_close(mine, derivatives("reference"))
     with torch.no_grad():
         assert torch.equal(adaptive_conv2d(x, attention, weight), mine[0])
+
+
+def test_batches_of_gradients_go_around_the_shared_product():
+    inputs = tensors(2, (48, 60), (4, 5), (3, 5), torch.float64)
+    inputs = [tensor.requires_grad_() for tensor in inputs]
+    upstreams = torch.randn(3, 2, 60, 4, 5, dtype=torch.float64)
+
+    def gradients(backend):
+        y = adaptive_conv2d(*inputs, backend=backend)
+        grad = functools.partial(torch.autograd.grad, y, inputs, retain_graph=True)
+        return grad(upstreams, is_grads_batched=True), torch.vmap(grad)(upstreams)
+
+    torch.testing.assert_close(gradients(None), gradients("reference"))
 
 
 def test_transforms_go_around_the_shared_product():
