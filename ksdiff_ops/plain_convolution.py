@@ -7,12 +7,12 @@ from functools import partial
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from ksdiff_ops import native
 from ksdiff_ops.arguments import Pair, Window, as_pair
 
 Form = Callable[[Tensor, Tensor], Tensor]
+Size = tuple[int, ...]
 _IN_PLACE = Window((1, 1), (0, 0), (1, 1))
 _FEW = 4 << 20  # numbers of images that a convolution takes at once without page faults
 
@@ -33,7 +33,15 @@ def choose(
     out_channels, kernel, image = weight.shape[1], as_pair(weight.shape[3:]), as_pair(x.shape[2:])
     if not x.numel() or not weight.numel() or not window.pads_alike(image, kernel, size):
         return None
-    grouped = partial(_grouped, window=window, groups=groups)
+    # Sizes are made once: taking shapes apart would cost a small call some percent.
+    result = (batch, out_channels, *size)
+    grouped = partial(
+        _grouped,
+        (1, batch * channels, *image),
+        (batch * out_channels, *weight.shape[2:]),
+        result,
+        (None, *window, batch * groups),
+    )
     precise = x.dtype in (torch.float32, torch.float64)
     is_depthwise = groups == channels == out_channels
     if batch == 1 and precise and not is_depthwise:
@@ -45,19 +53,21 @@ def choose(
     if torch.compiler.is_compiling():  # the number of samples may be unknown
         return None
     if kernel == (1, 1) and window == _IN_PLACE and not is_depthwise:
-        return partial(_product, groups=groups)
-    pixels = size[0] * size[1]
+        matrices = (batch, groups, out_channels // groups, channels // groups)
+        pixels = (batch, groups, channels // groups, size[0] * size[1])
+        return partial(_product, pixels, matrices, result)
+    plane = size[0] * size[1]
     if is_depthwise:
-        small = pixels <= (32 * 32 if narrow else 8 * 8) and batch * channels >= 128
+        small = plane <= (32 * 32 if narrow else 8 * 8) and batch * channels >= 128
         slow_gradients = not narrow or kernel[0] * kernel[1] > 9
         if small and x.dtype != torch.float64 and not (recorded and slow_gradients):
             return grouped
         return None
     in_group = min(channels, out_channels) // groups
-    if narrow and in_group >= 32 and pixels <= 14 * 14:
-        if recorded and pixels <= 8 * 8:
+    if narrow and in_group >= 32 and plane <= 14 * 14:
+        if recorded and plane <= 8 * 8:
             return None
-        return partial(_one_by_one, window=window, groups=groups)
+        return partial(_one_by_one, window, groups)
     if narrow and in_group >= (16 if recorded else 8) and x.numel() <= _FEW:
         return grouped
     return None
@@ -68,20 +78,16 @@ def _sums_bfloat16_in_float() -> bool:
     return native.multiplies_bfloat16() and bool(torch.backends.mkldnn.enabled)
 
 
-def _grouped(x: Tensor, weight: Tensor, window: Window, groups: int) -> Tensor:
-    batch, out_channels = weight.shape[:2]
-    kernels = weight.flatten(0, 1)
-    y = F.conv2d(x.reshape(1, -1, *x.shape[2:]), kernels, None, *window, batch * groups)
-    return y.reshape(batch, out_channels, *y.shape[2:])
+def _grouped(
+    image: Size, kernels: Size, result: Size, rest: tuple, x: Tensor, weight: Tensor
+) -> Tensor:
+    return torch.conv2d(x.reshape(image), weight.reshape(kernels), *rest).reshape(result)
 
 
-def _one_by_one(x: Tensor, weight: Tensor, window: Window, groups: int) -> Tensor:
+def _one_by_one(window: Window, groups: int, x: Tensor, weight: Tensor) -> Tensor:
     pairs = zip(x.split(1), weight.unbind(), strict=True)
-    return torch.cat([F.conv2d(one, own, None, *window, groups) for one, own in pairs])
+    return torch.cat([torch.conv2d(one, own, None, *window, groups) for one, own in pairs])
 
 
-def _product(x: Tensor, weight: Tensor, groups: int) -> Tensor:
-    batch, out_channels = weight.shape[:2]
-    pixels = x.reshape(batch, groups, -1, x.shape[2] * x.shape[3])
-    mixed = weight.reshape(batch, groups, out_channels // groups, -1) @ pixels
-    return mixed.reshape(batch, out_channels, *x.shape[2:])
+def _product(pixels: Size, matrices: Size, result: Size, x: Tensor, weight: Tensor) -> Tensor:
+    return (weight.reshape(matrices) @ x.reshape(pixels)).reshape(result)
