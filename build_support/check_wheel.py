@@ -38,7 +38,10 @@ TORCH_NEEDS = ("filelock", "typing-extensions", "sympy", "networkx", "jinja2", "
 TEST_NEEDS = ("numpy", "setuptools", "pytest", "hypothesis", "tensorly")
 PAGES = (ROOT / "ops/README.md", ROOT / "docs/operators.md")
 # They look at the source tree, or need a GPU or its compiler.
-LEFT_OUT = ("test_native_build.py", "test_cuda_*", "test_gpu.py", "*triton*", "__pycache__")
+LEFT_OUT = (
+    *("test_native_build.py", "test_imports.py"),
+    *("test_cuda_*", "test_gpu.py", "*triton*", "__pycache__"),
+)
 COUNTS = ("passed", "failed", "skipped")
 COLUMNS = ("Python", "PyTorch", "library", "beside PyTorch", *COUNTS, "seconds")
 
