@@ -72,15 +72,15 @@ def _label(row: dict) -> str:
 
 
 def report(found: Comparison) -> str:
-    rows = [row | {"how": "faster" if row["ratio"] < 1 else "SLOWER"} for row in found.moved]
-    columns = {
-        **{"moved": "{name}", "before": "{before:time}", "after": "{after:time}"},
-        **{"time": "{ratio:.2f}×", "": "{how}"},
-    }
+    head = "moved | before | after | time | "
+    cells = (
+        "{name} | {duration(before)} | {duration(after)} | {ratio:.2f}× | "
+        "{'faster' if ratio < 1 else 'SLOWER'}"
+    )
     lines = [
         f"{found.count} times in both; PyTorch forms: {found.drift:.2f}×, 80 % within "
         f"{found.noise:.0%} of that.\n",
-        listing(rows, columns) if rows else "None moved.\n",
+        listing(found.moved, head, cells) if found.moved else "None moved.\n",
     ]
     for names, where in ((found.only_before, "first"), (found.only_after, "second")):
         if names:

@@ -1,33 +1,33 @@
 """Tables, durations and origins as the pages show them."""
 
-import string
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from benchmarks.results import Result
 
 Cell = Callable[[dict], str]
+# Formats of notes.
+LOAD = "Load {load_before} of other programs before. "
+CORES_AND_LOAD = "{cores} cores, load {load_before:.0f} of other programs before. "
 
 
-class _Formatter(string.Formatter):
-    """Knows four more formats: ``{x:time}``, ``{x:MB}``, ``{x:MiB}``, and ``{x:×}`` of a size."""
-
-    def format_field(self, value: Any, format_spec: str) -> str:
-        formats = {"time": duration, "MB": megabytes, "MiB": mebibytes, "×": times}
-        own = formats.get(format_spec)
-        return own(value) if own else super().format_field(value, format_spec)
+def told(text: str, facts: Mapping[str, object]) -> str:
+    """``text`` as an f-string of facts and functions of here: ``{size}² in {duration(p50)}``."""
+    return eval(f"f{text!r}", {**globals(), **facts})
 
 
 def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    head = list(head)
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+    return _lines(" | ".join(head), (" | ".join(row) for row in rows))
 
 
-def listing(rows: Iterable[dict], columns: Mapping[str, str]) -> str:
-    """A line for every row; a column is its head, and the format of its cells."""
-    form = _Formatter().vformat
-    return table(columns, [[form(cell, (), row) for cell in columns.values()] for row in rows])
+def listing(rows: Iterable[dict], head: str, cells: str) -> str:
+    """A line for every row: the cells, `told`. Bars part columns in ``head`` and ``cells``."""
+    return _lines(head, (told(cells, row) for row in rows))
+
+
+def _lines(head: str, lines: Iterable[str]) -> str:
+    rule = " | ".join("---" for _ in head.split("|"))
+    return "".join(f"| {line} |\n" for line in (head, rule, *lines))
 
 
 def nested(
@@ -70,20 +70,16 @@ def percent(change: float, digits: int = 0) -> str:
     return f"{100 * change:+.{digits}f} %"
 
 
+def two_digits(value: float) -> str:
+    return f"{float(f'{value:.2g}'):,.0f}" if value >= 10 else f"{value:.2g}"
+
+
 def megabytes(count: int | None) -> str:
     return "" if count is None else f"{count / 1e6:.1f}" if count < 1e8 else f"{count / 1e6:.0f}"
 
 
 def mebibytes(count: float | None) -> str:
     return "not measurable" if count is None else f"{count / 2**20:,.0f} MiB"
-
-
-def indexes(values: dict[str, float], names: Sequence[str], digits: str = "") -> str:
-    """Quality indexes in the order of ``names``, each with its number of digits: an angle has two,
-    others three, unless they are given."""
-    digits = digits or "".join("2" if name == "SAM" else "3" for name in names)
-    pairs = zip(names, digits, strict=True)
-    return " / ".join(f"{values[name]:.{count}f}" for name, count in pairs)
 
 
 def origin(header: dict) -> str:
@@ -95,33 +91,20 @@ def origin(header: dict) -> str:
     )
 
 
-# Formats of notes.
-LOAD = "Load {load_before} of other programs before. "
-CORES_AND_LOAD = "{cores} cores, load {load_before:.0f} of other programs before. "
-
-
 def noted(text: str, found: Result, note: str = "") -> str:
-    """A table with a note and the origin of its numbers below."""
-    return f"{text}\n{note}{origin(found.header)}\n"
+    """A table with a note, `told` of header and first row, and the origin of its numbers."""
+    return f"{text}\n{told(note, found.header | found.rows[0])}{origin(found.header)}\n"
 
 
 def row_table(
-    found: Result, columns: Mapping[str, str], note: str = "", rows: Iterable[dict] | None = None
+    found: Result, head: str, cells: str, note: str = "", rows: Iterable[dict] | None = None
 ) -> str:
-    """A `listing` of the rows, or of others made of them, `noted`.
-
-    Columns may have facts of the header, too; the note those of the first row and of the header.
-    """
-    every = [found.header | row for row in (found.rows if rows is None else rows)]
-    told = _Formatter().vformat(note, (), found.header | found.rows[0])
-    return noted(listing(every, columns), found, told)
+    """A `listing` of the rows, or of others made of them, and of facts of the header; `noted`."""
+    every = (found.header | row for row in (found.rows if rows is None else rows))
+    return noted(listing(every, head, cells), found, note)
 
 
-def fact_table(
-    found: Result, title: str, lines: Mapping[str, str], note: str = "", **facts: object
-) -> str:
-    """The only row as a table of lines, each a name and the format of its value."""
-    (row,) = found.rows
-    form, every = _Formatter().vformat, found.header | row | facts
-    rows = [[name, form(value, (), every)] for name, value in lines.items()]
-    return noted(table([form(title, (), every), ""], rows), found, form(note, (), every))
+def fact_table(found: Result, lines: str, note: str = "") -> str:
+    """The only row: what it is of, then lines of a name and a fact each, all `told`; `noted`."""
+    head, *others = told(lines, found.header | found.rows[0]).splitlines()
+    return noted(_lines(f"{head} | ", others), found, note)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from statistics import fmean, linear_regression
 
-from benchmarks.markdown import duration, indexes, listing, nested, origin, table, times
+from benchmarks.markdown import duration, listing, nested, origin, table, times, told
 from benchmarks.models.contenders import BF16, EAGER, KSDIFF, LARGE, NO_PRIOR, SMALL, UNFOLD
 from benchmarks.models.quality import INDEXES, PIPELINE
 from benchmarks.results import RESULTS, read
@@ -91,12 +91,10 @@ class Models:
 
     def scenes(self) -> list[dict]:
         """A row for every size of scene, with the seconds of each part per megapixel."""
-        rows = []
-        for size, parts in sorted(nested(self.rows("scene"), "size", "name").items()):
-            rates = {name: part["p50"] / (size**2 * 1e-6) for name, part in parts.items()}
-            rates["rest"] = rates["whole"] - rates["prior"] - rates["network"]
-            rows.append(parts["whole"] | rates)
-        return rows
+        return [
+            parts["whole"] | {name: own["p50"] / (size**2 * 1e-6) for name, own in parts.items()}
+            for size, parts in sorted(nested(self.rows("scene"), "size", "name").items())
+        ]
 
     def points(self, bands: int) -> dict[str, tuple[float, float]]:
         """(seconds per megapixel, ERGAS) of all that has been timed and scored."""
@@ -140,37 +138,36 @@ def slope(sizes: Iterable[float], seconds: Iterable[float]) -> float:
 def main_table(found: Models, names: Iterable[str] = ()) -> str:
     """Time of one image, against ksdiff-s at the same size, and quality."""
 
-    def scored(name: str) -> list[str]:
-        every = found.scores.values()
-        return [indexes(own[name], INDEXES, "223") if name in own else "–" for own in every]
+    def scored(name: str) -> str:
+        shown, every = "{SAM:.2f} / {ERGAS:.2f} / {Q2n:.3f}", found.scores.values()
+        return " | ".join(told(shown, own[name]) if name in own else "–" for own in every)
 
-    head = ["", "size", "evaluations", "parameters", "GFLOP each", "time", "/ ksdiff-s", "mode"]
-    lines = []
-    for name in names or found.cost:
-        if row := found.fastest(name):
-            cost, ratio = found.cost[name], found.ratio(row)
-            lines.append(
-                [
-                    *(f"**{name}**" if name == KSDIFF else name, f"{row['size']}²"),
-                    *(str(cost["evaluations"]), f"{cost['parameters'] / 1e6:.2f} M"),
-                    *(f"{cost['flops'] / 1e9:,.1f}", duration(row["p50"])),
-                    *(f"{ratio:,.{0 if ratio >= 100 else 2}f}×", row["mode"], *scored(name)),
-                ]
-            )
-    if not names:
-        lines.append([PIPELINE, *[""] * (len(head) - 1), *scored(PIPELINE)])
-    quality = (f"{bands} bands: {' / '.join(INDEXES)}" for bands in found.bands)
-    return f"{table([*head, *quality], lines)}\n{origin(found.header)}\n"
+    timed = [(name, row) for name in names or found.cost if (row := found.fastest(name))]
+    rows = [
+        found.cost[name]
+        | {**row, "over": found.ratio(row), "scored": scored(name)}
+        | {"name": f"**{name}**" if name == KSDIFF else name}
+        for name, row in timed
+    ]
+    head = " | size | evaluations | parameters | GFLOP each | time | / ksdiff-s | mode" + "".join(
+        f" | {bands} bands: {' / '.join(INDEXES)}" for bands in found.bands
+    )
+    cells = (
+        "{name} | {size}² | {evaluations} | {parameters / 1e6:.2f} M | {flops / 1e9:,.1f} | "
+        "{duration(p50)} | {over:,.{0 if over >= 100 else 2}f}× | {mode} | {scored}"
+    )
+    whole = "" if names else f"| {PIPELINE} |  |  |  |  |  |  |  | {scored(PIPELINE)} |\n"
+    return f"{listing(rows, head, cells)}{whole}\n{origin(found.header)}\n"
 
 
 def targets_table(found: Models) -> str:
     """Ratios beside their targets or published values."""
-    rows = []
+    lines = []
     for sampler, target in (("DDIM-25", "at least 50×"), ("DDPM-1000", "at least 1000×")):
         for family, own in ((LARGE, target), (SMALL, "")):
             row = found.fastest(f"{family}, {sampler}")
             ratio = f"{found.ratio(row):,.0f}× ({row['size']}²)"
-            rows.append([f"{family}, {sampler} / ksdiff-s", ratio, own])
+            lines.append((f"{family}, {sampler} / ksdiff-s", ratio, own))
     fastest = found.fastest(KSDIFF)["p50"] / found.fastest("fusionnet")["p50"]
     ratios = [
         ("ksdiff-s / fusionnet, each in its fastest mode", fastest, "at most 1.5×"),
@@ -181,16 +178,14 @@ def targets_table(found: Models) -> str:
         for mode in (EAGER, BF16):
             ratio = found.over(UNFOLD, "lagnet", mode, section)
             ratios.append((f"lagnet on unfold / lagnet, {mode}{where}", ratio, "at least 5×"))
-    rows += [[name, f"{ratio:.2f}×", target] for name, ratio, target in ratios]
-    stages = found.stages()
-    prior = 1 - stages["network"] / sum(stages.values())
-    whole = [row["whole"] for row in found.scenes()]
-    spread = max(whole) / min(whole) - 1
-    rows += [
-        ["share of the prior in ksdiff-s, eager", f"{prior:.0%}", "at most 30%"],
-        ["spread of the time per megapixel of whole scenes", f"{spread:.0%}", "at most 15%"],
-    ]
-    return table(["", "measured", "target"], rows)
+    stages, whole = found.stages(), [row["whole"] for row in found.scenes()]
+    shares = (
+        ("share of the prior in ksdiff-s, eager", 1 - stages["network"] / sum(stages.values()), 30),
+        ("spread of the time per megapixel of whole scenes", max(whole) / min(whole) - 1, 15),
+    )
+    lines += [(name, f"{ratio:.2f}×", target) for name, ratio, target in ratios]
+    lines += [(name, f"{share:.0%}", f"at most {most}%") for name, share, most in shares]
+    return table(["", "measured", "target"], lines)
 
 
 def modes_table(found: Models, section: str) -> str:
@@ -207,17 +202,18 @@ def modes_table(found: Models, section: str) -> str:
 
 
 def stages_table(found: Models) -> str:
-    parts = found.stages()
-    total = sum(parts.values())
-    rows = [[name, duration(s), f"{100 * s / total:.0f} %"] for name, s in parts.items()]
-    return table(["stage of ksdiff-s, eager", "time", "share"], rows)
+    stages = found.stages()
+    total = sum(stages.values())
+    rows = [{"name": name, "seconds": own, "share": own / total} for name, own in stages.items()]
+    head = "stage of ksdiff-s, eager | time | share"
+    return listing(rows, head, "{name} | {duration(seconds)} | {100 * share:.0f} %")
 
 
 def long_table(found: Models) -> str:
     """The longest samplers beside ksdiff-s at the sizes at which they ran."""
     rows = [row | {"over": found.ratio(row)} for row in found.rows("long")]
-    columns = {"one image, eager": "{name}", "size": "{size}²", "time": "{p50:time}"}
-    return listing(rows, columns | {"/ ksdiff-s": "{over:,.1f}×"})
+    head = "one image, eager | size | time | / ksdiff-s"
+    return listing(rows, head, "{name} | {size}² | {duration(p50)} | {over:,.1f}×")
 
 
 def growth_table(found: Models, section: str, key: str) -> str:
@@ -234,39 +230,41 @@ def growth_table(found: Models, section: str, key: str) -> str:
 
 
 def scenes_table(found: Models) -> str:
-    rows = [row | {"seen": row["pixels_seen"] / row["size"] ** 2} for row in found.scenes()]
-    columns = {
-        **{"scene": "{size}²", "time": "{p50:time}"},
-        **{f"{x}, s/Mpx": f"{{{x}:.2f}}" for x in ("whole", "network", "prior", "rest")},
-        **{"network sees": "{seen:.2f}×", "peak memory": "{peak_bytes:MiB}"},
-    }
-    return listing(rows, columns)
+    head = (
+        "scene | time | whole, s/Mpx | network, s/Mpx | prior, s/Mpx | rest, s/Mpx | "
+        "network sees | peak memory"
+    )
+    cells = (
+        "{size}² | {duration(p50)} | {whole:.2f} | {network:.2f} | {prior:.2f} | "
+        "{whole - prior - network:.2f} | {pixels_seen / size**2:.2f}× | {mebibytes(peak_bytes)}"
+    )
+    return listing(found.scenes(), head, cells)
 
 
 def memory_table(found: Models) -> str:
-    rows = [row | {"mib": row["peak_bytes"] / 2**20} for row in found.rows("memory")]
-    return listing(rows, {"": "{name}", "size": "{size}²", "MiB": "{mib:.0f}"})
+    cells = "{name} | {size}² | {peak_bytes / 2**20:.0f}"
+    return listing(found.rows("memory"), " | size | MiB", cells)
 
 
 def steps_table(found: Models) -> str:
     rows = [
-        own | {"steps": name.split(", ")[1], "bands": bands}
+        own | {"steps": name.removeprefix(f"{KSDIFF}, "), "bands": bands}
         for bands, scores in found.scores.items()
         for name, own in scores.items()
         if name.startswith(f"{KSDIFF}, ")
     ]
-    columns = {"ksdiff-s with": "{steps}", "bands": "{bands}"}
-    return listing(rows, columns | {index: f"{{{index}:.4f}}" for index in INDEXES})
+    head = "ksdiff-s with | bands | SAM | ERGAS | Q2n"
+    return listing(rows, head, "{steps} | {bands} | {SAM:.4f} | {ERGAS:.4f} | {Q2n:.4f}")
 
 
 def published_table(found: Models) -> str:
     own = found.cost[KSDIFF]["flops"] / 1e9
     rows = [
-        {"name": name, "cost": cost, "steps": steps, "over": cost * steps / own}
-        for name, (cost, steps) in _PUBLISHED.items()
+        {"name": name, "flops": flops, "steps": steps, "over": flops * steps / own}
+        for name, (flops, steps) in _PUBLISHED.items()
     ]
-    columns = {"published": "{name}", "GFLOP an evaluation": "{cost}", "evaluations": "{steps}"}
-    return listing(rows, columns | {"FLOP / ksdiff-s": "{over:,.0f}×"})
+    head = "published | GFLOP an evaluation | evaluations | FLOP / ksdiff-s"
+    return listing(rows, head, "{name} | {flops} | {steps} | {over:,.0f}×")
 
 
 def scored_table(found: Models) -> str:

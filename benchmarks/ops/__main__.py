@@ -155,16 +155,16 @@ def build(given: argparse.Namespace) -> cases.Case:
 def shown(case: Measured, machine: dict) -> str:
     """All forms of a case, ours first, beside the machine's limits."""
     ours = case.ours
-    columns = {
-        **{"form": "{form}", "median": "{p50:time}", "20 %": "{p20:time}", "80 %": "{p80:time}"},
-        **{"peak MB": "{peak_bytes:MB}", "/ ksdiff_ops": "{over:.2f}×"},
-    }
-    timed = [form for form in case.forms.values() if "left_out" not in form]
-    rows = [form | {"over": form["p50"] / ours["p50"]} for form in timed]
+    rows = [form | {"ours": ours} for form in case.forms.values() if "left_out" not in form]
+    head = "form | median | 20 % | 80 % | peak MB | / ksdiff_ops"
+    cells = (
+        "{form} | {duration(p50)} | {duration(p20)} | {duration(p80)} | {megabytes(peak_bytes)} | "
+        "{p50 / ours['p50']:.2f}×"
+    )
     return (
         f"{cases.label(case.facts)}, backend {ours['backend']}, "
         f"{machine['gpu'] or machine['processor']}, {machine['threads']} threads\n\n"
-        f"{listing(rows, columns)}{case.left_out()}"
+        f"{listing(rows, head, cells)}{case.left_out()}"
         f"\n{case.bandwidth:.1f} GB/s of {machine['copy_gb_per_s']} that a copy reaches, "
         f"{case.rate:.1f} GFLOP/s of {machine['fma_gflop_per_s']}; "
         f"{case.floor(machine) / ours['p50']:.0%} of the floor\n"

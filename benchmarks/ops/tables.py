@@ -61,6 +61,11 @@ class Measured(NamedTuple):
             return bytes_take
         return max(bytes_take, self.ours["flops"] / rate)
 
+    def told(self, machine: dict) -> dict[str, object]:
+        """Facts for tables."""
+        its = self.forms.get(self.best)
+        return {**self.facts, "case": self, "its": its, "floor": self.floor(machine)}
+
     def left_out(self) -> str:
         """A line for every form that is, with the reason."""
         return "".join(
@@ -119,39 +124,33 @@ def operators(result: Result) -> str:
         facts = cases[0].facts
         same = [f"{key} {times(facts[key])}" for key in ("rank", "ranks") if key in facts]
         keys = [key for key in (*_SIZE, "dtype", "direction") if key in facts]
-        lead = {_HEADS.get(key, key): f"{{{key}:×}}" for key in keys}
+        head = " | ".join(_HEADS.get(key, key) for key in keys)
+        cells = " | ".join(f"{{times({key})}}" for key in keys)
         names = [OURS, *dict.fromkeys(n for case in cases for n in case.forms if n != OURS)]
-        forms = {name: f"{{forms[{name}]}}" for name in names}
         rows = [
-            case.facts
-            | {"case": case, "floor": case.floor(machine)}
-            | {"forms": {name: _form(case.forms.get(name)) for name in names}}
+            case.told(machine) | {"all": " | ".join(_form(case.forms.get(name)) for name in names)}
             for case in cases
         ]
         left_out = "".join(case.left_out() for case in cases)
         parts += [
             f"### {', '.join([f'`{op}`', *same])}\n",
-            listing((row | _ratios(row) for row in rows if row["case"].best), lead | _AGAINST),
+            listing((row for row in rows if row["its"]), head + _AGAINST[0], cells + _AGAINST[1]),
             f"<details><summary>Every form of <code>{op}</code>: time, peak memory</summary>\n",
-            listing(rows, lead | forms),
+            listing(rows, " | ".join([head, *names]), cells + " | {all}"),
             "</details>\n",
             *([f"Left out:\n\n{left_out}"] if left_out else []),
         ]
     return "\n".join(parts)
 
 
-_AGAINST = {
-    **{OURS: "{p50:time}", "20–80 %": "{p20:time} – {p80:time}", "GB/s": "{case.bandwidth:.1f}"},
-    **{"GFLOP/s": "{case.rate:.1f}", "of the floor": "{share:.0%}", "MB": "{peak_bytes:MB}"},
-    **{"best PyTorch form": "{case.best}", "its time": "{its[p50]:time}"},
-    **{"its MB": "{its[peak_bytes]:MB}", "speed-up": "**{case.speed_up:.2f}×**"},
-    "at most": "{at_most:.2f}×",
-}
-
-
-def _ratios(row: dict) -> dict[str, object]:
-    its, floor = row["case"].forms[row["case"].best], row["floor"]
-    return {"its": its, "share": floor / row["p50"], "at_most": its["p50"] / floor}
+_AGAINST = (
+    f" | {OURS} | 20–80 % | GB/s | GFLOP/s | of the floor | MB | best PyTorch form | its time | "
+    "its MB | speed-up | at most",
+    " | {duration(p50)} | {duration(p20)} – {duration(p80)} | {case.bandwidth:.1f} | "
+    "{case.rate:.1f} | {floor / p50:.0%} | {megabytes(peak_bytes)} | {case.best} | "
+    "{duration(its['p50'])} | {megabytes(its['peak_bytes'])} | **{case.speed_up:.2f}×** | "
+    "{its['p50'] / floor:.2f}×",
+)
 
 
 def _form(form: dict | None) -> str:
@@ -161,30 +160,24 @@ def _form(form: dict | None) -> str:
     return f"{duration(form['p50'])}{f', {memory} MB' if memory else ''}"
 
 
-_NETWORKS = {
-    **{"network": "{network}", "operator": "{what}", "dtype": "{dtype}"},
-    **{"direction": "{direction}", "ours": "{p50:time}", "PyTorch": "{theirs:time}"},
-    **{"form": "{case.best}", "speed-up": "{case.speed_up:.2f}"},
-}
-
-
-def _of_networks(result: Result) -> list[dict]:
-    return [
-        case.facts | {"case": case, "theirs": case.forms[case.best]["p50"]}
-        for case in by_case(result.rows)
-    ]
+_NETWORKS = (
+    "network | operator | dtype | direction | ours | PyTorch | form | speed-up",
+    "{network} | {what} | {dtype} | {direction} | {duration(p50)} | {duration(its['p50'])} | "
+    "{case.best} | {case.speed_up:.2f}",
+)
 
 
 def networks(result: Result) -> str:
     """Time of the best PyTorch form over ours, case by case."""
-    return f"{origin(result.header)}\n\n{listing(_of_networks(result), _NETWORKS)}"
+    rows = [case.told(result.header) for case in by_case(result.rows)]
+    return f"{origin(result.header)}\n\n{listing(rows, *_NETWORKS)}"
 
 
 def losses(result: Result) -> str:
     """The same, of the cases where ours is slower."""
-    lines = _of_networks(result)
-    lost = [line for line in lines if line["case"].speed_up < NO_LOSS]
+    cases = by_case(result.rows)
+    lost = [case.told(result.header) for case in cases if case.speed_up < NO_LOSS]
     return (
-        f"{origin(result.header)}\n\n{len(lost)} of {len(lines)} cases are slower than the best "
-        f"eager PyTorch form:\n\n{listing(lost, _NETWORKS) if lost else 'None.'}\n"
+        f"{origin(result.header)}\n\n{len(lost)} of {len(cases)} cases are slower than the best "
+        f"eager PyTorch form:\n\n{listing(lost, *_NETWORKS) if lost else 'None.'}\n"
     )

@@ -21,7 +21,6 @@ SCENES = ("geoeye1_london", "wv4_mexico_nat")  # validation scenes of the sensor
 WEIGHTS = "runs/left-out/weights.safetensors"
 MINUTES = 5.0  # for a scene at most
 _BASELINE = "mtf-glp-hpm"
-_INDEXES = ("SAM", "ERGAS", "Q2n")
 
 
 def measure() -> Iterator[dict]:
@@ -64,10 +63,10 @@ def text(found: Result) -> str:
     rows = [row for row in found.rows if row["scene"] in SCENES]
     steps = "steps of adapting the weights left out"
     rows += [row | {"method": steps} for row in rows if row["method"] == "left out, adapted"]
-    scores = score_cell(_INDEXES)
+    scores = score_cell("{SAM:.2f} / {ERGAS:.3f} / {Q2n:.3f}")
 
     def cell(row: dict) -> str:
         return str(row["steps"]) if row["method"] == steps else scores(row)
 
-    told = pivot(rows, "method", "scene", cell, " / ".join(_INDEXES))
+    told = pivot(rows, "method", "scene", cell, "SAM / ERGAS / Q2n")
     return noted(told, found, f"At most {MINUTES:g} minutes a scene. ")

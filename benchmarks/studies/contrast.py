@@ -80,7 +80,7 @@ def text(found: Result) -> str:
     """Contrast and registration down, scenes across."""
     places = {True: "registered", False: "as they lie"}
     rows = [row | {"how": f"{row['contrast']}, {places[row['registered']]}"} for row in found.rows]
-    scores = score_cell(("SAM", "ERGAS"), ("D_lambda_K", "D_s", "HQNR"))
+    scores = score_cell("{SAM:.2f} / {ERGAS:.3f}", "{D_lambda_K:.3f} / {D_s:.3f} / {HQNR:.3f}")
     told = pivot(rows, "how", "scene", scores, "contrast, PAN and bands")
     return noted(told, found, "SAM / ERGAS, or D_λ^K / D_s / HQNR. ")
 

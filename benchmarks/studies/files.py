@@ -130,28 +130,24 @@ def _gdal(kind: str, threads: int) -> tuple[str, ...]:
 def gdal_text(found: Result) -> str:
     rows = []
     for kind, own in nested(found.rows, "kind", "name").items():
-        for row in own.values():
-            over = {f"{fact}_over": row[fact] / own[GDAL][fact] for fact in ("p50", "cpu_seconds")}
-            rows.append(row | over | {"kind": _KINDS[kind]})
-    columns = {
-        "file": "{kind}",
-        "": "{name}",
-        "time (20–80 %)": "{p50:time} ({p20:time} – {p80:time})",
-        "/ GDAL": "{p50_over:.1f}×",
-        "time of all cores": "{cpu_seconds:time}, {cpu_seconds_over:.1f}×",
-        "most memory": "{peak_bytes:MiB}",
-    }
+        rows += [row | {"gdals": own[GDAL], "kind": _KINDS[kind]} for row in own.values()]
+    head = "file |  | time (20–80 %) | / GDAL | time of all cores | most memory"
+    cells = (
+        "{kind} | {name} | {duration(p50)} ({duration(p20)} – {duration(p80)}) | "
+        "{p50 / gdals['p50']:.1f}× | "
+        "{duration(cpu_seconds)}, {cpu_seconds / gdals['cpu_seconds']:.1f}× | "
+        "{mebibytes(peak_bytes)}"
+    )
     note = "{size:,} × {size:,} PAN pixels, {bands} bands, uint16. GDAL {gdal}. " + LOAD
-    return row_table(found, columns, note, rows)
+    return row_table(found, head, cells, note, rows)
 
 
 def busy_text(found: Result) -> str:
     rows = [row | {"wait": _POLICIES[row["omp_wait_policy"]]} for row in found.rows]
-    columns = {
-        "cores taken by other work": "{loops} of {cores}",
-        "threads that wait": "{wait} ({omp_wait_policy})",
-        "time": "{p50:time}",
-        "20–80 %": "{p20:time} – {p80:time}",
-    }
+    head = "cores taken by other work | threads that wait | time | 20–80 %"
+    cells = (
+        "{loops} of {cores} | {wait} ({omp_wait_policy}) | {duration(p50)} | "
+        "{duration(p20)} – {duration(p80)}"
+    )
     note = "{size:,} × {size:,} PAN pixels, {bands} bands, start-up and all. " + LOAD
-    return row_table(found, columns, note, rows)
+    return row_table(found, head, cells, note, rows)

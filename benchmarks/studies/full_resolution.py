@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import torch
 
-from benchmarks.markdown import indexes, nested, row_table
+from benchmarks.markdown import nested, row_table, told
 from benchmarks.results import Result
 from benchmarks.studies.scenes import scenes, sensor_name
 from ksdiff.baselines import METHODS
@@ -18,7 +18,7 @@ from ksdiff.inference.sharpen import Sharpener
 from ksdiff.training.held_out import HELD_OUT, HELD_OUT_SOUTH, SOUTH
 
 _SIDE = 1024  # PAN pixels at most
-_INDEXES = ("D_lambda_K", "D_s", "HQNR")
+_SHOWN = "{D_lambda_K:.3f} / {D_s:.3f} / {HQNR:.3f}"
 _PLACED = {"as they lie": "off", "registered": "auto"}
 
 
@@ -68,10 +68,8 @@ def text(found: Result) -> str:
     for methods in nested(found.rows, ("scene", "placed"), "method").values():
         own = methods.pop("ksdiff")
         best = max(methods.values(), key=lambda row: row["indexes"]["HQNR"])
-        own["own"], own["its"] = (indexes(row["indexes"], _INDEXES) for row in (own, best))
-        rows.append(own | {"best": best["method"]})
-    columns = {
-        **{"scene": "{scene}, {bands} bands", "PAN and bands": "{placed}", "ksdiff-s": "{own}"},
-        **{"best classical method": "{best}", "its indexes": "{its}"},
-    }
-    return row_table(found, columns, "D_λ^K / D_s / HQNR. ", rows)
+        scores = {"own": told(_SHOWN, own["indexes"]), "its": told(_SHOWN, best["indexes"])}
+        rows.append(own | scores | {"best": best["method"]})
+    head = "scene | PAN and bands | ksdiff-s | best classical method | its indexes"
+    cells = "{scene}, {bands} bands | {placed} | {own} | {best} | {its}"
+    return row_table(found, head, cells, "D_λ^K / D_s / HQNR. ", rows)

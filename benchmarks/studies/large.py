@@ -31,6 +31,19 @@ _NEAR = 48  # PAN pixels from the middle of where windows blend
 _END_AT, _EARLY = 0.5, 0.05  # shares that are written when the command is ended
 _CLOSE = 1.0  # DN: how far neighbours that blend may be off a window fused alone
 
+_LINES = """\
+{size:,} × {size:,} PAN pixels, {bands} bands, uint16
+time | {p50 / 60:.0f} min, {cpu_seconds / 60:.0f} min of one core
+the same for a megapixel | {p50 / size**2 * 1e6:.2f} s, {cpu_seconds / size**2 * 1e6:.2f} s of one \
+core
+most memory | {mebibytes(peak_bytes)}
+the fused file, with overviews | {bytes / 2**30:.1f} GiB
+mean difference to windows fused alone, where windows blend and elsewhere | \
+{differs_near:.3f} DN and {differs_elsewhere:.3f} DN; rounding is 0.25
+99.9 % of the pixels where windows blend differ by less than | {differs_most:.2f} DN
+files left by commands that were ended on their way | {', '.join(left) or 'none'}
+"""
+
 
 def measure(size: int = 30_000, bands: int = 4) -> list[dict]:
     """Sharpen a scene of SIZE x SIZE PAN pixels, and end the command on its way."""
@@ -118,23 +131,4 @@ def _alone(middle: int, length: int) -> Span:
 
 
 def text(found: Result) -> str:
-    (row,) = found.rows
-    megapixels = row["size"] ** 2 / 1e6
-    lines = {
-        "time": "{minutes[0]:.0f} min, {minutes[1]:.0f} min of one core",
-        "the same for a megapixel": "{each[0]:.2f} s, {each[1]:.2f} s of one core",
-        "most memory": "{peak_bytes:MiB}",
-        "the fused file, with overviews": "{gibibytes:.1f} GiB",
-        "mean difference to windows fused alone, where windows blend and elsewhere": (
-            "{differs_near:.3f} DN and {differs_elsewhere:.3f} DN; rounding is 0.25"
-        ),
-        "99.9 % of the pixels where windows blend differ by less than": "{differs_most:.2f} DN",
-        "files left by commands that were ended on their way": ", ".join(row["left"]) or "none",
-    }
-    seconds = row["p50"], row["cpu_seconds"]
-    return fact_table(
-        *(found, "{size:,} × {size:,} PAN pixels, {bands} bands, uint16", lines, LOAD),
-        minutes=[each / 60 for each in seconds],
-        each=[each / megapixels for each in seconds],
-        gibibytes=row["bytes"] / 2**30,
-    )
+    return fact_table(found, _LINES, LOAD)

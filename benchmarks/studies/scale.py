@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.markdown import CORES_AND_LOAD, nested, row_table
+from benchmarks.markdown import CORES_AND_LOAD, nested, row_table, told
 from benchmarks.results import Result
 from ksdiff.inference.batch import SharpenScene
 from ksdiff.inference.options import SharpenOptions
@@ -34,14 +34,15 @@ TRIES = 3  # of each count of workers; the quickest counts
 WINDOW = 1.0  # seconds that a simulated task sleeps: about a window of 512 x 512
 PLACES = ((2, 5), (4, 25), (4, 250))  # workers, threads of each
 ROUNDS = 5  # tasks a place
-# Name, PAN pixel in metres, ratio, bands, bytes of a PAN and of an MS sample.
+_SAMPLE = 2  # bytes
+# Name, PAN pixel in metres, ratio, bands.
 SENSORS = (
-    ("Landsat 8/9", 15.0, 2, 6, 2, 2),
-    ("Sentinel-2, 20 m to 10 m", 10.0, 2, 6, 2, 2),
-    ("PlanetScope-like, 3 m from 6 m", 3.0, 2, 8, 2, 2),
-    ("GF-2", 0.8, 4, 4, 2, 2),
-    ("WorldView-3", 0.31, 4, 8, 2, 2),
-    ("Pléiades Neo", 0.3, 4, 6, 2, 2),
+    ("Landsat 8/9", 15.0, 2, 6),
+    ("Sentinel-2, 20 m to 10 m", 10.0, 2, 6),
+    ("PlanetScope-like, 3 m from 6 m", 3.0, 2, 8),
+    ("GF-2", 0.8, 4, 4),
+    ("WorldView-3", 0.31, 4, 8),
+    ("Pléiades Neo", 0.3, 4, 6),
 )
 
 
@@ -179,25 +180,25 @@ def core_seconds(rows: list[dict], bands: int, ratio: int) -> float:
 
 
 def cost_table(found: Result) -> str:
-    rows = []
-    for name, pixel, ratio, bands, pan_bytes, ms_bytes in SENSORS:
-        pixels = 1e12 / pixel**2  # of a million km²
+    rows, price = [], found.rows[0]["price"]
+    for name, metres, ratio, bands in SENSORS:
+        pixels = 1e12 / metres**2  # of a million km²
         hours = pixels * core_seconds(found.rows, bands, ratio) / 3600
-        read = 2 * pixels * (pan_bytes + bands * ms_bytes / ratio**2)
-        row = {"name": name, "bands": bands, "pixels": pixels / 1e12, "read": read / 1e12}
-        row |= {"written": pixels * bands * ms_bytes / 1e12, "hours": _rounded(hours)}
-        rows.append(row | {"money": _rounded(hours * found.rows[0]["price"])})
-    columns = {
-        **{"a million km²": "{name}", "bands": "{bands}", "10¹² PAN pixels": "{pixels:.3g}"},
-        **{"TB read": "{read:.3g}", "TB written": "{written:.3g}", "core hours": "{hours}"},
-        f"money at {found.rows[0]['price']:g} an hour": "{money}",
-    }
-    speed = "; ".join(
-        f"{row['side'] ** 2 / row['core_seconds'] / 1e6:.2f} for {row['bands']} bands at ratio "
-        f"{row['ratio']}"
-        for row in found.rows
+        row = {"name": name, "bands": bands, "ratio": ratio, "pixels": pixels}
+        rows.append(row | {"written": _SAMPLE * pixels * bands, "hours": hours, "price": price})
+    head = (
+        "a million km² | bands | 10¹² PAN pixels | TB read | TB written | core hours | "
+        f"money at {price:g} an hour"
     )
-    return row_table(found, columns, f"Megapixels of PAN a core second: {speed}. ", rows)
+    # Everything is read twice: for its statistics, and to be fused.
+    cells = (
+        f"{{name}} | {{bands}} | {{pixels / 1e12:.3g}} | "
+        f"{{2 * ({_SAMPLE} * pixels + written / ratio**2) / 1e12:.3g}} | {{written / 1e12:.3g}} | "
+        "{two_digits(hours)} | {two_digits(hours * price)}"
+    )
+    speed = "{side**2 / core_seconds / 1e6:.2f} for {bands} bands at ratio {ratio}"
+    speeds = "; ".join(told(speed, row) for row in found.rows)
+    return row_table(found, head, cells, f"Megapixels of PAN a core second: {speeds}. ", rows)
 
 
 def workers_table(found: Result) -> str:
@@ -206,46 +207,34 @@ def workers_table(found: Result) -> str:
         "large": f"one scene of {LARGE} x {LARGE} by rows",
     }
     times = nested(found.rows, "scenes", "workers")
-    rows = []
-    for scenes, title in titles.items():
-        alone, both = (times[scenes][workers]["seconds"] for workers in (1, 2))
-        rows.append({"title": title, "alone": alone, "both": both, "share": alone / both / 2})
-    columns = {
-        **{"PAN pixels, 4 bands": "{title}", "one worker": "{alone:.1f} s"},
-        **{"two workers": "{both:.1f} s", "efficiency": "{share:.0%}"},
-    }
-    return row_table(found, columns, CORES_AND_LOAD, rows)
+    rows = [
+        {"title": title, "one": times[scenes][1]["seconds"], "two": times[scenes][2]["seconds"]}
+        for scenes, title in titles.items()
+    ]
+    head = "PAN pixels, 4 bands | one worker | two workers | efficiency"
+    cells = "{title} | {one:.1f} s | {two:.1f} s | {one / two / 2:.0%}"
+    return row_table(found, head, cells, CORES_AND_LOAD, rows)
 
 
 def steps_table(found: Result) -> str:
     total = sum(row["core_seconds"] for row in found.rows)
-    rows = []
-    for row in found.rows:
-        megapixels = row["side"] ** 2 / 1e6
-        moved = {name: row[name] / megapixels / 1e6 for name in ("read", "written")}
-        each = {"seconds": row["core_seconds"] / megapixels, "share": row["core_seconds"] / total}
-        rows.append(row | moved | each)
-    columns = {
-        **{"step, for a megapixel of PAN": "{step}", "core time": "{seconds:.2f} s"},
-        **{"share": "{share:.1%}", "read": "{read:.1f} MB", "written": "{written:.1f} MB"},
-    }
-    return row_table(found, columns, rows=rows)
+    rows = [row | {"total": total, "pixels": row["side"] ** 2} for row in found.rows]
+    head = "step, for a megapixel of PAN | core time | share | read | written"
+    cells = (
+        "{step} | {core_seconds / pixels * 1e6:.2f} s | {core_seconds / total:.1%} | "
+        "{read / pixels:.1f} MB | {written / pixels:.1f} MB"
+    )
+    return row_table(found, head, cells, rows=rows)
 
 
 def scheduler_table(found: Result) -> str:
-    columns = {
-        **{"places": "{places}", f"tasks of {WINDOW:g} s": "{tasks}"},
-        "core time a task": "{core_ms_per_task:.2f} ms",
-        **{"efficiency": "{efficiency:.0%}", "tasks a second": "{a_second:.0f}"},
-    }
-    rows = []
-    for row in found.rows:
-        least = row["sleep"] * math.ceil(row["tasks"] / row["places"])
-        shares = {"efficiency": least / row["seconds"], "a_second": 1e3 / row["core_ms_per_task"]}
-        rows.append(row | shares)
-    return row_table(found, columns, rows=rows)
-
-
-def _rounded(value: float) -> str:
-    """Two significant digits."""
-    return f"{float(f'{value:.2g}'):,.0f}" if value >= 10 else f"{value:.2g}"
+    rows = [
+        row | {"least": row["sleep"] * math.ceil(row["tasks"] / row["places"])}
+        for row in found.rows
+    ]
+    head = f"places | tasks of {WINDOW:g} s | core time a task | efficiency | tasks a second"
+    cells = (
+        "{places} | {tasks} | {core_ms_per_task:.2f} ms | {least / seconds:.0%} | "
+        "{1e3 / core_ms_per_task:.0f}"
+    )
+    return row_table(found, head, cells, rows=rows)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks.markdown import Cell, indexes
+from benchmarks.markdown import Cell, told
 from ksdiff.evaluation.run import DEFAULT_BORDER
 from ksdiff.evaluation.scenes import Subject, subjects
 from ksdiff.inference.sharpen import Sharpener
@@ -32,10 +32,6 @@ def scored(subject: Subject, sharpener: Sharpener, **facts: object) -> dict:
     return {"scene": subject.info.name, **facts, "indexes": judged}
 
 
-def score_cell(reduced: tuple[str, ...], full: tuple[str, ...] = ()) -> Cell:
-    """Shows the indexes of a row, those with a truth or those without."""
-
-    def cell(row: dict) -> str:
-        return indexes(row["indexes"], full if "HQNR" in row["indexes"] else reduced)
-
-    return cell
+def score_cell(reduced: str, full: str = "") -> Cell:
+    """Tells the indexes of a row by one text or the other: those with a truth, those without."""
+    return lambda row: told(full if "HQNR" in row["indexes"] else reduced, row["indexes"])

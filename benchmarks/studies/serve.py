@@ -17,6 +17,17 @@ from ksdiff.errors import KSDiffError
 from ksdiff.synthetic.simulate import draw_scenes
 from tests.support.service import Service
 
+_LINES = """\
+scenes of {size} x {size} PAN pixels, 4 bands
+jobs sent at once | {jobs}
+successful, after a kill and a restart | {successful}
+different results (one scene, so one) | {different_results}
+done before the kill | {done_before_kill}
+time to accept a job, median and most | {accept_p50 * 1e3:.0f} ms, {accept_most * 1e3:.0f} ms
+time for a job, start-ups left out | {seconds / jobs:.1f} s
+from the kill until the new server listens | {down_seconds:.0f} s
+most memory, before and after | {peak_megabytes[0]:.0f} MB and {peak_megabytes[1]:.0f} MB
+"""
 _REQUEST = {"pan": "a_pan.tif", "ms": "a_ms.tif", "options": {"method": "ksdiff"}}
 
 
@@ -74,20 +85,4 @@ def _peak_megabytes(service: Service) -> float:
 
 
 def text(found: Result) -> str:
-    (row,) = found.rows
-    lines = {
-        "jobs sent at once": "{jobs}",
-        "successful, after a kill and a restart": "{successful}",
-        "different results (one scene, so one)": "{different_results}",
-        "done before the kill": "{done_before_kill}",
-        "time to accept a job, median and most": "{accepted[0]:.0f} ms, {accepted[1]:.0f} ms",
-        "time for a job, start-ups left out": "{each:.1f} s",
-        "from the kill until the new server listens": "{down_seconds:.0f} s",
-        "most memory, before and after": "{peaks[0]:.0f} MB and {peaks[1]:.0f} MB",
-    }
-    return fact_table(
-        *(found, "scenes of {size} x {size} PAN pixels, 4 bands", lines, CORES_AND_LOAD),
-        accepted=[row[name] * 1e3 for name in ("accept_p50", "accept_most")],
-        each=row["seconds"] / row["jobs"],
-        peaks=row["peak_megabytes"],
-    )
+    return fact_table(found, _LINES, CORES_AND_LOAD)

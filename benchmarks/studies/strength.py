@@ -29,6 +29,6 @@ def measure() -> Iterator[dict]:
 def text(found: Result) -> str:
     """Strengths down and scenes across."""
     rows = (row | {"strength": f"{row['strength']:g}"} for row in found.rows)
-    scores = score_cell(("SAM", "ERGAS", "Q2n"), ("HQNR",))
+    scores = score_cell("{SAM:.2f} / {ERGAS:.3f} / {Q2n:.3f}", "{HQNR:.3f}")
     told = pivot(rows, "strength", "scene", scores, "residual_strength")
     return noted(told, found, "SAM / ERGAS / Q2n, or HQNR. ")

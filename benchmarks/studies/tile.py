@@ -51,11 +51,11 @@ def measure() -> Iterator[dict]:
 def text(found: Result) -> str:
     """Bands down; time with the weights for any bands, and beside that of the others."""
     others = {row["weights"]: row["seconds"] for row in found.rows}
-    rows = []
-    for row in found.rows:
-        if row["weights"] == "ksdiff-s":
-            other = others.get(f"ksdiff-s-{row['bands']}band")
-            rows.append(row | {"over": f"{row['seconds'] / other:.2f}" if other else "–"})
-    columns = {"bands": "{bands}", "ksdiff-s": "{seconds:time}"}
-    columns["over the weights for that number of bands"] = "{over}"
-    return row_table(found, columns, rows=rows)
+    rows = [
+        row | {"other": others.get(f"ksdiff-s-{row['bands']}band")}
+        for row in found.rows
+        if row["weights"] == "ksdiff-s"
+    ]
+    head = "bands | ksdiff-s | over the weights for that number of bands"
+    cells = "{bands} | {duration(seconds)} | {f'{seconds / other:.2f}' if other else '–'}"
+    return row_table(found, head, cells, rows=rows)

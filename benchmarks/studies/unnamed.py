@@ -10,7 +10,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from benchmarks.markdown import indexes, nested, noted, percent, table
+from benchmarks.markdown import nested, noted, percent, table, told
 from benchmarks.results import Result
 from benchmarks.studies.held_out import held_out_cases, scores
 from benchmarks.studies.scenes import scenes
@@ -52,7 +52,7 @@ def text(found: Result) -> str:
         methods = {method: row["indexes"] for method, row in own.items()}
         shared, alone = methods.pop("ksdiff-s"), methods.pop(_OWN[bands])
         best = {index: min(each[index] for each in methods.values()) for index in _INDEXES}
-        scores = [indexes(of, _INDEXES, "22") for of in (best, alone, shared)]
+        scores = [told("{SAM:.2f} / {ERGAS:.2f}", of) for of in (best, alone, shared)]
         change = shared["ERGAS"] / alone["ERGAS"] - 1
         rows.append([pair, str(bands), *scores, percent(change)])
     head = ["pair", "bands", "best classical", "weights for its bands", "`ksdiff-s`", "ERGAS"]
