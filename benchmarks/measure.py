@@ -1,4 +1,4 @@
-"""One timer and one memory meter for all benchmarks, and the limits of the machine."""
+"""One timer and one memory meter for all benchmarks."""
 
 import ctypes
 import gc
@@ -22,7 +22,6 @@ _SAMPLE = 2e-3  # seconds that a sample lasts at least; shorter calls are repeat
 _WARMED = 0.5  # seconds; longer calls need no untimed call before each sample
 _LONG = 0.2  # seconds; longer calls need no warm-up for a memory measurement
 _FEW = 3  # samples of a call that exceeds its budget
-_COPY_BYTES = 2**28  # beyond every cache
 _M_MMAP_THRESHOLD = -3  # of glibc's malloc.h
 _TINY, _USUAL = 2**16, 2**25  # bytes; glibc moves its threshold up to the latter by itself
 _STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
@@ -196,33 +195,3 @@ def kilobytes(file: Path, field: str) -> int:
         if line.startswith(field):
             return int(line.split()[1])
     raise OSError(f"{file} has no {field}")
-
-
-def limits(device: str) -> dict[str, float]:
-    """Bandwidth of a copy (bytes read plus written) and rate of float32 multiply-adds (2 FLOP).
-
-    The rate is the better of a matrix product and a pointwise convolution that stay in the caches,
-    on CUDA without TF32: the limit of kernels that use no tensor cores.
-    """
-    source = torch.zeros(_COPY_BYTES // 4, device=device)
-    target = torch.empty_like(source)
-    size = 4096 if device == "cuda" else 512
-    left, right = (torch.randn(size, size, device=device) for _ in range(2))
-    product = torch.empty_like(left)
-    image, kernels = right.view(1, size, 32, -1), left.view(size, size, 1, 1)
-
-    def least(call: Call, rounds: int) -> float:
-        return min(seconds_of(call) for _ in range(rounds))
-
-    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
-    precise = matmul.allow_tf32, cudnn.allow_tf32
-    matmul.allow_tf32 = cudnn.allow_tf32 = False
-    seconds = min(
-        least(lambda: torch.mm(left, right, out=product), 40),
-        least(lambda: torch.conv2d(image, kernels), 40),
-    )
-    matmul.allow_tf32, cudnn.allow_tf32 = precise
-    return {
-        "copy_gb_per_s": round(2 * _COPY_BYTES / least(lambda: target.copy_(source), 10) / 1e9, 1),
-        "fma_gflop_per_s": round(2 * size**3 / seconds / 1e9, 1),
-    }

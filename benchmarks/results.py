@@ -7,16 +7,17 @@ import json
 import os
 import subprocess
 from collections.abc import Iterable
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 
-from benchmarks.measure import cores, limits
+from benchmarks.measure import cores
 from ksdiff.errors import KSDiffError
 from ksdiff.io.outputs import atomic
-from ksdiff.runtime import machine_header
+from ksdiff.runtime import machine_header, measure_machine, output
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks/results"
@@ -42,35 +43,30 @@ def header(device: str) -> dict[str, object]:
         "device": device,
         "cores": cores(),
         "omp_wait_policy": os.environ.get("OMP_WAIT_POLICY", "default"),
-        "triton": _version("triton"),
+        "triton": version("triton") if find_spec("triton") else "not installed",
         "operators": _last_change("csrc", "ksdiff_ops"),
         "load_before": round(os.getloadavg()[0], 2),
     }
     facts["gpu"] = torch.cuda.get_device_name() if device == "cuda" else None
-    return facts | ({"cuda": torch.version.cuda} if device == "cuda" else {}) | limits(device)
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"
+    cuda = {"cuda": torch.version.cuda} if device == "cuda" else {}
+    limits = measure_machine(torch.device(device))
+    rates = (limits.bytes_per_second, limits.flops_per_second)
+    return (
+        facts
+        | cuda
+        | {name: round(rate / 1e9, 1) for name, rate in zip(LIMITS, rates, strict=True)}
+    )
 
 
 def _last_change(*folders: str) -> str:
     """The last commit that touched the folders, with "-dirty" if their files changed since."""
-    commit = _git("log", "-1", "--format=%h", "--abbrev=12", "--", *folders)
-    changed = commit and _git("--no-optional-locks", "status", "--porcelain", "-uno", *folders)
-    return f"{commit}-dirty" if changed else commit or "unknown"
-
-
-def _git(*arguments: str) -> str:
-    """What git prints; nothing without git, or outside a checkout."""
+    git = ("git", "-C", str(ROOT), "--no-optional-locks")
     try:
-        done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True)
-    except OSError:
-        return ""
-    return done.stdout.strip()
+        commit = output(*git, "log", "-1", "--format=%h", "--abbrev=12", "--", *folders)
+        changed = output(*git, "status", "--porcelain", "-uno", *folders)
+    except (OSError, subprocess.SubprocessError):  # no git, or no checkout
+        return "unknown"
+    return f"{commit}-dirty" if changed else commit or "unknown"
 
 
 def read(path: Path) -> Result:

@@ -8,7 +8,9 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -25,6 +27,10 @@ _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
 _KEPT = 512 * 2**20  # bytes: more than the largest tensor of a window of 1024 x 1024 pixels
 _LARGE = 12 * 2**20  # bytes; images of the network's first level are larger
 _KEPT_OF_SMALL = 64 * 2**20  # bytes
+
+_COPY_BYTES = 2**28  # beyond every cache
+_MATRIX = (512, 4096)  # side on a CPU, whose caches hold it, and on a GPU, which it keeps busy
+_ROUNDS = 20
 
 # Pixels, or tokens. Measured on two cores with threads that sleep while they wait: up to four
 # windows of 256 x 256, one thread computes a prior sooner than it takes to wake the other one some
@@ -56,13 +62,14 @@ def code_version() -> str | None:
     git = ("git", "-C", str(package))
     try:
         # An installed package can lie inside a checkout of something else.
-        tracked = _output(*git, "ls-files", "--error-unmatch", Path(__file__).name)
-        return _output(*git, "describe", "--always", "--dirty", "--tags") if tracked else None
+        tracked = output(*git, "ls-files", "--error-unmatch", Path(__file__).name)
+        return output(*git, "describe", "--always", "--dirty", "--tags") if tracked else None
     except (OSError, subprocess.SubprocessError):
         return None
 
 
-def _output(*command: str) -> str:
+def output(*command: str) -> str:
+    """What a command prints, within ten seconds; raises where it fails."""
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
     return done.stdout.strip()
 
@@ -83,6 +90,42 @@ def _version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return "source"
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Rates measured here: of one large float32 product, and of a copy (read plus written)."""
+
+    flops_per_second: float
+    bytes_per_second: float
+
+
+def measure_machine(device: torch.device) -> Machine:
+    """The best of twenty products and copies; on CUDA without TF32, unless PyTorch is told so."""
+    import torch
+
+    size = _MATRIX[device.type == "cuda"]
+    a, b = torch.rand(2, size, size, device=device)
+    source = torch.zeros(_COPY_BYTES // 4, device=device)
+    target = torch.empty_like(source)
+    product = min(times_of(lambda: a @ b, _ROUNDS, device))
+    copy = min(times_of(lambda: target.copy_(source), _ROUNDS, device))
+    return Machine(2 * size**3 / product, 2 * _COPY_BYTES / copy)
+
+
+def times_of(call: Callable[[], object], rounds: int, device: torch.device) -> list[float]:
+    """Seconds of each of so many calls, the work that they queue on a GPU included."""
+    import torch
+
+    wait = torch.cuda.synchronize if device.type == "cuda" else lambda device: None
+    times = []
+    for _ in range(rounds):
+        wait(device)
+        start = time.perf_counter()
+        call()
+        wait(device)
+        times.append(time.perf_counter() - start)
+    return times
 
 
 def device_named(name: str) -> torch.device:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import statistics
 import tempfile
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,11 +24,10 @@ from ksdiff.io.geotiff import quantise, write_raster, write_scene
 from ksdiff.io.rasters import open_pair
 from ksdiff.models.ksdiff import KSDiff, takes_any_bands
 from ksdiff.models.weights import load_weights, weights_for
+from ksdiff.runtime import Machine, measure_machine, times_of
 from ksdiff.sensors import sensor_for
 from ksdiff.synthetic.scene import procedural_scene
 
-_COPY_BYTES = 2**27  # beyond every cache
-_MATRIX = 1024
 _SIDES = (64, 4096)  # PAN pixels
 _RATIO = 4  # of the drawn scene, where the weights do not fix it
 
@@ -46,23 +44,6 @@ class Part:
         return max(
             self.flops / machine.flops_per_second, self.least_bytes / machine.bytes_per_second
         )
-
-
-@dataclass(frozen=True)
-class Machine:
-    """Rates measured here: of one large float32 product, and of a copy (read plus written)."""
-
-    flops_per_second: float
-    bytes_per_second: float
-
-
-def measure_machine(device: torch.device) -> Machine:
-    a, b = torch.rand(2, _MATRIX, _MATRIX, device=device)
-    source = torch.zeros(_COPY_BYTES // 4, device=device)
-    target = torch.empty_like(source)
-    product = min(_times(lambda: a @ b, 5, device))
-    copy = min(_times(lambda: target.copy_(source), 5, device))
-    return Machine(2 * _MATRIX**3 / product, 2 * _COPY_BYTES / copy)
 
 
 def count_flops(call: Callable[[], object]) -> int:
@@ -101,7 +82,7 @@ def profile(
         parts = []
         for name, (call, moved) in calls.items():
             call()
-            seconds = statistics.median(_times(call, rounds, place))
+            seconds = statistics.median(times_of(call, rounds, place))
             parts.append(Part(name, seconds, count_flops(call), moved))
     return parts, measure_machine(place)
 
@@ -184,19 +165,3 @@ def network_calls(model: KSDiff, inputs: FusionInputs) -> dict[str, tuple[Callab
 
 def _bytes(*tensors: Tensor | None) -> int:
     return sum(t.numel() * t.element_size() for t in tensors if t is not None)
-
-
-def _times(call: Callable[[], object], rounds: int, device: torch.device) -> list[float]:
-    times = []
-    for _ in range(rounds):
-        _wait(device)
-        start = time.perf_counter()
-        call()
-        _wait(device)
-        times.append(time.perf_counter() - start)
-    return times
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)

@@ -6,6 +6,7 @@ import pytest
 
 from benchmarks import results
 from ksdiff.errors import KSDiffError
+from ksdiff.runtime import Machine
 from tests.support.benchmarks import MACHINE, rows
 
 
@@ -44,8 +45,9 @@ def test_rows_of_another_machine_or_version_are_not_joined(tmp_path, fact, value
 
 
 def test_a_header_names_what_must_agree_and_no_host(monkeypatch):
-    monkeypatch.setattr(results, "limits", lambda device: {name: 9.0 for name in results.LIMITS})
+    monkeypatch.setattr(results, "measure_machine", lambda device: Machine(9e9, 8e9))
     found = results.header("cpu")
     json.dumps(found)
     wanted = {*results.MACHINE, *results.VERSIONS, *results.LIMITS} - {"cuda"}
     assert wanted <= set(found) and found["gpu"] is None
+    assert (found["copy_gb_per_s"], found["fma_gflop_per_s"]) == (8.0, 9.0)
