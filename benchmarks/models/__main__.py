@@ -18,18 +18,13 @@ from benchmarks import results
 from benchmarks.models import sections
 from benchmarks.models.contenders import WEIGHTS, networks
 from benchmarks.models.quality import quality
-from benchmarks.models.scenes import scene
+
 from ksdiff.errors import KSDiffError
 from ksdiff.runtime import keep_freed_memory
 
 # Malloc is measured before the process keeps freed memory.
-TIMED = {
-    section.__name__: section
-    for section in (
-        *(sections.malloc, sections.cost, sections.latency, sections.long, sections.growth),
-        *(sections.batch, scene, sections.memory),
-    )
-}
+_TIMES = ("malloc", "cost", "latency", "long", "growth", "batch", "scene", "memory")
+TIMED = {name: getattr(sections, name) for name in _TIMES}
 # By band count, so that networks of one can be trained and scored again without the other.
 SCORED = {f"quality-{bands}": functools.partial(quality, bands) for bands in WEIGHTS}
 _BUDGET = 40.0  # seconds for the calls of a section; long calls run once

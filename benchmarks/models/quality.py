@@ -67,16 +67,15 @@ def quality(bands: int, _: object, device: str, budget: float) -> list[dict]:
     largest = max(scene.truth[0, 0].numel() for scene in scenes)
     rows = []
     for scene in scenes:
-        inputs = scene.inputs.map(lambda part: part.to(device))
         for name, mode, seed, fuse in _fusions(found, device, largest):
+            fused = fuse(scene, seed)
+            judged = reduced_indexes(
+                fused, scene.truth, config.model.ratio, _DATA_RANGE, DEFAULT_BORDER
+            )
+            row = {"scene": scene.name, "size": list(scene.truth.shape[-2:]), "name": name}
+            row |= {"seed": seed, **{index: judged[index] for index in INDEXES}}
             family = next((known for known in found if name.startswith(known)), None)
-            facts = {"bands": bands, "mode": mode, "trained_steps": steps.get(family)}
-            fused = scene.scale * fuse(inputs, seed).float().cpu()
-            rows.append(_row(scene, name, seed, fused, config.model.ratio) | facts)
-    facts = {"bands": bands, "mode": EAGER, "trained_steps": steps[KSDIFF]}
-    for scene, seed in itertools.product(scenes, SEEDS):
-        fused = Sharpener(model, device=device, seed=seed).fuse(scene.prepared)[None]
-        rows.append(_row(scene, PIPELINE, seed, fused, config.model.ratio) | facts)
+            rows.append(row | {"bands": bands, "mode": mode, "trained_steps": steps.get(family)})
     return rows
 
 
@@ -101,18 +100,31 @@ def _baseline(path: Path) -> tuple[nn.Module, int]:
     return OnePass(model.network.module) if one_pass else model, _steps(config)
 
 
-_Fusion = tuple[str, str, int, Callable[[FusionInputs, int], Tensor]]
+_Fusion = tuple[str, str, int, Callable[[Scene, int], Tensor]]
 
 
 def _fusions(found: dict[str, nn.Module], device: str, pixels: int) -> Iterator[_Fusion]:
-    """(name, mode, seed, call) of everything that is scored."""
-    for steps in range(1, found[KSDIFF].config.diffusion.steps + 1):
-        for seed in SEEDS:
-            yield f"{KSDIFF}, {steps} latent steps", EAGER, seed, _latent(found[KSDIFF], steps)
+    """(name, mode, seed, call) of everything that is scored; results are [1, C, H, W] in DN."""
+    model = found[KSDIFF]
+
+    def in_dn(run: Callable[[FusionInputs, int], Tensor]) -> Callable[[Scene, int], Tensor]:
+        def fuse(scene: Scene, seed: int) -> Tensor:
+            inputs = scene.inputs.map(lambda part: part.to(device))
+            return scene.scale * run(inputs, seed).float().cpu()
+
+        return fuse
+
+    def whole(scene: Scene, seed: int) -> Tensor:
+        return Sharpener(model, device=device, seed=seed).fuse(scene.prepared)[None]
+
+    for steps, seed in itertools.product(range(1, model.config.diffusion.steps + 1), SEEDS):
+        yield f"{KSDIFF}, {steps} latent steps", EAGER, seed, in_dn(_latent(model, steps))
     for mode in (EAGER, BF16):
         for c in contenders(found, device, mode):
             for seed in _seeds(c, pixels):
-                yield c.name, mode, seed, c.run
+                yield c.name, mode, seed, in_dn(c.run)
+    for seed in SEEDS:
+        yield PIPELINE, EAGER, seed, whole
 
 
 def _latent(model: KSDiff, steps: int) -> Callable[[FusionInputs, int], Tensor]:
@@ -129,15 +141,3 @@ def _seeds(contender: Contender, pixels: int) -> tuple[int, ...]:
     if contender.evaluations * pixels > _MOST or (half and not few):
         return ()
     return SEEDS if few and not half else SEEDS[:1]
-
-
-def _row(scene: Scene, name: str, seed: int, fused: Tensor, ratio: int) -> dict:
-    """Scores of ``fused`` [1, C, H, W] in DN."""
-    indexes = reduced_indexes(fused, scene.truth, ratio, _DATA_RANGE, DEFAULT_BORDER)
-    return {
-        "scene": scene.name,
-        "size": list(scene.truth.shape[-2:]),
-        "name": name,
-        "seed": seed,
-        **{index: indexes[index] for index in INDEXES},
-    }

@@ -1,13 +1,15 @@
-"""Sections of time and size: cost, latency, malloc, long samplers, growth, batches, memory."""
+"""Sections of time and size: what inference costs, image by image and in whole scenes."""
 
+import functools
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
 from torch._dynamo.exc import TorchDynamoException
 
-from benchmarks.measure import peak_bytes, timed
+from benchmarks.measure import peak_bytes, seconds_of, summary, synchronised_time, timed
 from benchmarks.models.contenders import (
     BANDS,
     BF16,
@@ -19,18 +21,23 @@ from benchmarks.models.contenders import (
     NO_PRIOR,
     SMALL,
     UNFOLD,
+    WEIGHTS,
     Contender,
     contenders,
     networks,
 )
 from ksdiff.images.inputs import FusionInputs, SceneStatistics, fusion_inputs
 from ksdiff.inference.profile import count_flops, network_calls
+from ksdiff.inference.sharpen import Sharpener
+from ksdiff.models.ksdiff import KSDiff
+from ksdiff.models.weights import load_weights
 from ksdiff.sensors import sensor_for
 from ksdiff.synthetic.scene import procedural_scene
 
 RATIO = 4
 SIZE = 256  # of the main table: PAN pixels a side
 SIZES, BATCHES = (64, 128, 256, 512, 1024), (1, 2, 4, 8, 16, 32)
+SCENES = (256, 512, 1024, 2048)
 _SMALL_SIZE = 64  # where batches of 32 and a thousand evaluations take bearable time
 _MODERATE, _MANY = 25, 100  # evaluations that take bearable time at SIZE
 SENSORS = {8: "wv3", 4: "qb"}
@@ -63,22 +70,16 @@ def tile(device: str, size: int = SIZE, batch: int = 1, bands: int = BANDS) -> F
 
 def cost(found: Networks, device: str, budget: float) -> list[dict]:
     """Parameters that inference needs, and operations of one evaluation at 256 x 256."""
-    inputs = tile(device)
-    everyone = contenders(found, device)
+    inputs, everyone = tile(device), contenders(found, device)
     of_one = {
-        c.name if c.family == KSDIFF else c.family: count_flops(lambda run=c.run: run(inputs))
+        c.name if c.family == KSDIFF else c.family: count_flops(functools.partial(c.run, inputs))
         for c in everyone
         if c.evaluations == 1
     }
     return [
-        {
-            "name": c.name,
-            "family": c.family,
-            "evaluations": c.evaluations,
-            "parameters": _parameters(c.module),
-            "flops": of_one.get(c.name, of_one.get(c.family)),
-            "size": SIZE,
-        }
+        {"name": c.name, "family": c.family, "evaluations": c.evaluations}
+        | {"parameters": _parameters(c.module), "size": SIZE}
+        | {"flops": of_one.get(c.name, of_one.get(c.family))}
         for c in everyone
     ]
 
@@ -142,32 +143,29 @@ def malloc(found: Networks, device: str, budget: float) -> list[dict]:
     """One image of 256 x 256, eager and in bfloat16, in a process that leaves freed memory to
     malloc, as PyTorch does by default (see `ksdiff.runtime`)."""
     names = (KSDIFF, "fusionnet", "lagnet", UNFOLD)
-    chosen = [c for mode in (EAGER, BF16) for c in _named(names, found, device, mode)]
-    return _timed(chosen, device, budget)
+    return _timed(names, found, device, budget, modes=(EAGER, BF16))
 
 
 def long(found: Networks, device: str, budget: float) -> list[dict]:
     """A thousand evaluations and 25, at sizes at which they take bearable time."""
     both = [f"{net}, {sampler}" for net in (SMALL, LARGE) for sampler in ("DDPM-1000", "DDIM-25")]
-    names = {_SMALL_SIZE: (KSDIFF, NO_PRIOR, *both), SIZE: (KSDIFF, f"{SMALL}, DDPM-1000")}
+    few, more = (KSDIFF, f"{SMALL}, DDPM-1000"), (KSDIFF, NO_PRIOR, *both)
     return [
-        row
-        for size, own in names.items()
-        for row in _timed(_named(own, found, device), device, budget / 4, size)
+        *_timed(more, found, device, budget / 4, _SMALL_SIZE),
+        *_timed(few, found, device, budget / 4, SIZE),
     ]
 
 
 def growth(found: Networks, device: str, budget: float) -> list[dict]:
     """One image of growing size in one piece, its prior estimated from all of it."""
-    chosen, share = _named(_ONE_PASS, found, device), budget / len(SIZES)
-    return [row for size in SIZES for row in _timed(chosen, device, share, size)]
+    share = budget / len(SIZES)
+    return [row for size in SIZES for row in _timed(_ONE_PASS, found, device, share, size)]
 
 
 def batch(found: Networks, device: str, budget: float) -> list[dict]:
     """Batches of images, each with its own prior: 64 x 64, on a GPU 256 x 256."""
-    size = SIZE if device == "cuda" else _SMALL_SIZE
-    chosen, share = _named(_ONE_PASS, found, device), budget / len(BATCHES)
-    return [row for count in BATCHES for row in _timed(chosen, device, share, size, count)]
+    size, share = SIZE if device == "cuda" else _SMALL_SIZE, budget / len(BATCHES)
+    return [row for n in BATCHES for row in _timed(_ONE_PASS, found, device, share, size, n)]
 
 
 def memory(found: Networks, device: str, budget: float) -> list[dict]:
@@ -175,30 +173,31 @@ def memory(found: Networks, device: str, budget: float) -> list[dict]:
     size = SIZES[-1]
     inputs = tile(device, size)
     shown = (*_ONE_PASS, FEATURES, "dicnn", "lagnet", UNFOLD, f"{LARGE}, DDIM-1")
-    return [
-        {
-            **{"name": c.name, "size": size, "batch": 1},
-            "peak_bytes": peak_bytes(lambda run=c.run: run(inputs), device),
-        }
-        for c in _named(shown, found, device)
-    ]
-
-
-def _named(
-    names: Collection[str], found: Networks, device: str, mode: str = EAGER
-) -> list[Contender]:
-    return [c for c in contenders(found, device, mode) if c.name in names]
+    peaks = {
+        c.name: peak_bytes(functools.partial(c.run, inputs), device)
+        for c in contenders(found, device)
+        if c.name in shown
+    }
+    return [{"name": n, "size": size, "batch": 1, "peak_bytes": peak} for n, peak in peaks.items()]
 
 
 def _timed(
-    chosen: Iterable[Contender], device: str, budget: float, size: int = SIZE, batch: int = 1
+    names: Collection[str],
+    found: Networks,
+    device: str,
+    budget: float,
+    size: int = SIZE,
+    batch: int = 1,
+    modes: Iterable[str] = (EAGER,),
 ) -> list[dict]:
-    inputs = tile(device, size, batch)
-    return _rows(_calls(chosen, inputs), budget, size, batch)
+    """The contenders of these names, in turn."""
+    every = (c for mode in modes for c in contenders(found, device, mode))
+    calls = _calls((c for c in every if c.name in names), tile(device, size, batch))
+    return _rows(calls, budget, size, batch)
 
 
 def _calls(chosen: Iterable[Contender], inputs: FusionInputs) -> _Calls:
-    return {(c.name, c.mode): lambda run=c.run: run(inputs) for c in chosen}
+    return {(c.name, c.mode): functools.partial(c.run, inputs) for c in chosen}
 
 
 def _rows(
@@ -208,3 +207,60 @@ def _rows(
         {"name": name, "mode": mode, "size": size, "batch": batch, "bands": bands, **times}
         for (name, mode), times in timed(calls, budget).items()
     ]
+
+
+def clocked(model: KSDiff) -> Counter:
+    """Sums that grow with its calls: seconds of prior and network, and the pixels they see."""
+    sums: Counter = Counter()
+
+    def clock(part: str, call: Callable) -> Callable:
+        def run(inputs, *arguments, **options):
+            began = synchronised_time()
+            result = call(inputs, *arguments, **options)
+            sums[part] += synchronised_time() - began
+            sums[f"{part} pixels"] += inputs.pan.numel()
+            return result
+
+        return run
+
+    model.estimate_kernels = clock("prior", model.estimate_kernels)
+    model.fuse = clock("network", model.fuse)
+    return sums
+
+
+def scene(found: Networks, device: str, budget: float) -> list[dict]:
+    """Whole scenes through `ksdiff.Sharpener`, and the shares of prior and network.
+
+    All sizes in turn until the budget is spent, at least once, each after an untimed call; then
+    the peak memory of each beyond inputs and result.
+    """
+    model = load_weights(WEIGHTS[BANDS])[0]
+    sums = clocked(model)
+    sharpener = Sharpener(model, sensor=SENSORS[BANDS], device=device)
+    pan, ms = images(max(SCENES))
+    calls = {
+        size: functools.partial(
+            sharpener.sharpen,
+            pan[:, :size, :size].contiguous(),
+            ms[:, : size // RATIO, : size // RATIO].contiguous(),
+        )
+        for size in SCENES
+    }
+    times: dict[int, list[Counter]] = {size: [] for size in SCENES}
+    began = time.perf_counter()
+    while not times[max(SCENES)] or time.perf_counter() - began < budget:
+        for size, call in calls.items():
+            call()  # after another size memory and caches are cold
+            sums.clear()
+            whole = seconds_of(call)
+            times[size].append(sums + Counter(whole=whole))
+    rows = []
+    for size, own in times.items():
+        peak = peak_bytes(calls[size], device, own[0]["whole"])
+        if peak is not None and device == "cpu":
+            peak = max(peak - 4 * BANDS * size**2, 0)  # less the result
+        facts = {"mode": EAGER, "size": size, "batch": 1, "bands": BANDS}
+        more = {"pixels_seen": own[0]["network pixels"], "peak_bytes": peak}
+        for part in ("whole", "prior", "network"):
+            rows.append({"name": part, **facts, **summary([sums[part] for sums in own]), **more})
+    return rows

@@ -10,7 +10,7 @@ pytest.importorskip("diffusers", reason="the baseline's schedulers; pip install 
 
 from benchmarks import results
 from benchmarks.models import __main__ as command
-from benchmarks.models import quality, scenes, sections
+from benchmarks.models import quality, sections
 from benchmarks.models.contenders import (
     BF16,
     EAGER,
@@ -157,8 +157,8 @@ def test_without_a_compiler_the_other_modes_are_measured(capsys, inputs):
 
 
 def test_a_whole_scene_is_timed_with_its_halves_and_its_peak(monkeypatch):
-    monkeypatch.setattr(scenes, "SCENES", (64, 128))
-    rows = scenes.scene({}, "cpu", 0.0)
+    monkeypatch.setattr(sections, "SCENES", (64, 128))
+    rows = sections.scene({}, "cpu", 0.0)
     table = {(row["size"], row["name"]): row for row in rows}
     assert set(table) == {(s, n) for s in (64, 128) for n in ("whole", "prior", "network")}
     for size in (64, 128):
