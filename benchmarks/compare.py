@@ -4,11 +4,11 @@ A time has moved if its median changed by more than 3 %, by more than the percen
 span, and by more than the PyTorch forms moved, whose code is the same in both runs.
 """
 
-import statistics
 import sys
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
+import numpy as np
 import typer
 
 from benchmarks import results
@@ -24,42 +24,29 @@ class Comparison(NamedTuple):
     drift: float  # median ratio of the PyTorch forms
     noise: float  # relative deviation from it that 80 % of them stay within
     moved: list[dict]  # name, before and after of each, and its ratio over the drift
-    only_before: list[str]
-    only_after: list[str]
+    only: list[list[str]]  # names of those in the first alone, and in the second
 
 
 def compare(before: list[dict], after: list[dict]) -> Comparison:
     old, new = (
         {results.identity(row): row for row in rows if "p50" in row} for rows in (before, after)
     )
-    pairs = [(old[key], new[key]) for key in old if key in new]
-    ours = [pair for pair in pairs if _is_ours(pair[0])]
-    controls = [_ratio(*pair) for pair in pairs if not _is_ours(pair[0])]
-    drift = statistics.median(controls or [1.0])
-    scatter = sorted(abs(ratio / drift - 1) for ratio in controls) or [0.0]
-    noise = scatter[int(0.8 * (len(scatter) - 1))]
+    ratios = {key: new[key]["p50"] / old[key]["p50"] for key in old if key in new}
+    ours = [key for key in ratios if old[key].get("form", OURS).startswith(OURS)]
+    controls = [ratio for key, ratio in ratios.items() if key not in ours] or [1.0]
+    drift = float(np.median(controls))
+    noise = float(np.quantile(np.abs(np.divide(controls, drift) - 1), 0.8, method="lower"))
     moved = [
         {
-            **{"name": _label(one), "before": one["p50"], "after": other["p50"]},
-            "ratio": _ratio(one, other) / drift,
+            **{"name": _label(old[key]), "before": old[key]["p50"], "after": new[key]["p50"]},
+            "ratio": ratios[key] / drift,
         }
-        for one, other in ours
-        if abs(_ratio(one, other) / drift - 1) > max(_LEAST, noise, _spread(one) + _spread(other))
+        for key in ours
+        if abs(ratios[key] / drift - 1) > max(_LEAST, noise, _spread(old[key]) + _spread(new[key]))
     ]
     moved.sort(key=lambda change: change["ratio"])
-    only = (
-        sorted(_label(own[key]) for key in own.keys() - other.keys())
-        for own, other in ((old, new), (new, old))
-    )
-    return Comparison(len(ours), drift, noise, moved, *only)
-
-
-def _is_ours(row: dict) -> bool:
-    return row.get("form", OURS).startswith(OURS)
-
-
-def _ratio(before: dict, after: dict) -> float:
-    return after["p50"] / before["p50"]
+    only = [sorted(_label(own[key]) for key in own.keys() - ratios.keys()) for own in (old, new)]
+    return Comparison(len(ours), drift, noise, moved, only)
 
 
 def _spread(row: dict) -> float:
@@ -72,20 +59,20 @@ def _label(row: dict) -> str:
 
 
 def report(found: Comparison) -> str:
-    head = "moved | before | after | time | "
     cells = (
         "{name} | {duration(before)} | {duration(after)} | {ratio:.2f}× | "
         "{'faster' if ratio < 1 else 'SLOWER'}"
     )
-    lines = [
-        f"{found.count} times in both; PyTorch forms: {found.drift:.2f}×, 80 % within "
-        f"{found.noise:.0%} of that.\n",
-        listing(found.moved, head, cells) if found.moved else "None moved.\n",
-    ]
-    for names, where in ((found.only_before, "first"), (found.only_after, "second")):
-        if names:
-            lines.append(f"Only in the {where}: {'; '.join(names)}.\n")
-    return "\n".join(lines)
+    moved = listing(found.moved, "moved | before | after | time | ", cells)
+    only = zip(("first", "second"), found.only, strict=True)
+    return "\n".join(
+        [
+            f"{found.count} times in both; PyTorch forms: {found.drift:.2f}×, 80 % within "
+            f"{found.noise:.0%} of that.\n",
+            moved if found.moved else "None moved.\n",
+            *(f"Only in the {where}: {'; '.join(names)}.\n" for where, names in only if names),
+        ]
+    )
 
 
 def main(

@@ -18,7 +18,6 @@ from benchmarks import results
 from benchmarks.models import sections
 from benchmarks.models.contenders import WEIGHTS, networks
 from benchmarks.models.quality import quality
-
 from ksdiff.errors import KSDiffError
 from ksdiff.runtime import keep_freed_memory
 

@@ -2,7 +2,6 @@
 
 import functools
 import math
-import statistics
 from collections.abc import Callable, Iterator
 
 import torch
@@ -10,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import ksdiff_ops
-from benchmarks.markdown import nested, origin, table
-from benchmarks.measure import seconds_of
+from benchmarks.markdown import listing, nested, origin
+from benchmarks.measure import race, seconds_of
 from benchmarks.ops import cases
 from benchmarks.ops.suites import NETWORKS
 from benchmarks.results import Result
@@ -59,23 +58,19 @@ def calls(rounds: int = 2000) -> Iterator[dict]:
     """Take ROUNDS samples of each call."""
     torch.set_num_threads(1)
     for gradients in (False, True):
-        ready, times = {}, {}
-        for name, (function, shapes) in {**_CALLS, **_FLOORS}.items():
+        samplers = {}
+        for name, (function, shapes) in (_CALLS | _FLOORS).items():
             tensors = [torch.randn(shape, requires_grad=gradients) for shape in shapes]
-            ready[name], times[name] = functools.partial(function, *tensors), []
-        # Some ten microseconds at a time: what else runs disturbs few of so short samples.
+            samplers[name] = functools.partial(_sample, functools.partial(function, *tensors))
         with torch.set_grad_enabled(gradients):
-            for _ in range(rounds):
-                for name, call in ready.items():
-                    times[name].append(seconds_of(lambda call=call: _several(call)))
-        for name, found in times.items():
-            median = statistics.median(found) / _AT_ONCE
-            yield {"call": name, "gradients": gradients, "p50": median}
+            found = race(samplers, rounds=(rounds, rounds))
+        for name, times in found.items():
+            yield {"call": name, "gradients": gradients, "p50": times["p50"]}
 
 
-def _several(call: Callable[[], Tensor]) -> None:
-    for _ in range(_AT_ONCE):
-        call()
+def _sample(call: Callable[[], Tensor]) -> float:
+    """Of some ten microseconds: what else runs disturbs few of so short samples."""
+    return seconds_of(lambda: [call() for _ in range(_AT_ONCE)]) / _AT_ONCE
 
 
 def kept_bytes(function: Callable[..., Tensor], tensors: list[Tensor]) -> int:
@@ -110,23 +105,28 @@ def graph_memory(most_numbers: int = 2**21) -> Iterator[dict]:
 
 def calls_text(found: Result) -> str:
     """Times of calls over conv2d's."""
-    times = nested(found.rows, "call", "gradients")
+    calls = nested(found.rows, "call", "gradients")
     rows = [
-        [f"`{call}`" if call in _CALLS else call]
-        + [f"{own[on]['p50'] / times[CONV2D][on]['p50']:.1f}" for on in (False, True)]
-        for call, own in times.items()
+        {"call": f"`{call}`" if call in _CALLS else call}
+        | {"over": [own[on]["p50"] / calls[CONV2D][on]["p50"] for on in (False, True)]}
+        for call, own in calls.items()
     ]
-    head = ["call", "without gradients", "recorded for gradients"]
-    return f"{origin(found.header)}\n\n{table(head, rows)}"
+    head = "call | without gradients | recorded for gradients"
+    told = listing(rows, head, "{call} | {over[0]:.1f} | {over[1]:.1f}")
+    return f"{origin(found.header)}\n\n{told}"
 
 
 def memory_text(found: Result) -> str:
     """What our graphs keep, and those of the PyTorch form that keeps least."""
     rows = []
-    for (network, what), forms in nested(found.rows, ("network", "what"), "form").items():
+    for forms in nested(found.rows, ("network", "what"), "form").values():
         ours = forms.pop(cases.OURS)
-        kept, form = min((row["kept_bytes"], name) for name, row in forms.items())
-        sizes = (ours["input_bytes"], ours["kept_bytes"], kept)
-        rows.append([network, what, *(f"{size / 2**20:.2f}" for size in sizes), form])
-    head = ["network", "operator", "inputs, MiB", "ours, MiB", "PyTorch, MiB", "form"]
-    return table(head, rows)
+        rows.append(
+            ours | {"its": min(forms.values(), key=lambda row: (row["kept_bytes"], row["form"]))}
+        )
+    head = "network | operator | inputs, MiB | ours, MiB | PyTorch, MiB | form"
+    cells = (
+        "{network} | {what} | {input_bytes / 2**20:.2f} | {kept_bytes / 2**20:.2f} | "
+        "{its['kept_bytes'] / 2**20:.2f} | {its['form']}"
+    )
+    return listing(rows, head, cells)
