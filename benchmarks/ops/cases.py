@@ -14,7 +14,6 @@ from benchmarks.ops import forms
 
 DIRECTIONS = ("forward", "forward+backward")
 OURS = "ksdiff_ops"
-COMPILED = "compiled "  # how the names of forms begin that torch.compile makes
 # What labels show of a size, in this order; ranks of tucker_kernel are the same everywhere.
 _SHORT = {
     **{"shape": "", "layer": "", "batch": "B ", "out": "to ", "kernel": "k ", "groups": "G "},
@@ -36,6 +35,7 @@ class Case:
     shapes: tuple[Shape, ...]  # of the inputs
     ours: forms.Form
     plain: dict[str, forms.Form]
+    compiled: tuple[str, ...] = ()  # forms that torch.compile is tried with, too
     dtype: str = "float32"
     network: str = ""  # that has the operator at this size
 
@@ -127,17 +127,14 @@ def dynamic_conv(shape: Shape, kernel: int | Shape = 3, groups: int = 1) -> Case
     """One kernel a pixel and group."""
     b, c, h, w = shape
     kh, kw = _sides(kernel)
-    several = {
-        "unfold and sum": forms.unfold_sum,
-        "shift": forms.shift,
-        "compiled shift": forms.shift,
-    }
+    several = {"unfold and sum": forms.unfold_sum, "shift": forms.shift}
     return Case(
         "dynamic_conv",
         {"shape": list(shape), "kernel": kernel, "groups": group_name(groups, c)},
         (shape, (b, groups, kh, kw, h, w)),
         ksdiff_ops.dynamic_conv,
         {"product": forms.product} if kh * kw == 1 else several,
+        () if kh * kw == 1 else ("shift",),
     )
 
 
@@ -147,18 +144,17 @@ def lowrank_dynamic_conv(
     """Every pixel mixes ``rank`` kernels of its group."""
     b, _, h, w = shape
     kh, kw = _sides(kernel)
-    shift = forms.written_out(forms.mixed_kernels, forms.shift)
+    whole = functools.partial(forms.written_out, forms.mixed_kernels)
     return Case(
         "lowrank_dynamic_conv",
         dynamic_conv(shape, kernel, groups).size | {"rank": rank},
         (shape, (b, groups, rank, h, w), (b, groups, rank, kh, kw)),
         ksdiff_ops.lowrank_dynamic_conv,
         {
-            "unfold": forms.written_out(forms.mixed_kernels, forms.unfold_sum),
-            "shift": shift,
-            "compiled shift": shift,
+            **{"unfold": whole(forms.unfold_sum), "shift": whole(forms.shift)},
             "convolve and mix": forms.lowrank_mix,
         },
+        ("shift",),
     )
 
 
@@ -178,11 +174,8 @@ def tucker_kernel(shape: Shape, ranks: Shape = (4, 4, 2, 2)) -> Case:
         {"layer": [cout, cin, k], "batch": batch, "ranks": list(ranks)},
         ((batch, *own), *factors, tuple(modes)),
         kernel_of,
-        {
-            "einsum": forms.tucker_einsum,
-            "steps": forms.tucker_steps,
-            "compiled steps": forms.tucker_steps,
-        },
+        {"einsum": forms.tucker_einsum, "steps": forms.tucker_steps},
+        ("steps",),
     )
 
 
@@ -215,27 +208,23 @@ def adaptive_conv2d(shape: Shape, out_channels: int | None = None, kernel: int =
         {"shape": list(shape), "out": cout, "kernel": kernel},
         (shape, (b, kernel, kernel, h, w), (cout, cin, kernel, kernel)),
         ksdiff_ops.adaptive_conv2d,
-        {
-            "unfold and matmul": forms.adaptive_unfold,
-            "compiled unfold and matmul": forms.adaptive_unfold,
-            "shift": forms.adaptive_shift,
-            "compiled shift": forms.adaptive_shift,
-        },
+        {"unfold and matmul": forms.adaptive_unfold, "shift": forms.adaptive_shift},
+        ("unfold and matmul", "shift"),
     )
 
 
 def decoupled_filter(shape: Shape, kernel: int = 3) -> Case:
     """Each channel and sample with weights of its own, scaled per pixel and tap."""
     b, c, h, w = shape
-    whole = forms.written_out
+    whole = functools.partial(forms.written_out, forms.decoupled_kernels)
     return Case(
         "adaptive_conv2d",
         {"shape": list(shape), "kernel": kernel, "groups": "C"},
         (shape, (b, kernel, kernel, h, w), (b, c, 1, kernel, kernel)),
         functools.partial(ksdiff_ops.adaptive_conv2d, groups=c),
         {
-            "kernels written out, shift": whole(forms.decoupled_kernels, forms.shift),
-            "kernels written out, unfold": whole(forms.decoupled_kernels, forms.unfold_sum),
+            "kernels written out, shift": whole(forms.shift),
+            "kernels written out, unfold": whole(forms.unfold_sum),
             "shift": forms.decoupled_shift,
             "unfold and matmul": forms.decoupled_matmul,
         },

@@ -10,11 +10,12 @@ from torch import Tensor
 import ksdiff_ops
 from benchmarks.gpu_timing import graph_sampler, rotations
 from benchmarks.measure import Call, Sampler, available_bytes, peak_bytes, race, sampler
-from benchmarks.ops.cases import COMPILED, OURS, Case
+from benchmarks.ops.cases import OURS, Case
 from benchmarks.ops.forms import Form
 
 # Relative error in the L2 norm at most; half precision allows for forms that sum in it.
 _BOUNDS = {torch.float64: 1e-10, torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 6e-2}
+_COMPILED = "compiled"
 _ROOM = 0.8  # of the memory that is available
 _BUDGET = {"cpu": 1.0, "cuda": 0.4}  # seconds for each form; times on a CPU scatter more
 _ROUNDS = 5, 200
@@ -99,11 +100,10 @@ def _forms(case: Case, device: str, compile_forms: bool) -> Iterator[tuple[str, 
     if _backend(case, device) == "cuda" and ksdiff_ops.backends.available()["triton"] is None:
         yield f"{OURS} (triton)", functools.partial(case.ours, backend="triton")
     for name, form in case.plain.items():
-        if not name.startswith(COMPILED):
-            yield name, form
-        elif compile_forms:
+        yield name, form
+        if compile_forms and name in case.compiled:
             torch._dynamo.reset()  # else it gives up compiling after a few shapes
-            yield name, torch.compile(form, dynamic=False)
+            yield f"{_COMPILED} {name}", torch.compile(form, dynamic=False)
 
 
 def _expected(case: Case, inputs: list[Tensor], gradient: Tensor | None) -> list[Tensor]:
@@ -132,4 +132,4 @@ def _reason(form: str, error: Exception) -> str:
     """In one line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     brief = f"{type(error).__name__}: {lines[0] if lines else ''}"[:200]
-    return f"{'does not compile' if form.startswith(COMPILED) else 'fails'}: {brief}"
+    return f"{'does not compile' if form.startswith(_COMPILED) else 'fails'}: {brief}"

@@ -97,8 +97,7 @@ def graph_memory(most_numbers: int = 2**21) -> Iterator[dict]:
                 continue
             tensors = case.draw("cpu")
             given = sum(tensor.nbytes for tensor in tensors)
-            eager = {n: f for n, f in case.plain.items() if not n.startswith(cases.COMPILED)}
-            for name, form in {cases.OURS: case.ours, **eager}.items():
+            for name, form in {cases.OURS: case.ours, **case.plain}.items():
                 counts = {"kept_bytes": kept_bytes(form, tensors), "input_bytes": given}
                 yield {"network": network, "what": case.what, "form": name, **counts}
 
