@@ -1,7 +1,6 @@
 """Scenes of any size, written strip by strip: a drawn landscape, mirrored again and again."""
 
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import rasterio
@@ -21,12 +20,7 @@ _MOST = 2047  # DN
 _PHASE = ((RATIO - 1) / 2,) * 2  # corners coincide, and so do mirrored images
 
 
-class Drawn(NamedTuple):
-    pan: Path
-    ms: Path
-
-
-def draw(folder: Path, size: int, bands: int) -> Drawn:
+def draw(folder: Path, size: int, bands: int) -> tuple[Path, Path]:
     """Write pan.tif and ms.tif, uint16 of 11 bits, uncompressed, in memory that does not grow.
 
     Light varies slowly over the scene, and noise is new everywhere, so that no part is another's.
@@ -36,36 +30,32 @@ def draw(folder: Path, size: int, bands: int) -> Drawn:
     """
     pan, _, gt = procedural_scene(seed=0, size=_PATTERN, bands=bands, ratio=RATIO)
     gains = sensor_for(None, bands, RATIO).ms_gains
-    truth = torch.from_numpy(gt.astype(np.float32))
+    truth = torch.from_numpy(gt.astype(np.float32))[:, None, None]
     ms = [
-        degrade_pan_as_ms(band[None, None], (gain,), RATIO, "symmetric", _PHASE)[0, 0].numpy()
+        degrade_pan_as_ms(band, (gain,), RATIO, "symmetric", _PHASE)[0, 0].numpy()
         for band, gain in zip(truth, gains, strict=True)
     ]
-    files = Drawn(folder / "pan.tif", folder / "ms.tif")
-    for path, pattern, step in ((files.pan, pan, 1), (files.ms, np.stack(ms), RATIO)):
-        _write(path, pattern, size // step, step)
-    return files
+    return (
+        _write(folder / "pan.tif", pan, size, 1),
+        _write(folder / "ms.tif", np.stack(ms), size // RATIO, RATIO),
+    )
 
 
-def _write(path: Path, pattern: np.ndarray, side: int, step: int) -> None:
+def _write(path: Path, pattern: np.ndarray, side: int, step: int) -> Path:
     random = np.random.default_rng(step)
-    columns = np.arange(side)
+    period = pattern.shape[-1]
+    mirrored = np.pad(np.arange(period), (0, max(side - period, 0)), "symmetric")
+    centres = (np.arange(side) + 0.5) * step  # of the pixels, in PAN pixels
     tiles = {"tiled": True, "blockxsize": _STRIP, "blockysize": _STRIP, "BIGTIFF": "IF_SAFER"}
     place = {"crs": "EPSG:32631", "transform": Affine(step / 2, 0, 5e5, 0, -step / 2, 5.4e6)}
     size = {"count": len(pattern), "height": side, "width": side, "dtype": "uint16"}
     with rasterio.open(path, "w", driver="GTiff", **size, **place, **tiles) as file:
         for top in range(0, side, _STRIP):
-            rows = np.arange(top, min(top + _STRIP, side))
-            # Of the pixels' centres, in PAN pixels.
-            y, x = ((at + 0.5) * step for at in (rows[:, None], columns))
+            rows = slice(top, min(top + _STRIP, side))
+            y, x = centres[rows, None], centres
             light = (1 + 0.1 * np.sin(y / 1700) * np.cos(x / 2300)).astype(np.float32)
-            values = pattern[:, _mirrored(rows, pattern)][:, :, _mirrored(columns, pattern)] * light
+            values = pattern[:, mirrored[rows]][:, :, mirrored[:side]] * light
             values += _NOISE * random.standard_normal(values.shape, dtype=np.float32)
             values = np.clip(np.rint(values), 0, _MOST).astype(np.uint16)
-            file.write(values, window=Window(0, top, side, len(rows)))
-
-
-def _mirrored(at: np.ndarray, pattern: np.ndarray) -> np.ndarray:
-    side = pattern.shape[-1]
-    folded = at % (2 * side)
-    return np.minimum(folded, 2 * side - 1 - folded)
+            file.write(values, window=Window(0, top, side, rows.stop - top))
+    return path

@@ -18,7 +18,7 @@ import torch
 from benchmarks.markdown import LOAD, fact_table, mebibytes
 from benchmarks.process import run
 from benchmarks.results import Result
-from benchmarks.studies.drawing import Drawn, draw
+from benchmarks.studies.drawing import draw
 from ksdiff.errors import KSDiffError
 from ksdiff.inference.sharpen import Sharpener
 from ksdiff.inference.tiles import Span
@@ -89,7 +89,7 @@ def _written(out: Path, size: float, process: int) -> bool:
 
 
 @torch.inference_mode()
-def compared(drawn: Drawn, out: Path) -> dict[str, float]:
+def compared(drawn: tuple[Path, Path], out: Path) -> dict[str, float]:
     """How far the fused file is off windows that are fused alone, in DN: near where its own windows
     blend, and elsewhere, where the two differ by rounding."""
     sharpener = Sharpener()
