@@ -20,9 +20,9 @@ _CALLS = 20
 
 def worst(folder: Path) -> dict[str, object]:
     """Our row of the case whose time is the most of its floor's, with the floor in seconds."""
-    found = results.read(folder / "operators.json")
-    case = max(by_case(found.rows), key=lambda case: case.ours["p50"] / case.floor(found.header))
-    return {**case.ours, "floor": case.floor(found.header)}
+    found = by_case(results.read(folder / "operators.json"))
+    case = max(found, key=lambda case: case.ours["p50"] / case.floor)
+    return {**case.ours, "floor": case.floor}
 
 
 def run(row: dict[str, object], device: str, calls: int) -> None:

@@ -120,7 +120,7 @@ def run(
         rows += found
         if path:
             results.write(path, head, rows)
-        print(shown(by_case(found)[0], head), flush=True)
+        print(shown(by_case(results.Result(head, found))[0]), flush=True)
 
 
 def _case_of(row: dict) -> str:
@@ -152,9 +152,9 @@ def build(given: argparse.Namespace) -> cases.Case:
     return replace(case, dtype=_DTYPES[given.dtype])
 
 
-def shown(case: Measured, machine: dict) -> str:
+def shown(case: Measured) -> str:
     """All forms of a case, ours first, beside the machine's limits."""
-    ours = case.ours
+    ours, machine = case.ours, case.machine
     rows = [form | {"ours": ours} for form in case.forms.values() if "left_out" not in form]
     head = "form | median | 20 % | 80 % | peak MB | / ksdiff_ops"
     cells = (
@@ -167,7 +167,7 @@ def shown(case: Measured, machine: dict) -> str:
         f"{listing(rows, head, cells)}{case.left_out()}"
         f"\n{case.bandwidth:.1f} GB/s of {machine['copy_gb_per_s']} that a copy reaches, "
         f"{case.rate:.1f} GFLOP/s of {machine['fma_gflop_per_s']}; "
-        f"{case.floor(machine) / ours['p50']:.0%} of the floor\n"
+        f"{case.floor / ours['p50']:.0%} of the floor\n"
     )
 
 

@@ -19,23 +19,21 @@ _SHORT = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16", "float64": "
 
 def save(result: Result, folder: Path, name: str) -> None:
     """Write NAME-speed-up.png, NAME-floor.png and NAME-sizes.png, as far as there is data."""
-    found, machine = by_operator(result), result.header
-    figures = {}
-    if found:
-        figures["speed-up"] = _speed_ups(found)
-        figures["floor"] = _floors(found, machine)
+    found = by_operator(result)
     series = {op: own for op, cases in found.items() if len(own := _series(cases)) > 2}
-    if series:
-        figures["sizes"] = _sizes(series, machine)
-    captions = {
-        "speed-up": "Speed-up over the best PyTorch form of the same run",
-        "floor": "Share of the floor that memory or arithmetic sets",
-        "sizes": "Time against the image's size",
-    }
-    where = f"{machine['gpu'] or machine['processor']}, {machine['threads']} threads"
-    for kind, figure in figures.items():
-        figure.suptitle(f"{captions[kind]}\n{where}, PyTorch {machine['torch']}", fontsize=11)
-        figure.savefig(folder / f"{name}-{kind}.png", dpi=110, metadata={"Software": None})
+    figures = (
+        ("speed-up", "Speed-up over the best PyTorch form of the same run", _speed_ups, found),
+        ("floor", "Share of the floor that memory or arithmetic sets", _floors, found),
+        ("sizes", "Time against the image's size", _sizes, series),
+    )
+    machine = "{gpu}, {threads} threads, PyTorch {torch}".format_map(
+        result.header | {"gpu": result.header["gpu"] or result.header["processor"]}
+    )
+    for kind, caption, draw, cases in figures:
+        if cases:
+            figure = draw(cases)
+            figure.suptitle(f"{caption}\n{machine}", fontsize=11)
+            figure.savefig(folder / f"{name}-{kind}.png", dpi=110, metadata={"Software": None})
 
 
 def _speed_ups(found: dict[str, list[Measured]]) -> Figure:
@@ -53,11 +51,9 @@ def _speed_ups(found: dict[str, list[Measured]]) -> Figure:
     return figure
 
 
-def _floors(found: dict[str, list[Measured]], machine: dict) -> Figure:
-    def percent(case: Measured) -> float:
-        return 100 * case.floor(machine) / case.ours["p50"]
-
-    figure = _points(found, percent, "floor / time of ksdiff_ops, %")
+def _floors(found: dict[str, list[Measured]]) -> Figure:
+    label = "floor / time of ksdiff_ops, %"
+    figure = _points(found, lambda case: 100 * case.floor / case.ours["p50"], label)
     for axis in figure.axes[: len(found)]:
         axis.set_xlim(0, max(105, axis.get_xlim()[1]))
         axis.axvline(100, c=BLACK)
@@ -101,7 +97,7 @@ def _name(case: Measured) -> str:
     return f"{short(case.facts)}  {_SHORT[case.facts['dtype']]}"
 
 
-def _sizes(series: dict[str, list[Measured]], machine: dict) -> Figure:
+def _sizes(series: dict[str, list[Measured]]) -> Figure:
     """A panel per operator: the time of each form against the side of the image."""
     figure = Figure(figsize=(4.2 * len(series), 4.6), layout="constrained")
     axes = figure.subplots(1, len(series), squeeze=False)[0]
@@ -112,7 +108,7 @@ def _sizes(series: dict[str, list[Measured]], machine: dict) -> Figure:
             times = [1e3 * case.forms.get(name, {}).get("p50", math.nan) for case in own]
             style = {"color": colour, "marker": marker, "markersize": 5, "label": name}
             axis.plot(sides, times, lw=2.2 if name == OURS else 1.2, **style)
-        floors = [case.floor(machine) * 1e3 for case in own]
+        floors = [case.floor * 1e3 for case in own]
         axis.plot(sides, floors, color=BLACK, linestyle="--", linewidth=1, label="floor")
         axis.set_xscale("log", base=2)
         axis.set_yscale("log")

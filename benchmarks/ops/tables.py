@@ -1,7 +1,6 @@
 """The operators' results by case, and their tables in docs/benchmarks.md."""
 
 import math
-from collections.abc import Iterable
 from typing import NamedTuple
 
 from benchmarks.markdown import duration, listing, megabytes, origin, times
@@ -25,6 +24,7 @@ class Measured(NamedTuple):
     facts: dict
     forms: dict[str, dict]
     best: str | None
+    machine: dict  # the result's header
 
     @property
     def op(self) -> str:
@@ -50,21 +50,21 @@ class Measured(NamedTuple):
         """Operations per second of ours, in GFLOP/s."""
         return self.ours["flops"] / self.ours["p50"] / 1e9
 
-    def floor(self, machine: dict) -> float:
+    @property
+    def floor(self) -> float:
         """Seconds that the machine needs at least: to move the bytes, or to compute.
 
         Matrix products in half precision have units of their own, whose rate is not measured.
         """
-        copy, rate = (machine[name] * 1e9 for name in LIMITS)
+        copy, rate = (self.machine[name] * 1e9 for name in LIMITS)
         bytes_take = self.ours["least_bytes"] / copy
         if self.op == "batched_conv2d" and self.facts["dtype"] in _HALF:
             return bytes_take
         return max(bytes_take, self.ours["flops"] / rate)
 
-    def told(self, machine: dict) -> dict[str, object]:
+    def told(self) -> dict[str, object]:
         """Facts for tables."""
-        its = self.forms.get(self.best)
-        return {**self.facts, "case": self, "its": its, "floor": self.floor(machine)}
+        return {**self.facts, "case": self, "its": self.forms.get(self.best)}
 
     def left_out(self) -> str:
         """A line for every form that is, with the reason."""
@@ -80,22 +80,23 @@ def _over(form: dict, ours: dict) -> float:
     return form.get("ratio", form["p50"] / ours["p50"])
 
 
-def by_case(rows: Iterable[dict]) -> list[Measured]:
+def by_case(result: Result) -> list[Measured]:
     """The cases that have a row of ours."""
     groups: dict[str, dict[str, dict]] = {}
-    for row in rows:
-        groups.setdefault(identity({**row, "form": None}), {})[row["form"]] = row
+    for row in result.rows:
+        if "form" in row:
+            groups.setdefault(identity({**row, "form": None}), {})[row["form"]] = row
     found = []
     for forms in groups.values():
         timed = [n for n, form in forms.items() if not n.startswith(OURS) and "p50" in form]
         best = min(timed, key=lambda name: _over(forms[name], forms[OURS]), default=None)
-        found.append(Measured(forms[OURS], forms, best))
+        found.append(Measured(forms[OURS], forms, best, result.header))
     return found
 
 
 def by_operator(result: Result) -> dict[str, list[Measured]]:
     """The cases in the order in which they are shown."""
-    cases = sorted(by_case(row for row in result.rows if "form" in row), key=_order)
+    cases = sorted(by_case(result), key=_order)
     found = {op: [case for case in cases if case.op == op] for op in OPERATORS}
     return {op: own for op, own in found.items() if own}
 
@@ -128,7 +129,7 @@ def operators(result: Result) -> str:
         cells = " | ".join(f"{{times({key})}}" for key in keys)
         names = [OURS, *dict.fromkeys(n for case in cases for n in case.forms if n != OURS)]
         rows = [
-            case.told(machine) | {"all": " | ".join(_form(case.forms.get(name)) for name in names)}
+            case.told() | {"all": " | ".join(_form(case.forms.get(name)) for name in names)}
             for case in cases
         ]
         left_out = "".join(case.left_out() for case in cases)
@@ -147,9 +148,9 @@ _AGAINST = (
     f" | {OURS} | 20–80 % | GB/s | GFLOP/s | of the floor | MB | best PyTorch form | its time | "
     "its MB | speed-up | at most",
     " | {duration(p50)} | {duration(p20)} – {duration(p80)} | {case.bandwidth:.1f} | "
-    "{case.rate:.1f} | {floor / p50:.0%} | {megabytes(peak_bytes)} | {case.best} | "
+    "{case.rate:.1f} | {case.floor / p50:.0%} | {megabytes(peak_bytes)} | {case.best} | "
     "{duration(its['p50'])} | {megabytes(its['peak_bytes'])} | **{case.speed_up:.2f}×** | "
-    "{its['p50'] / floor:.2f}×",
+    "{its['p50'] / case.floor:.2f}×",
 )
 
 
@@ -169,14 +170,14 @@ _NETWORKS = (
 
 def networks(result: Result) -> str:
     """Time of the best PyTorch form over ours, case by case."""
-    rows = [case.told(result.header) for case in by_case(result.rows)]
+    rows = [case.told() for case in by_case(result)]
     return f"{origin(result.header)}\n\n{listing(rows, *_NETWORKS)}"
 
 
 def losses(result: Result) -> str:
     """The same, of the cases where ours is slower."""
-    cases = by_case(result.rows)
-    lost = [case.told(result.header) for case in cases if case.speed_up < NO_LOSS]
+    cases = by_case(result)
+    lost = [case.told() for case in cases if case.speed_up < NO_LOSS]
     return (
         f"{origin(result.header)}\n\n{len(lost)} of {len(cases)} cases are slower than the best "
         f"eager PyTorch form:\n\n{listing(lost, *_NETWORKS) if lost else 'None.'}\n"
