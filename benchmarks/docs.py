@@ -7,11 +7,10 @@ written by hand.
 
 import json
 import re
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from benchmarks import quality
-from benchmarks.markdown import origin, table
+from benchmarks.markdown import listing, origin
 from benchmarks.models import plots as model_plots
 from benchmarks.models import tables as models
 from benchmarks.ops import plots as op_plots
@@ -31,34 +30,29 @@ def ablation(path: Path) -> str:
 
 def prior(path: Path) -> str:
     """A column for each folder of scenes that `ksdiff prior --json` has judged."""
-    found = [json.loads(own.read_text()) for own in (path, path.with_name("prior-train.json"))]
+    own, training = (json.loads(p.read_text()) for p in (path, path.with_name("prior-train.json")))
     rows = [
-        [f"{label} {key}", *(f"{result[kind][key]:.{digits}f}" for result in found)]
+        {"what": f"{label} {key}", "digits": digits, "own": value, "other": training[kind][key]}
         for kind, label, digits in (("distance", "distance, steps:", 2), ("ergas", "ERGAS:", 3))
-        for key in found[0][kind]
+        for key, value in own[kind].items()
     ]
-    names = zip(("validation", "training"), found, strict=True)
-    head = ["", *(f"{name}, {result['windows']} windows" for name, result in names)]
-    return f"{table(head, rows)}\n{origin(found[0]['header'])}\n"
+    head = f" | validation, {own['windows']} windows | training, {training['windows']} windows"
+    told = listing(rows, head, "{what} | {own:.{digits}f} | {other:.{digits}f}")
+    return f"{told}\n{origin(own['header'])}\n"
 
 
-def _usual() -> Iterator[tuple[str, Callable, Callable, str]]:
-    """Name of each block, what makes it, of what reading of a file, and the usual file."""
-    for name, make in models.TABLES.items():
-        yield name, make, models.Models, "models-cpu"
-    for name, study in STUDIES.items():
-        yield name, study.table, read, name
-    for name, (make, result) in quality.TABLES.items():
-        yield name, make, Path, result
-    yield "networks", ops.networks, read, "networks-cpu"
-    yield "losses", ops.losses, read, "networks-cpu"
-    yield "operators", ops.operators, read, "ops-cpu"
-    yield "ablation", ablation, Path, "ablation-small"
-    yield "ablation-any", ablation, Path, "ablation-any"
-    yield "prior", prior, Path, "prior-val"
-
-
-BLOCKS = {name: rest for name, *rest in _usual()}
+# By name of the block: what makes it, of what reading of a file, and the usual file.
+BLOCKS = {
+    **{name: (make, models.Models, "models-cpu") for name, make in models.TABLES.items()},
+    **{name: (study.table, read, name) for name, study in STUDIES.items()},
+    **{name: (make, Path, result) for name, (make, result) in quality.TABLES.items()},
+    "networks": (ops.networks, read, "networks-cpu"),
+    "losses": (ops.losses, read, "networks-cpu"),
+    "operators": (ops.operators, read, "ops-cpu"),
+    "ablation": (ablation, Path, "ablation-small"),
+    "ablation-any": (ablation, Path, "ablation-any"),
+    "prior": (prior, Path, "prior-val"),
+}
 _BLOCK = re.compile(
     r"(<!-- ([\w-]+)(?:@([\w./-]+))?:begin -->\n).*?(<!-- \2(?:@[\w./-]+)?:end -->)", re.S
 )

@@ -6,6 +6,8 @@ benchmarks.studies adaptation`.
 """
 
 import itertools
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from benchmarks.markdown import nested, origin, pivot, table
@@ -23,23 +25,33 @@ _HIGHER_IS_BETTER = {"Q2n", "HQNR"}
 _SUMMARY = ("exp", "gsa", "bdsd-pc", "mtf-glp-hpm", KSDIFF, ADAPTED)
 
 
-def summary(path: Path) -> str:
-    rows = [row for row in _all(path) if row["method"] in _SUMMARY]
-    rows.sort(key=lambda row: _SUMMARY.index(row["method"]))
-    return _table(rows, "reduced") + _origin(path)
+def indexes(path: Path, resolution: str = "reduced", methods: Sequence[str] = ()) -> str:
+    """Methods down, all or those given in their order, and scenes across; the best is bold."""
+    rows = [row for row in _rows(path) if row["resolution"] == resolution]
+    if methods:
+        rows = [row for method in methods for row in rows if row["method"] == method]
+    digits = INDEXES[resolution]
 
+    def shown(row: dict, index: str) -> str:
+        return f"{row['indexes'][index]:.{digits[index]}f}"
 
-def every(path: Path, resolution: str) -> str:
-    return _table(_all(path), resolution) + _origin(path)
+    def best(scene: str, index: str) -> str:
+        every = (shown(row, index) for row in rows if row["scene"] == scene)
+        return (max if index in _HIGHER_IS_BETTER else min)(every, key=float)
 
+    def cell(row: dict) -> str:
+        texts = ((shown(row, index), best(row["scene"], index)) for index in digits)
+        return " / ".join(f"**{text}**" if text == top else text for text, top in texts)
 
-def measured(path: Path, resolution: str) -> str:
-    return _table(read(path).rows, resolution) + _origin(path)
+    header = read(path).header
+    how = f"`ksdiff evaluate`, border {header['border']}, seed {header['seed']}"
+    told = pivot(rows, "method", "scene", cell, " / ".join(digits))
+    return f"{told}\n{how}. {origin(header)}\n"
 
 
 def margins(path: Path) -> str:
     """How far below the best classical method's the errors lie, scene by scene."""
-    reduced = (row for row in _all(path) if row["resolution"] == "reduced")
+    reduced = (row for row in _rows(path) if row["resolution"] == "reduced")
     columns = list(itertools.product((KSDIFF, ADAPTED), ("SAM", "ERGAS")))
     rows = []
     for scene, own in nested(reduced, "scene", "method").items():
@@ -54,53 +66,25 @@ def margins(path: Path) -> str:
     return table(["below the best classical method", *map(", ".join, columns)], rows)
 
 
-def _all(path: Path) -> list[dict]:
-    """Rows of all methods, adapted weights and those without registration among them."""
+def _rows(path: Path) -> list[dict]:
+    """Of quality.json with those of adapted weights, and of those without registration."""
+    rows = read(path).rows
+    if path.stem != "quality":
+        return rows
     adapted, unmoved = (
         read(path.with_name(f"{name}.json")).rows for name in ("adaptation", "quality-unmoved")
     )
-    return [
-        *read(path).rows,
-        *(
-            row | {"method": ADAPTED}
-            for row in adapted
-            if row["method"] == "bundled, adapted" and "indexes" in row
-        ),
-        *(row | {"method": UNMOVED} for row in unmoved),
-    ]
-
-
-def _table(rows: list[dict], resolution: str) -> str:
-    """Methods down and scenes across; the best of each index is bold."""
-    digits = INDEXES[resolution]
-    rows = [row for row in rows if row["resolution"] == resolution]
-
-    def shown(row: dict, index: str) -> str:
-        return f"{row['indexes'][index]:.{digits[index]}f}"
-
-    def best(scene: str, index: str) -> str:
-        every = (shown(row, index) for row in rows if row["scene"] == scene)
-        return (max if index in _HIGHER_IS_BETTER else min)(every, key=float)
-
-    def cell(row: dict) -> str:
-        texts = ((shown(row, index), best(row["scene"], index)) for index in digits)
-        return " / ".join(f"**{text}**" if text == top else text for text, top in texts)
-
-    return pivot(rows, "method", "scene", cell, " / ".join(digits))
-
-
-def _origin(path: Path) -> str:
-    header = read(path).header
-    how = f"`ksdiff evaluate`, border {header['border']}, seed {header['seed']}"
-    return f"\n{how}. {origin(header)}\n"
+    adapted = [row for row in adapted if row["method"] == "bundled, adapted" and "indexes" in row]
+    names = [(adapted, ADAPTED), (unmoved, UNMOVED)]
+    return rows + [row | {"method": name} for own, name in names for row in own]
 
 
 # By name, with the usual file.
 TABLES = {
-    "quality": (lambda path: every(path, "reduced"), "quality"),
-    "quality-full": (lambda path: every(path, "full"), "quality"),
-    "quality-measured": (lambda path: measured(path, "reduced"), "quality-measured"),
-    "quality-measured-full": (lambda path: measured(path, "full"), "quality-measured"),
-    "quality-summary": (summary, "quality"),
+    "quality": (indexes, "quality"),
+    "quality-full": (partial(indexes, resolution="full"), "quality"),
+    "quality-measured": (indexes, "quality-measured"),
+    "quality-measured-full": (partial(indexes, resolution="full"), "quality-measured"),
+    "quality-summary": (partial(indexes, methods=_SUMMARY), "quality"),
     "quality-margins": (margins, "quality"),
 }

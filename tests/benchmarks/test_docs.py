@@ -80,8 +80,7 @@ def scores(tmp_path):
 
 def test_quality_marks_the_best_of_each_index_and_leaves_gaps_visible(scores):
     reduced, full = (
-        quality.every(scores / "quality.json", "reduced"),
-        quality.every(scores / "quality.json", "full"),
+        quality.indexes(scores / "quality.json", resolution) for resolution in ("reduced", "full")
     )
     assert "| exp | 5.00 / 7.00 / 0.600 | 1.00 / 3.00 / **0.800** |" in reduced
     assert "| ksdiff | **3.00** / **2.00** / **0.900** | – |" in reduced
