@@ -145,8 +145,8 @@ def _ways(family: str, network: nn.Module, mode: str, device: str) -> _Ways:
     def run(inputs: FusionInputs, seed: int = 0, *, sampler: str) -> Tensor:
         return network.sample(inputs, sampler, torch.Generator().manual_seed(seed), evaluate)
 
-    for name, sampler in network.samplers.items():
-        yield f"{family}, {name}", sampler.evaluations, functools.partial(run, sampler=name)
+    for name, (_, evaluations) in network.samplers.items():
+        yield f"{family}, {name}", evaluations, functools.partial(run, sampler=name)
 
 
 def _in_mode(function: Callable, mode: str, device: str) -> Callable:

@@ -13,7 +13,6 @@ trains it with KSDiff's trainer, data and loss; CONFIG is one of benchmarks/mode
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -40,20 +39,14 @@ _NOISE = {
 }
 
 
-class Sampler(NamedTuple):
-    """A scheduler of diffusers and the network evaluations it spends."""
-
-    scheduler: Callable[[], object]
-    evaluations: int
-
-
 _ddpm = partial(DDPMScheduler, **_NOISE, clip_sample=False)
 _ddim = partial(DDIMScheduler, **_NOISE, clip_sample=False, set_alpha_to_one=True)
 _dpm_solver = partial(DPMSolverMultistepScheduler, **_NOISE, algorithm_type="dpmsolver++")
-SAMPLERS = {
-    "DDPM-1000": Sampler(_ddpm, 1000),
-    **{f"DDIM-{steps}": Sampler(_ddim, steps) for steps in (100, 50, 25, 10, 4, 1)},
-    **{f"DPM-Solver++-{steps}": Sampler(_dpm_solver, steps) for steps in (25, 10, 4)},
+# By name, a scheduler of diffusers and the network evaluations it spends.
+SAMPLERS: dict[str, tuple[Callable[[], object], int]] = {
+    "DDPM-1000": (_ddpm, TRAIN_STEPS),
+    **{f"DDIM-{steps}": (_ddim, steps) for steps in (100, 50, 25, 10, 4, 1)},
+    **{f"DPM-Solver++-{steps}": (_dpm_solver, steps) for steps in (25, 10, 4)},
 }
 
 
@@ -93,8 +86,6 @@ class PixelDiffusion(nn.Module):
             norm_num_groups=8,
         )
         self.register_buffer("scale", torch.ones(()))
-        alpha_bar = DDPMScheduler(**_NOISE).alphas_cumprod
-        self.register_buffer("alpha_bar", alpha_bar, persistent=False)
 
     def forward(self, noisy: Tensor, t: Tensor, condition: Tensor) -> Tensor:
         """x0 from ``noisy`` [B, C, H, W] at times ``t`` [B] and ``condition`` [B, C + 2, H, W]."""
@@ -120,8 +111,9 @@ class PixelDiffusion(nn.Module):
         ``noise`` is a generator on the CPU.
         """
         network = network or self
-        scheduler = SAMPLERS[sampler].scheduler()
-        scheduler.set_timesteps(SAMPLERS[sampler].evaluations)
+        make, evaluations = SAMPLERS[sampler]
+        scheduler = make()
+        scheduler.set_timesteps(evaluations)
         given, unit = condition(inputs), self.unit(inputs)
         x = torch.randn(inputs.lms.shape, generator=noise).to(inputs.lms)
         extra = {} if isinstance(scheduler, DDIMScheduler) else {"generator": noise}
@@ -146,7 +138,7 @@ class PixelLoss(Losses):
 
     def __init__(self, model: PixelDiffusion, margin: int) -> None:
         super().__init__()
-        self.model, self.margin = model, margin
+        self.model, self.margin, self.schedule = model, margin, _ddpm()
 
     def parameters_to_train(self) -> list[nn.Parameter]:
         return list(self.parameters())
@@ -160,8 +152,7 @@ class PixelLoss(Losses):
         count = part.parts * len(gt)
         t = part.rows(torch.randint(TRAIN_STEPS, (count,), generator=generator)).to(gt.device)
         epsilon = part.rows(torch.randn(count, *gt.shape[1:], generator=generator)).to(gt)
-        alpha_bar = model.alpha_bar[t][:, None, None, None]
-        noisy = alpha_bar.sqrt() * x0 + (1 - alpha_bar).sqrt() * epsilon
+        noisy = self.schedule.add_noise(x0, epsilon, t)
         fused = inputs.lms + unit * model(noisy, t, condition(inputs))
         return {"loss": l1_within(fused, gt, self.margin)}
 
