@@ -1,9 +1,10 @@
-"""Compares two measures of a band's contrast.
+"""What is added to the bands: by which measure of their contrast, and how much of the residual.
 
-The slope of a band on the low-passed PAN between neighbours, and the ratio of standard deviations
-(high-pass modulation's own).
+The contrast is the slope of a band on the low-passed PAN between neighbours, or the ratio of
+standard deviations (high-pass modulation's own).
 """
 
+import dataclasses
 import itertools
 from collections.abc import Iterator
 from statistics import fmean, pstdev
@@ -15,12 +16,15 @@ from benchmarks.markdown import noted, pivot, table
 from benchmarks.results import Result
 from benchmarks.studies.scenes import data, scenes, score_cell, scored
 from ksdiff.config import load_config
+from ksdiff.evaluation.scenes import Subject
 from ksdiff.images.inputs import FusionInputs, SceneStatistics, detail_contrast, fusion_inputs
 from ksdiff.images.wald import degrade_ms
 from ksdiff.inference.sharpen import Sharpener
 from ksdiff.models.injection import hpm_detail
+from ksdiff.models.weights import load_weights, weights_for
 from ksdiff.training.pairs import TruthPair, load_pairs
 
+STRENGTHS = (1.0, 0.85, 0.75, 0.65, 0.5, 0.25, 0.0)
 _RIM = 16  # pixels, where filters meet the border
 
 
@@ -76,6 +80,20 @@ def measure_spread() -> Iterator[dict]:
         yield {"pair": pair.name, "shares": shares(pair)}
 
 
+def with_strength(subject: Subject, strength: float) -> Sharpener:
+    model, _ = load_weights(weights_for(subject.ms.shape[1], 4, as_delivered=True))
+    head = model.injection
+    head.config = dataclasses.replace(head.config, residual_strength=strength)
+    return Sharpener(model)
+
+
+def measure_strength() -> Iterator[dict]:
+    """Scores of every validation scene at several strengths of the learnt residual."""
+    for subject in scenes("val"):
+        for strength in STRENGTHS:
+            yield scored(subject, with_strength(subject, strength), strength=strength)
+
+
 def text(found: Result) -> str:
     """Contrast and registration down, scenes across."""
     places = {True: "registered", False: "as they lie"}
@@ -91,3 +109,11 @@ def spread_text(found: Result) -> str:
     ]
     head = ["spread of the share, as a factor", "between scenes", "between bands of a scene"]
     return f"{table(head, rows)}\n{len(found.rows)} training pairs.\n"
+
+
+def strength_text(found: Result) -> str:
+    """Strengths down and scenes across."""
+    rows = (row | {"strength": f"{row['strength']:g}"} for row in found.rows)
+    scores = score_cell("{SAM:.2f} / {ERGAS:.3f} / {Q2n:.3f}", "{HQNR:.3f}")
+    told = pivot(rows, "strength", "scene", scores, "residual_strength")
+    return noted(told, found, "SAM / ERGAS / Q2n, or HQNR. ")
