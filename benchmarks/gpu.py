@@ -44,19 +44,20 @@ def steps(parts: Path) -> list[Step]:
     operators = (*python, "benchmarks.ops", "--device", "cuda", "--seconds", "130")
     operators += ("--json", parts / "operators.json")
     latency = (*python, "benchmarks.models", "latency", "--device", "cuda", "--json")
-    profile = (*python, "benchmarks.gpu_profile", parts)
+    calls = (*python, "benchmarks.gpu_calls")
+    profile = (*calls, "profile", parts)
     scenes = ("pytest", "rasterio")
     ncu = ("ncu", "--set", "full", "--launch-count", "3", "-f", "--export", parts / "worst")
 
     def sanitised(tool: str, backend: str) -> Step:
         program = ("compute-sanitizer", "--tool", tool, "--error-exitcode", "9")
         # Every tensor in memory of its own, so that a read beyond its end is seen.
-        command = ("env", "PYTORCH_NO_CUDA_MEMORY_CACHING=1", *program, *python)
-        command += ("benchmarks.gpu_sanitize", backend)
+        own = ("env", "PYTORCH_NO_CUDA_MEMORY_CACHING=1")
+        command = (*own, *program, *calls, "sanitize", backend)
         return Step(f"{tool}-{backend}", 60, command, program[:1])
 
     return [
-        Step("first-calls", 60, (*python, "benchmarks.gpu_first", parts)),
+        Step("first-calls", 60, (*calls, "first", parts)),
         Step("gpu-tests", 180, (*own, "--maxfail", "40", "tests/ops/test_gpu.py"), ["pytest"]),
         sanitised("memcheck", "cuda"),
         sanitised("racecheck", "cuda"),
@@ -67,7 +68,7 @@ def steps(parts: Path) -> list[Step]:
         Step("tile", 60, (*latency, parts / "tile.json", "--only", "ksdiff-s"), ["rasterio"], True),
         Step("models", 120, (*latency, parts / "models.json"), ["rasterio"], True),
         Step("profile", 30, profile, (), True),
-        Step("ncu", 60, (*ncu, *profile, "--run"), ["ncu"], True),
+        Step("ncu", 60, (*ncu, *profile, "run"), ["ncu"], True),
         Step("graph-tests", 60, (*pytest, "tests/inference/test_graphs.py"), scenes),
         Step("other-tests", 120, (*own, "tests/ops", *others), ["pytest", "hypothesis"]),
     ]

@@ -8,8 +8,16 @@ import torch
 from torch import Tensor
 
 import ksdiff_ops
-from benchmarks.gpu_timing import graph_sampler, rotations
-from benchmarks.measure import Call, Sampler, available_bytes, peak_bytes, race, sampler
+from benchmarks.measure import (
+    Call,
+    Sampler,
+    available_bytes,
+    graph_sampler,
+    peak_bytes,
+    race,
+    rotations,
+    sampler,
+)
 from benchmarks.ops.cases import OURS, Case
 from benchmarks.ops.forms import Form
 

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 import pytest
 import torch
 
-from benchmarks import gpu, gpu_first, gpu_profile, gpu_sanitize
+from benchmarks import gpu, gpu_calls
 from benchmarks.ops import cases
 from benchmarks.results import ROOT, read, write
 from ksdiff.errors import KSDiffError
@@ -115,27 +115,25 @@ def test_what_is_missing_is_told_and_when_time_is_up_measurements_do_not_fail(at
 
 @pytest.mark.parametrize("backend", ["cuda", "triton"])
 def test_the_sanitizer_sees_every_operator_of_a_backend_in_every_layout(backend, monkeypatch):
-    every = list(gpu_sanitize.calls(backend))
+    every = list(gpu_calls.calls(backend))
     assert all(case.output for case in every)  # the operator takes these shapes
     few = {case.op: case for case in every}
     assert set(few) == set(backends.AUTOMATIC) - set(backends._BACKENDS[backend].lacks)
-    monkeypatch.setattr(gpu_sanitize, "calls", lambda backend: few.values())
-    seen, run = [], gpu_sanitize.measure.run
-    monkeypatch.setattr(
-        gpu_sanitize.measure, "run", lambda *call: seen.append(call[2]) or run(*call)
-    )
-    gpu_sanitize.main("reference", "cpu")
+    monkeypatch.setattr(gpu_calls, "calls", lambda backend: few.values())
+    seen, run = [], gpu_calls.measure.run
+    monkeypatch.setattr(gpu_calls.measure, "run", lambda *call: seen.append(call[2]) or run(*call))
+    gpu_calls.sanitize("reference", "cpu")
     layouts = {tuple(operand.is_contiguous() for operand in operands) for operands in seen}
     assert len(seen) == 3 * len(few) and len(layouts) > 1
 
 
 def test_first_calls_try_every_operator_and_tell_what_is_wrong(tmp_path, monkeypatch):
-    tried = {(backend, case.op): case for backend, case in gpu_first.each()}
+    tried = {(backend, case.op): case for backend, case in gpu_calls.each()}
     assert {name for _, name in tried} == set(backends.AUTOMATIC)
     some = [("cuda", tried["triton", "dynamic_conv"]), ("cpu", tried["cuda", "tucker_kernel"])]
-    monkeypatch.setattr(gpu_first, "each", lambda: some)
-    monkeypatch.setattr(gpu_first.results, "header", lambda device: {"device": device})
-    assert gpu_first.main(tmp_path, "cpu") == 1
+    monkeypatch.setattr(gpu_calls, "each", lambda: some)
+    monkeypatch.setattr(gpu_calls.results, "header", lambda device: {"device": device})
+    assert gpu_calls.first(tmp_path, "cpu") == 1
     found = read(tmp_path / "first.json")
     assert found.header["device"] == "cpu" and found.header["build"]
     wrong, right = found.rows
@@ -156,7 +154,7 @@ def test_the_profile_is_of_the_case_furthest_from_its_floor(tmp_path, monkeypatc
     draw = cases.Case.draw
     monkeypatch.setattr(cases.Case, "draw", lambda *own: drawn.append(own[0]) or draw(*own))
     both = [(near, direction, True), (far, direction, True)]
-    monkeypatch.setattr(gpu_profile, "sizes", lambda device: iter(both))
-    gpu_profile.main(tmp_path, "cpu")
+    monkeypatch.setattr(gpu_calls, "sizes", lambda device: iter(both))
+    gpu_calls.profile(tmp_path, device="cpu")
     case = read(tmp_path / "profile.json").header["case"]
     assert case["floor"] == pytest.approx(1e-9) and all(each is far for each in drawn)
