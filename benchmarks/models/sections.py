@@ -76,18 +76,14 @@ def cost(found: Networks, device: str, budget: float) -> list[dict]:
         for c in everyone
         if c.evaluations == 1
     }
-    return [
-        {"name": c.name, "family": c.family, "evaluations": c.evaluations}
-        | {"parameters": _parameters(c.module), "size": SIZE}
-        | {"flops": of_one.get(c.name, of_one.get(c.family))}
-        for c in everyone
-    ]
-
-
-def _parameters(module: nn.Module) -> int:
-    """Those that inference needs: KSDiff's encoder of the truth serves training only."""
-    named = module.named_parameters()
-    return sum(own.numel() for name, own in named if not name.startswith("target_encoder."))
+    rows = []
+    for c in everyone:
+        # KSDiff's encoder of the truth serves training only.
+        needed = (p for name, p in c.module.named_parameters() if "target_encoder." not in name)
+        row = {"name": c.name, "family": c.family, "evaluations": c.evaluations, "size": SIZE}
+        row["parameters"] = sum(parameter.numel() for parameter in needed)
+        rows.append(row | {"flops": of_one.get(c.name, of_one.get(c.family))})
+    return rows
 
 
 def latency(found: Networks, device: str, budget: float) -> list[dict]:

@@ -107,16 +107,12 @@ class Models:
 
 def _means(rows: Iterable[dict], bands: int) -> dict[str, dict[str, float]]:
     """Each method's indexes: the mean over scenes of the mean over seeds."""
-    seeds: dict[str, dict[str, list[dict]]] = defaultdict(lambda: defaultdict(list))
-    for row in rows:
-        if (row["bands"], row["mode"]) == (bands, EAGER):
-            seeds[row["name"]][row["scene"]].append(row)
+    scenes: dict[str, list[dict[str, float]]] = defaultdict(list)
+    eager = (row for row in rows if (row["bands"], row["mode"]) == (bands, EAGER))
+    for (name, _), seeds in nested(eager, ("name", "scene"), "seed").items():
+        scenes[name].append({x: fmean(row[x] for row in seeds.values()) for x in INDEXES})
     return {
-        name: {
-            index: fmean(fmean(row[index] for row in own) for own in scenes.values())
-            for index in INDEXES
-        }
-        for name, scenes in seeds.items()
+        name: {x: fmean(one[x] for one in own) for x in INDEXES} for name, own in scenes.items()
     }
 
 

@@ -7,19 +7,10 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-import ksdiff_ops
-from benchmarks.measure import (
-    Call,
-    Sampler,
-    available_bytes,
-    graph_sampler,
-    peak_bytes,
-    race,
-    rotations,
-    sampler,
-)
+from benchmarks import measure as meter
 from benchmarks.ops.cases import OURS, Case
 from benchmarks.ops.forms import Form
+from ksdiff_ops.backends import available, choose
 
 # Relative error in the L2 norm at most; half precision allows for forms that sum in it.
 _BOUNDS = {torch.float64: 1e-10, torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 6e-2}
@@ -65,28 +56,28 @@ def measure(
         samplers[name], timing = _sampler(on_each, device)
         rows[name] |= timing
     del expected, found
-    for name, times in race(samplers, budget or _BUDGET[device], _ROUNDS, OURS).items():
+    for name, times in meter.race(samplers, budget or _BUDGET[device], _ROUNDS, OURS).items():
         rows[name] |= times
     for name, call in calls.items():
-        rows[name]["peak_bytes"] = peak_bytes(call, device, rows[name]["p50"])
-    rows[OURS]["backend"] = _backend(case, device)
+        rows[name]["peak_bytes"] = meter.peak_bytes(call, device, rows[name]["p50"])
+    rows[OURS]["backend"] = choose(_MADE_OF.get(case.op, case.op), device)
     return list(rows.values())
 
 
 def _inputs(case: Case, device: str) -> list[list[Tensor]]:
     """As many sets of them as it takes on a GPU until one has left the cache."""
     first = case.draw(device)
-    sets = rotations(sum(tensor.nbytes for tensor in first), device)
+    sets = meter.rotations(sum(tensor.nbytes for tensor in first), device)
     return [first, *(case.draw(device, seed) for seed in range(1, sets))]
 
 
-def _sampler(calls: list[Call], device: str) -> tuple[Sampler, dict[str, str]]:
+def _sampler(calls: list[meter.Call], device: str) -> tuple[meter.Sampler, dict[str, str]]:
     """What times the same call on several sets of inputs, and how it does so on a GPU."""
     if device == "cuda":
-        sample, timing = graph_sampler(calls)
+        sample, timing = meter.graph_sampler(calls)
         return sample, {"timing": timing}
     clock = time.thread_time if torch.get_num_threads() == 1 else None
-    return sampler(calls[0], clock), {}
+    return meter.sampler(calls[0], clock), {}
 
 
 def run(function: Form, gradient: Tensor | None, tensors: list[Tensor]) -> list[Tensor]:
@@ -98,14 +89,11 @@ def run(function: Form, gradient: Tensor | None, tensors: list[Tensor]) -> list[
     return [y.detach(), *torch.autograd.grad(y, tensors, gradient)]
 
 
-def _backend(case: Case, device: str) -> str:
-    return ksdiff_ops.backends.choose(_MADE_OF.get(case.op, case.op), device)
-
-
 def _forms(case: Case, device: str, compile_forms: bool) -> Iterator[tuple[str, Form]]:
     """Ours first; on a GPU, ours on the Triton backend, too, where another is chosen."""
     yield OURS, case.ours
-    if _backend(case, device) == "cuda" and ksdiff_ops.backends.available()["triton"] is None:
+    chosen = choose(_MADE_OF.get(case.op, case.op), device)
+    if chosen == "cuda" and available()["triton"] is None:
         yield f"{OURS} (triton)", functools.partial(case.ours, backend="triton")
     for name, form in case.plain.items():
         yield name, form
@@ -131,7 +119,7 @@ def _check_same(form: str, found: list[Tensor], expected: list[Tensor]) -> None:
 
 
 def _make_room(case: Case, form: str, direction: str, device: str) -> None:
-    need, free = case.scratch_bytes(form, direction), available_bytes(device)
+    need, free = case.scratch_bytes(form, direction), meter.available_bytes(device)
     if not form.startswith(OURS) and free is not None and need > _ROOM * free:
         raise MemoryError(f"needs about {need / 2**30:.1f} GiB, and {free / 2**30:.1f} are free")
 

@@ -10,14 +10,12 @@ from collections.abc import Iterator
 from statistics import fmean, pstdev
 
 import torch
-from torch import Tensor
 
-from benchmarks.markdown import noted, pivot, table
+from benchmarks.markdown import listing, noted, pivot
 from benchmarks.results import Result
 from benchmarks.studies.scenes import data, scenes, score_cell, scored
 from ksdiff.config import load_config
-from ksdiff.evaluation.scenes import Subject
-from ksdiff.images.inputs import FusionInputs, SceneStatistics, detail_contrast, fusion_inputs
+from ksdiff.images.inputs import SceneStatistics, detail_contrast, fusion_inputs
 from ksdiff.images.wald import degrade_ms
 from ksdiff.inference.sharpen import Sharpener
 from ksdiff.models.injection import hpm_detail
@@ -28,11 +26,8 @@ STRENGTHS = (1.0, 0.85, 0.75, 0.65, 0.5, 0.25, 0.0)
 _RIM = 16  # pixels, where filters meet the border
 
 
-def ratio_of_deviations(inputs: FusionInputs, ratio: int) -> Tensor:
-    return inputs.contrast[:1]
-
-
-MEASURES = {"slope": detail_contrast, "deviations": ratio_of_deviations}
+# Of inputs and ratio, [1, C]; high-pass modulation's own is what inputs bring.
+MEASURES = {"slope": detail_contrast, "deviations": lambda inputs, ratio: inputs.contrast[:1]}
 
 
 @torch.no_grad()
@@ -80,18 +75,14 @@ def measure_spread() -> Iterator[dict]:
         yield {"pair": pair.name, "shares": shares(pair)}
 
 
-def with_strength(subject: Subject, strength: float) -> Sharpener:
-    model, _ = load_weights(weights_for(subject.ms.shape[1], 4, as_delivered=True))
-    head = model.injection
-    head.config = dataclasses.replace(head.config, residual_strength=strength)
-    return Sharpener(model)
-
-
 def measure_strength() -> Iterator[dict]:
     """Scores of every validation scene at several strengths of the learnt residual."""
     for subject in scenes("val"):
+        model, _ = load_weights(weights_for(subject.ms.shape[1], 4, as_delivered=True))
+        head = model.injection
         for strength in STRENGTHS:
-            yield scored(subject, with_strength(subject, strength), strength=strength)
+            head.config = dataclasses.replace(head.config, residual_strength=strength)
+            yield scored(subject, Sharpener(model), strength=strength)
 
 
 def text(found: Result) -> str:
@@ -104,11 +95,10 @@ def text(found: Result) -> str:
 
 
 def spread_text(found: Result) -> str:
-    rows = [
-        [name, *(f"e^±{value:.2f}" for value in own)] for name, own in spread(found.rows).items()
-    ]
-    head = ["spread of the share, as a factor", "between scenes", "between bands of a scene"]
-    return f"{table(head, rows)}\n{len(found.rows)} training pairs.\n"
+    rows = [{"name": name, "scenes": a, "bands": b} for name, (a, b) in spread(found.rows).items()]
+    head = "spread of the share, as a factor | between scenes | between bands of a scene"
+    told = listing(rows, head, "{name} | e^±{scenes:.2f} | e^±{bands:.2f}")
+    return f"{told}\n{len(found.rows)} training pairs.\n"
 
 
 def strength_text(found: Result) -> str:

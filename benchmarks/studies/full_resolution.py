@@ -23,43 +23,31 @@ _PLACED = {"as they lie": "off", "registered": "auto"}
 
 
 def _held_out() -> Iterator[Subject]:
-    """Of the native scenes, the part that is held out."""
+    """Of the native scenes, the part that is held out, `_SIDE` PAN pixels a side at most."""
     for subject in scenes("train", "pairs"):
-        name, height = subject.info.name, subject.info.height
-        if subject.truth is not None or name not in (*HELD_OUT, *HELD_OUT_SOUTH):
-            continue
-        first = height * (1 - SOUTH) if name in HELD_OUT_SOUTH else 0
-        yield _cut(subject, -(-int(first) // subject.info.ratio))
-
-
-def _cut(subject: Subject, top: int) -> Subject:
-    """From MS row ``top``, at most `_SIDE` PAN pixels a side."""
-    ratio, side = subject.info.ratio, _SIDE // subject.info.ratio
-    ms = subject.ms[..., top : top + side, :side]
-    rows, columns = (ratio * length for length in ms.shape[-2:])
-    pan = subject.pan[..., ratio * top : ratio * top + rows, :columns]
-    return replace(subject, pan=pan, ms=ms)
+        name, height, ratio = subject.info.name, subject.info.height, subject.info.ratio
+        if subject.truth is None and name in (*HELD_OUT, *HELD_OUT_SOUTH):
+            first = int(height * (1 - SOUTH)) if name in HELD_OUT_SOUTH else 0
+            top, side = -(-first // ratio), _SIDE // ratio
+            ms = subject.ms[..., top : top + side, :side]
+            rows, columns = (ratio * length for length in ms.shape[-2:])
+            pan = subject.pan[..., ratio * top : ratio * top + rows, :columns]
+            yield replace(subject, pan=pan, ms=ms)
 
 
 @torch.inference_mode()
-def _rows(subject: Subject) -> Iterator[dict]:
-    """A row for every method and placement."""
-    for placed, registration in _PLACED.items():
-        given = subject if registration == "off" else subject.measured()
-        sharpener = Sharpener("ksdiff-s", registration=registration, together=given.judged_together)
-        results = {method: given.apart(fuse(given.pair())) for method, fuse in METHODS.items()}
-        images = subject.pan[0], subject.ms[0]
-        fused = sharpener.sharpen(*images, subject.phase, sensor_name(subject))
-        for method, image in (results | {"ksdiff": fused[None]}).items():
-            yield {
-                **{"scene": subject.info.name, "bands": subject.info.bands, "placed": placed},
-                **{"method": method, "indexes": given.judge(image, 0)},
-            }
-
-
 def measure() -> Iterator[dict]:
     for subject in _held_out():
-        yield from _rows(subject)
+        facts = {"scene": subject.info.name, "bands": subject.info.bands}
+        for placed, registration in _PLACED.items():
+            given = subject if registration == "off" else subject.measured()
+            results = {method: given.apart(fuse(given.pair())) for method, fuse in METHODS.items()}
+            options = {"registration": registration, "together": given.judged_together}
+            images = subject.pan[0], subject.ms[0], subject.phase, sensor_name(subject)
+            results["ksdiff"] = Sharpener("ksdiff-s", **options).sharpen(*images)[None]
+            for method, image in results.items():
+                indexes = given.judge(image, 0)
+                yield {**facts, "placed": placed, "method": method, "indexes": indexes}
 
 
 def text(found: Result) -> str:

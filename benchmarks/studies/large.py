@@ -5,7 +5,6 @@ elsewhere, and sharpened again by a command that is ended on its way. A hidden f
 one holds the files meanwhile, some 20 bytes a PAN pixel.
 """
 
-import functools
 import signal
 import sys
 import tempfile
@@ -72,7 +71,11 @@ def left(command: tuple, log: Path, out: Path, complete: int) -> list[str]:
     before, found = set(out.parent.iterdir()), []
     # One that a program can answer, and one that it cannot: it may leave a hidden file.
     for ending, share in ((signal.SIGTERM, _END_AT), (signal.SIGKILL, _EARLY)):
-        enough = functools.partial(_written, out, share * complete)
+
+        def enough(process: int, size: float = share * complete) -> bool:
+            hidden = out.with_name(f".{out.name}.{process}.part.plain.tif")  # written first
+            return hidden.exists() and hidden.stat().st_size > size
+
         if run(command, log, enough, ending).status == 0:
             raise KSDiffError(f"{out.name}: was complete before {ending.name} came")
         new = set(out.parent.iterdir()) - before
@@ -80,12 +83,6 @@ def left(command: tuple, log: Path, out: Path, complete: int) -> list[str]:
         for path in new:
             path.unlink()
     return found
-
-
-def _written(out: Path, size: float, process: int) -> bool:
-    """Whether the hidden file that a command writes first has so many bytes."""
-    path = out.with_name(f".{out.name}.{process}.part.plain.tif")
-    return path.exists() and path.stat().st_size > size
 
 
 @torch.inference_mode()

@@ -11,7 +11,6 @@ from benchmarks import measure as meter
 from benchmarks import results
 from benchmarks.ops import __main__ as command
 from benchmarks.ops import cases, suites
-from benchmarks.ops import measure as measuring
 from benchmarks.ops.measure import measure
 from tests.support.benchmarks import MACHINE
 
@@ -35,8 +34,8 @@ ALL = {
 @pytest.fixture(autouse=True)
 def brief(monkeypatch):
     """Few rounds, and a machine whose limits nobody measures."""
-    monkeypatch.setattr(measuring, "race", functools.partial(meter.race, rounds=(2, 2)))
-    monkeypatch.setattr(measuring, "peak_bytes", lambda call, device, seconds: 1)
+    monkeypatch.setattr(meter, "race", functools.partial(meter.race, rounds=(2, 2)))
+    monkeypatch.setattr(meter, "peak_bytes", lambda call, device, seconds: 1)
     monkeypatch.setattr(results, "header", lambda device: dict(MACHINE))
 
 
@@ -64,7 +63,7 @@ def test_compiled_forms_are_timed_and_what_cannot_be_is_left_out_with_its_reason
     forms = measured(True, broken=broken)
     assert "p50" in forms["compiled shift"] and "p50" not in forms["broken"]
     assert forms["broken"]["left_out"] == "fails: RuntimeError: no such instruction"
-    monkeypatch.setattr(measuring, "available_bytes", lambda device: 1000)
+    monkeypatch.setattr(meter, "available_bytes", lambda device: 1000)
     forms = measured()
     assert "p50" in forms["ksdiff_ops"]  # whatever there is
     assert "GiB, and 0.0 are free" in forms["unfold and sum"]["left_out"]
