@@ -6,12 +6,13 @@ import math
 import os
 import random
 import statistics
-import threading
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
 import torch
 
 Name = TypeVar("Name", bound=Hashable)
@@ -114,9 +115,8 @@ def timed(calls: Mapping[Name, Call], seconds: float) -> dict[Name, dict[str, fl
 
 def summary(samples: list[float]) -> dict[str, float]:
     """Median, 20th and 80th percentile in seconds, and the number of samples."""
-    cuts = statistics.quantiles(samples, n=5, method="inclusive") if samples[1:] else samples
-    median = statistics.median(samples)
-    return {"p20": cuts[0], "p50": median, "p80": cuts[-1], "rounds": len(samples)}
+    low, median, high = np.percentile(samples, (20, 50, 80)).tolist()
+    return {"p20": low, "p50": median, "p80": high, "rounds": len(samples)}
 
 
 def peak_bytes(call: Call, device: str, seconds: float = 0.0) -> int | None:
@@ -136,18 +136,15 @@ def peak_bytes(call: Call, device: str, seconds: float = 0.0) -> int | None:
         call()
         torch.cuda.synchronize()
         return torch.cuda.max_memory_allocated() - before
-    found: list[int | None] = []
     threads, gradients = torch.get_num_threads(), torch.is_grad_enabled()
 
-    def run() -> None:
+    def run() -> int | None:
         torch.set_num_threads(threads)  # these settings are per thread
         torch.set_grad_enabled(gradients)
-        found.append(_resident_growth(call, warm_up=seconds < _LONG))
+        return _resident_growth(call, warm_up=seconds < _LONG)
 
-    thread = threading.Thread(target=run)
-    thread.start()
-    thread.join()
-    return found[0] if found else None
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(run).result()
 
 
 def _resident_growth(call: Call, warm_up: bool) -> int | None:

@@ -21,8 +21,7 @@ def save(found: Models, docs: Path, name: str) -> None:
     _growth(growth.subplots(), found)
     for figure, kind in ((quality, "quality"), (growth, "growth")):
         figure.suptitle(origin(found.header), fontsize=9)
-        path = docs / f"{name}-{kind}.png"
-        figure.savefig(path, dpi=90, metadata={"Software": None})
+        figure.savefig(docs / f"{name}-{kind}.png", dpi=90, metadata={"Software": None})
 
 
 def _quality(axis, found: Models, bands: int) -> None:
@@ -35,15 +34,13 @@ def _quality(axis, found: Models, bands: int) -> None:
         )
         if not curve:
             continue
-        seconds, values, evaluations = zip(*curve, strict=True)
+        seconds, values, _ = zip(*curve, strict=True)
         label = f"{SMALL}, {kind} (evaluations)"
         axis.plot(seconds, values, marker=marker, color=colour, linewidth=1, label=label)
-        for x, y, count in zip(seconds, values, evaluations, strict=True):
-            below = kind == "DPM-Solver++"
-            axis.annotate(
-                str(count), (x, y), (0, -11 if below else 5), textcoords="offset points",
-                fontsize=8, color=colour, ha="center",
-            )  # fmt: skip
+        beside = (0, -11 if kind == "DPM-Solver++" else 5)
+        for *point, count in curve:
+            note = {"textcoords": "offset points", "fontsize": 8, "color": colour, "ha": "center"}
+            axis.annotate(str(count), point, beside, **note)
     for name, point in points.items():
         if not name.startswith((SMALL, LARGE)):
             colour = "tab:red" if name in (KSDIFF, NO_PRIOR) else "dimgrey"
@@ -53,22 +50,16 @@ def _quality(axis, found: Models, bands: int) -> None:
     front = [points[name] for name in pareto(points)]
     axis.plot(*zip(*front, strict=True), "k--", linewidth=1, label="Pareto front", zorder=0)
     scenes = len({row["scene"] for row in found.judged if row["bands"] == bands})
-    axis.set_xscale("log")
-    axis.set_xlabel("seconds per megapixel, fastest mode")
-    axis.set_ylabel("ERGAS (lower is better)")
-    axis.set_title(f"{bands} bands, {scenes} scene{'s' * (scenes > 1)}")
+    axis.set(xscale="log", title=f"{bands} bands, {scenes} scene{'s' * (scenes > 1)}")
+    axis.set(xlabel="seconds per megapixel, fastest mode", ylabel="ERGAS (lower is better)")
     axis.margins(x=0.12, y=0.1)
     axis.legend(fontsize=8)
 
 
 def _growth(axis, found: Models) -> None:
     """Time over size, log-log; the whole pipeline beside the networks in one piece."""
-    rows = found.rows("growth")
-    rows += [
-        row | {"name": "ksdiff.Sharpener, whole"}
-        for row in found.rows("scene")
-        if row["name"] == "whole"
-    ]
+    whole = (row | {"name": "ksdiff.Sharpener, whole"} for row in found.rows("scene", name="whole"))
+    rows = [*found.rows("growth"), *whole]
     for name in dict.fromkeys(row["name"] for row in rows):
         own = sorted((row["size"], row["p50"]) for row in rows if row["name"] == name)
         exponent = slope([size**2 for size, _ in own], [seconds for _, seconds in own])
@@ -76,7 +67,5 @@ def _growth(axis, found: Models) -> None:
     sizes = sorted({row["size"] for row in rows})
     axis.set_xticks(sizes, map(str, sizes), minor=False)
     axis.minorticks_off()
-    axis.set_xlabel("PAN pixels a side")
-    axis.set_ylabel("seconds")
-    axis.set_title("one image, eager, float32")
+    axis.set(xlabel="PAN pixels a side", ylabel="seconds", title="one image, eager, float32")
     axis.legend(fontsize=8)

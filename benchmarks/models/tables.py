@@ -40,17 +40,13 @@ class Models:
     def loss_in_bf16(self, name: str, bands: int) -> float | None:
         """The share by which bfloat16 worsens the worst index of a network; None if not known."""
         family = self.cost[name]["family"]
-        own = [
-            row
-            for row in self.judged
-            if row["bands"] == bands and self.cost.get(row["name"], {}).get("family") == family
-        ]
+        judged = [row for row in self.judged if row["bands"] == bands and row["name"] in self.cost]
+        own = (row for row in judged if self.cost[row["name"]]["family"] == family)
         pairs = nested(own, ("scene", "name", "seed"), "mode").values()
-        pairs = [pair for pair in pairs if BF16 in pair]
-        signs = {"SAM": 1, "ERGAS": 1, "Q2n": -1}
+        pairs = [(pair[BF16], pair[EAGER]) for pair in pairs if BF16 in pair]
         losses = (
-            fmean(sign * (pair[BF16][index] / pair[EAGER][index] - 1) for pair in pairs)
-            for index, sign in signs.items()
+            fmean(sign * (half[index] / whole[index] - 1) for half, whole in pairs)
+            for index, sign in (("SAM", 1), ("ERGAS", 1), ("Q2n", -1))
         )
         return max(losses) if pairs else None
 

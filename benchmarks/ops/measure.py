@@ -126,6 +126,5 @@ def _make_room(case: Case, form: str, direction: str, device: str) -> None:
 
 def _reason(form: str, error: Exception) -> str:
     """In one line."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    brief = f"{type(error).__name__}: {lines[0] if lines else ''}"[:200]
+    brief = f"{type(error).__name__}: {next(iter(str(error).strip().splitlines()), '')}"[:200]
     return f"{'does not compile' if form.startswith(_COMPILED) else 'fails'}: {brief}"

@@ -111,9 +111,8 @@ def _sizes(series: dict[str, list[Measured]]) -> Figure:
         floors = [case.floor * 1e3 for case in own]
         axis.plot(sides, floors, color=BLACK, linestyle="--", linewidth=1, label="floor")
         axis.set_xscale("log", base=2)
-        axis.set_yscale("log")
+        axis.set(yscale="log", xlabel="pixels")
         axis.set_xticks(sides, [f"{side}²" for side in sides])
-        axis.set_xlabel("pixels")
         facts = own[0].facts
         detail = f"{facts['shape'][1]} channels, k = {facts['kernel']}, float32, forward"
         axis.set_title(f"{op}\n{detail}", fontsize=9)
@@ -128,9 +127,8 @@ def _series(own: list[Measured]) -> list[Measured]:
     kinds: dict[tuple, list[Measured]] = {}
     for case in own:
         facts = case.facts
-        if (facts["direction"], facts["dtype"]) == ("forward", "float32") and "shape" in facts:
-            b, c, h, w = facts["shape"]
-            if h == w:
-                kind = (b, c, *(facts.get(key) for key in ("out", "kernel", "groups")))
-                kinds.setdefault(kind, []).append(case)
+        plain = (facts["direction"], facts["dtype"]) == ("forward", "float32")
+        if plain and "shape" in facts and facts["shape"][2] == facts["shape"][3]:
+            kind = (*facts["shape"][:2], *(facts.get(key) for key in ("out", "kernel", "groups")))
+            kinds.setdefault(kind, []).append(case)
     return max(kinds.values(), key=len, default=[])
