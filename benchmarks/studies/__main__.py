@@ -5,51 +5,43 @@ first: `adaptation` those of `ksdiff train benchmarks/studies/left-out.yaml`, `h
 of `ksdiff train ksdiff/configs/ksdiff-s-tenth.yaml`. NAME --help tells a study's options.
 """
 
-import argparse
 import inspect
 import sys
 from pathlib import Path
+from typing import Annotated
 
 import torch
+import typer
 
 from benchmarks.results import RESULTS, Result, header, write
-from benchmarks.studies import STUDIES
+from benchmarks.studies import STUDIES, Study
 from ksdiff.errors import KSDiffError
 
-
-def main(arguments: list[str] | None = None) -> None:
-    given = vars(_parser().parse_args(arguments))
-    name, out = given.pop("name"), given.pop("out")
-    head = header("cpu")
-    try:
-        rows = list(STUDIES[name].measure(**given))
-    except KSDiffError as error:
-        sys.exit(f"benchmarks.studies: {name}: {error}")
-    head["threads"] = torch.get_num_threads()  # a study may choose its own
-    write(out / f"{name}.json", head, rows)
-    print(STUDIES[name].table(Result(head, rows)))
+app = typer.Typer(add_completion=False, rich_markup_mode=None, help=__doc__)
 
 
-def _parser() -> argparse.ArgumentParser:
-    """Each study is a command; the parameters of its ``measure`` are the options."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.studies",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    commands = parser.add_subparsers(dest="name", metavar="NAME", required=True)
-    for name, (measure, _) in STUDIES.items():
-        told = inspect.getdoc(measure) or inspect.getmodule(measure).__doc__
-        command = commands.add_parser(name, help=told.splitlines()[0], description=told)
-        command.add_argument("--out", type=Path, default=RESULTS, help="another folder")
-        for option in inspect.signature(measure).parameters.values():
-            flag = f"--{option.name.replace('_', '-')}"
-            default = f"default: {option.default}"
-            command.add_argument(
-                flag, type=type(option.default), default=option.default, help=default
-            )
-    return parser
+def _add(name: str, study: Study) -> None:
+    """The study as a command; the parameters of its ``measure`` are the options."""
 
+    def run(out: Annotated[Path, typer.Option(help="Another folder.")] = RESULTS, **given) -> None:
+        head = header("cpu")
+        try:
+            rows = list(study.measure(**given))
+        except KSDiffError as error:
+            sys.exit(f"benchmarks.studies: {name}: {error}")
+        head["threads"] = torch.get_num_threads()  # a study may choose its own
+        write(out / f"{name}.json", head, rows)
+        print(study.table(Result(head, rows)))
+
+    out = inspect.signature(run).parameters["out"]
+    options = inspect.signature(study.measure).parameters.values()
+    run.__signature__ = inspect.Signature([out, *options])
+    run.__annotations__ |= study.measure.__annotations__
+    app.command(name, help=study.measure.__doc__ or inspect.getmodule(study.measure).__doc__)(run)
+
+
+for name, study in STUDIES.items():
+    _add(name, study)
 
 if __name__ == "__main__":
-    main()
+    app()
