@@ -1,19 +1,23 @@
-"""One timer and one memory meter for all benchmarks."""
+"""One timer and one memory meter for all benchmarks: of calls, and of commands."""
 
 import ctypes
 import gc
 import math
 import os
 import random
+import signal
 import statistics
+import subprocess
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
+
+from ksdiff.errors import KSDiffError
 
 Name = TypeVar("Name", bound=Hashable)
 Call = Callable[[], object]
@@ -26,6 +30,7 @@ _FEW = 3  # samples of a call that exceeds its budget
 _WARM_UP = 3
 _MOST_SETS = 200
 _CALLS = 20  # in a graph at least, so that its launch does not count
+_PERIOD = 0.02  # seconds between two looks at a command's memory
 _M_MMAP_THRESHOLD = -3  # of glibc's malloc.h
 _TINY, _USUAL = 2**16, 2**25  # bytes; glibc moves its threshold up to the latter by itself
 _STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
@@ -243,3 +248,64 @@ def _between_events(work: Callable[[], None], calls: int) -> Callable[[], float]
         return start.elapsed_time(end) * 1e-3 / calls
 
     return sample
+
+
+class Run(NamedTuple):
+    seconds: float
+    cpu_seconds: float
+    peak_bytes: int  # resident, of the process and its children together
+    status: int
+
+
+def run_command(
+    command: Sequence[str | Path],
+    log: Path | None = None,
+    enough: Callable[[int], bool] = lambda process: False,
+    ending: int = signal.SIGTERM,
+    **environment: str,
+) -> Run:
+    """Run a command to its end, or until it is ``enough``, when it gets the signal ``ending``.
+
+    Args:
+        log: what it prints goes there, else nowhere.
+        enough: told the process id, again and again.
+        environment: variables beside those of this process.
+
+    Raises:
+        KSDiffError: it fails by itself.
+    """
+    with open(log or os.devnull, "ab") as file:
+        began = time.perf_counter()
+        process = subprocess.Popen(
+            [str(part) for part in command],
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=file,
+            env=os.environ | environment,
+        )
+        peak, ended = 0, False
+        while True:
+            done, status, usage = os.wait4(process.pid, os.WNOHANG)
+            if done:
+                break
+            peak = max(peak, _resident(process.pid))
+            if not ended and enough(process.pid):
+                process.send_signal(ending)
+                ended = True
+            time.sleep(_PERIOD)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode and not ended:
+        raise KSDiffError(f"{' '.join(map(str, command))}: exit status {process.returncode}")
+    seconds = time.perf_counter() - began
+    return Run(seconds, usage.ru_utime + usage.ru_stime, peak, process.returncode)
+
+
+def _resident(process: int, field: str = "VmHWM") -> int:
+    """Bytes: the most that a process had itself, and what its children have; 0 if it has ended."""
+    try:
+        own = kilobytes(Path(f"/proc/{process}/status"), field) * 1024
+        threads = Path(f"/proc/{process}/task").glob("*/children")
+        children = [int(word) for path in threads for word in path.read_text().split()]
+    except OSError:
+        return 0
+    return own + sum(_resident(child, "VmRSS") for child in children)

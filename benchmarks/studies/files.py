@@ -17,8 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.markdown import LOAD, nested, row_table
-from benchmarks.measure import cores, summary
-from benchmarks.process import Run, run
+from benchmarks.measure import Run, cores, run_command, summary
 from benchmarks.results import Result
 from benchmarks.studies.drawing import draw
 from ksdiff.errors import KSDiffError
@@ -79,12 +78,10 @@ def _in_turn(ways: Sequence[_Way], size: int, bands: int, rounds: int) -> Iterat
     found: list[list[Run]] = [[] for _ in ways]
     with tempfile.TemporaryDirectory() as name:
         drawn, out = draw(Path(name), size, bands), Path(name, "out.tif")
-        for (facts, command, environment, loops), runs in rounds * list(
-            zip(ways, found, strict=True)
-        ):
-            with looping(loops):
-                runs.append(run((*command, *drawn, out), **environment))
-            print(f"{runs[-1].seconds:.1f} s: {facts}", flush=True)
+        for way, runs in rounds * list(zip(ways, found, strict=True)):
+            with looping(way.loops):
+                runs.append(run_command((*way.command, *drawn, out), **way.environment))
+            print(f"{runs[-1].seconds:.1f} s: {way.facts}", flush=True)
             out.unlink()
     for way, runs in zip(ways, found, strict=True):
         yield {

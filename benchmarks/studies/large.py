@@ -15,7 +15,7 @@ import rasterio
 import torch
 
 from benchmarks.markdown import LOAD, fact_table, mebibytes
-from benchmarks.process import run
+from benchmarks.measure import run_command
 from benchmarks.results import Result
 from benchmarks.studies.drawing import draw
 from ksdiff.errors import KSDiffError
@@ -50,7 +50,7 @@ def measure(size: int = 30_000, bands: int = 4) -> list[dict]:
         drawn = draw(Path(name), size, bands)
         out, log = Path(name, "fused.tif"), Path(name, "log")
         command = (sys.executable, "-m", "ksdiff", "sharpen", *drawn, out, "--progress", "json")
-        done = run(command, log)
+        done = run_command(command, log)
         print(f"sharpened in {done.seconds:.0f} s, {mebibytes(done.peak_bytes)}", flush=True)
         row = {
             **{"size": size, "bands": bands, "p50": done.seconds, "cpu_seconds": done.cpu_seconds},
@@ -76,7 +76,7 @@ def left(command: tuple, log: Path, out: Path, complete: int) -> list[str]:
             hidden = out.with_name(f".{out.name}.{process}.part.plain.tif")  # written first
             return hidden.exists() and hidden.stat().st_size > size
 
-        if run(command, log, enough, ending).status == 0:
+        if run_command(command, log, enough, ending).status == 0:
             raise KSDiffError(f"{out.name}: was complete before {ending.name} came")
         new = set(out.parent.iterdir()) - before
         found += [path.name for path in new if ending == signal.SIGTERM or path == out]

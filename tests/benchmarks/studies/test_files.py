@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import rasterio
 
-from benchmarks.process import run
+from benchmarks.measure import run_command
 from benchmarks.studies import files, large
 from benchmarks.studies.drawing import draw
 from ksdiff.errors import KSDiffError
@@ -33,7 +33,7 @@ def test_a_drawn_scene_is_a_pair_that_goes_on_across_its_mirrors(tmp_path, monke
 
 
 def test_a_process_is_measured_with_its_children():
-    done = run([sys.executable, "-c", PARENT])
+    done = run_command([sys.executable, "-c", PARENT])
     assert done.status == 0 and 0.4 < done.seconds < 60
     assert 200 * 2**20 < done.peak_bytes < 300 * 2**20
 
@@ -42,10 +42,10 @@ def test_a_process_is_ended_when_it_is_enough_and_its_failure_is_told(tmp_path):
     began = time.perf_counter()
     command = [sys.executable, "-c", "import time; print('x', flush=True); time.sleep(600)"]
     log = tmp_path / "log"
-    done = run(command, log, lambda process: log.stat().st_size > 0, signal.SIGKILL)
+    done = run_command(command, log, lambda process: log.stat().st_size > 0, signal.SIGKILL)
     assert done.status == -signal.SIGKILL and time.perf_counter() - began < 60
     with pytest.raises(KSDiffError, match="exit status 3"):
-        run([sys.executable, "-c", "raise SystemExit(3)"])
+        run_command([sys.executable, "-c", "raise SystemExit(3)"])
 
 
 def test_windows_fused_alone_agree_with_a_file_unless_it_shows_a_seam(tmp_path, monkeypatch):
