@@ -20,6 +20,16 @@ from ksdiff.errors import KSDiffError
 _LOG_LINES = 40  # of a step that failed; of others the last, where pytest counts its tests
 _LEAST = 10  # seconds with which a step is begun
 _MEASURED = ("operators.json", "tile.json", "models.json")
+_CALLS = "{python} -m benchmarks.gpu_calls"
+_OPERATORS = "{python} -m benchmarks.ops --device cuda --seconds 130 --json {parts}/operators.json"
+_LATENCY = "{python} -m benchmarks.models latency --device cuda --json {parts}"
+_PYTEST = "{python} -m pytest -q -p no:cacheprovider"
+# Tests need no conftest above their own folder, which would ask for what only scenes need.
+_OWN_TESTS = f"{_PYTEST} --confcutdir tests/ops"
+# Every tensor in memory of its own, so that a read beyond its end is seen.
+_SANITIZES = "compute-sanitizer"
+_SANITIZER = f"env PYTORCH_NO_CUDA_MEMORY_CACHING=1 {_SANITIZES} --error-exitcode 9 --tool"
+_NCU = "ncu --set full --launch-count 3 -f --export {parts}/worst"
 
 
 class Step(NamedTuple):
@@ -27,50 +37,36 @@ class Step(NamedTuple):
 
     name: str
     seconds: int
-    command: Sequence[str | Path]
-    needs: Sequence[str] = ()  # modules and programs without which it is skipped
+    command: Sequence[str]
+    needs: str = ""  # modules and programs without which it is skipped
     may_be_cut: bool = False
 
 
 def steps(parts: Path) -> list[Step]:
     """All of them, the most valuable first; their files go to the folder ``parts``."""
-    python = (sys.executable, "-m")
-    pytest = (*python, "pytest", "-q", "-p", "no:cacheprovider")
-    # Tests need no conftest above their own folder, which would ask for what only scenes need.
-    own = (*pytest, "--confcutdir", "tests/ops")
     # What Triton does on a CPU has no place here; tensorly is one test's second opinion.
-    others = ("--ignore", "tests/ops/test_gpu.py", "--ignore-glob", "*triton*")
-    others += () if _has("tensorly") else ("--ignore", "tests/ops/test_tucker_kernel.py")
-    operators = (*python, "benchmarks.ops", "--device", "cuda", "--seconds", "130")
-    operators += ("--json", parts / "operators.json")
-    latency = (*python, "benchmarks.models", "latency", "--device", "cuda", "--json")
-    calls = (*python, "benchmarks.gpu_calls")
-    profile = (*calls, "profile", parts)
-    scenes = ("pytest", "rasterio")
-    ncu = ("ncu", "--set", "full", "--launch-count", "3", "-f", "--export", parts / "worst")
-
-    def sanitised(tool: str, backend: str) -> Step:
-        program = ("compute-sanitizer", "--tool", tool, "--error-exitcode", "9")
-        # Every tensor in memory of its own, so that a read beyond its end is seen.
-        own = ("env", "PYTORCH_NO_CUDA_MEMORY_CACHING=1")
-        command = (*own, *program, *calls, "sanitize", backend)
-        return Step(f"{tool}-{backend}", 60, command, program[:1])
-
-    return [
-        Step("first-calls", 60, (*calls, "first", parts)),
-        Step("gpu-tests", 180, (*own, "--maxfail", "40", "tests/ops/test_gpu.py"), ["pytest"]),
-        sanitised("memcheck", "cuda"),
-        sanitised("racecheck", "cuda"),
-        sanitised("memcheck", "triton"),
+    others = "tests/ops --ignore tests/ops/test_gpu.py --ignore-glob *triton*"
+    others += "" if _has("tensorly") else " --ignore tests/ops/test_tucker_kernel.py"
+    every = (
+        ("first-calls", 60, f"{_CALLS} first {{parts}}"),
+        ("gpu-tests", 180, f"{_OWN_TESTS} --maxfail 40 tests/ops/test_gpu.py", "pytest"),
+        ("memcheck-cuda", 60, f"{_SANITIZER} memcheck {_CALLS} sanitize cuda", _SANITIZES),
+        ("racecheck-cuda", 60, f"{_SANITIZER} racecheck {_CALLS} sanitize cuda", _SANITIZES),
+        ("memcheck-triton", 60, f"{_SANITIZER} memcheck {_CALLS} sanitize triton", _SANITIZES),
         # The most telling cases, then the rest without what has to be compiled, which takes long.
-        Step("operators", 150, (*operators, "--quick"), (), True),
-        Step("operators-rest", 150, (*operators, "--eager"), (), True),
-        Step("tile", 60, (*latency, parts / "tile.json", "--only", "ksdiff-s"), ["rasterio"], True),
-        Step("models", 120, (*latency, parts / "models.json"), ["rasterio"], True),
-        Step("profile", 30, profile, (), True),
-        Step("ncu", 60, (*ncu, *profile, "run"), ["ncu"], True),
-        Step("graph-tests", 60, (*pytest, "tests/inference/test_graphs.py"), scenes),
-        Step("other-tests", 120, (*own, "tests/ops", *others), ["pytest", "hypothesis"]),
+        ("operators", 150, f"{_OPERATORS} --quick", "", True),
+        ("operators-rest", 150, f"{_OPERATORS} --eager", "", True),
+        ("tile", 60, f"{_LATENCY}/tile.json --only ksdiff-s", "rasterio", True),
+        ("models", 120, f"{_LATENCY}/models.json", "rasterio", True),
+        ("profile", 30, f"{_CALLS} profile {{parts}}", "", True),
+        ("ncu", 60, f"{_NCU} {_CALLS} profile {{parts}} run", "ncu", True),
+        ("graph-tests", 60, f"{_PYTEST} tests/inference/test_graphs.py", "pytest rasterio"),
+        ("other-tests", 120, f"{_OWN_TESTS} {others}", "pytest hypothesis"),
+    )
+    words = {"python": sys.executable, "parts": parts}
+    return [
+        Step(name, seconds, [w.format_map(words) for w in command.split()], *rest)
+        for name, seconds, command, *rest in every
     ]
 
 
@@ -102,7 +98,7 @@ def run(every: Sequence[Step], target: Path, parts: Path, limit: float) -> int:
 
 def _status(step: Step, log: Path, seconds: float) -> str:
     """How it ended. What runs out of time is interrupted, so that it writes what it has."""
-    missing = [name for name in step.needs if not _has(name)]
+    missing = [name for name in step.needs.split() if not _has(name)]
     if missing:
         return f"skipped: no {' and no '.join(missing)}"
     if seconds < _LEAST:

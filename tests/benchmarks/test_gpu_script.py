@@ -69,7 +69,7 @@ def attempt(tmp_path):
     """`attempt(limit, NAME=CODE, ...)` runs small programs as steps; gives the status of each."""
     target = tmp_path / "gpu.json"
 
-    def run(limit=100, may_be_cut=False, needs=(), **programs):
+    def run(limit=100, may_be_cut=False, needs="", **programs):
         every = [
             gpu.Step(name, limit, (sys.executable, "-c", code), needs, may_be_cut)
             for name, code in programs.items()
@@ -104,7 +104,7 @@ def test_a_failing_step_does_not_stop_the_next_and_alone_runs_again(attempt, tmp
 
 
 def test_what_is_missing_is_told_and_when_time_is_up_measurements_do_not_fail(attempt, monkeypatch):
-    assert attempt(needs=["no_such_module"], a="") == {"a": "skipped: no no_such_module"}
+    assert attempt(needs="no_such_module", a="") == {"a": "skipped: no no_such_module"}
     assert attempt(5, a="", b="") == dict.fromkeys("ab", "failed: no time left")
     assert attempt(5, True, a="") == {"a": "no time left"}
     monkeypatch.setattr(gpu, "_LEAST", 0)
