@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from benchmarks.markdown import nested, origin, pivot, table
+from benchmarks.markdown import nested, origin, pivot
 from benchmarks.results import read
 from ksdiff.baselines import METHODS
+from ksdiff.evaluation.report import HIGHER_IS_BETTER
 from ksdiff.evaluation.run import KSDIFF
 
 # With their digits.
@@ -21,7 +22,6 @@ INDEXES = {
     "full": {"D_lambda_K": 3, "D_s": 3, "HQNR": 3},
 }
 ADAPTED, UNMOVED = f"{KSDIFF} --adapt", f"{KSDIFF} --registration off --contrast deviations"
-_HIGHER_IS_BETTER = {"Q2n", "HQNR"}
 _SUMMARY = ("exp", "gsa", "bdsd-pc", "mtf-glp-hpm", KSDIFF, ADAPTED)
 
 
@@ -37,7 +37,7 @@ def indexes(path: Path, resolution: str = "reduced", methods: Sequence[str] = ()
 
     def best(scene: str, index: str) -> str:
         every = (shown(row, index) for row in rows if row["scene"] == scene)
-        return (max if index in _HIGHER_IS_BETTER else min)(every, key=float)
+        return (max if index in HIGHER_IS_BETTER else min)(every, key=float)
 
     def cell(row: dict) -> str:
         texts = ((shown(row, index), best(row["scene"], index)) for index in digits)
@@ -52,18 +52,16 @@ def indexes(path: Path, resolution: str = "reduced", methods: Sequence[str] = ()
 def margins(path: Path) -> str:
     """How far below the best classical method's the errors lie, scene by scene."""
     reduced = (row for row in _rows(path) if row["resolution"] == "reduced")
-    columns = list(itertools.product((KSDIFF, ADAPTED), ("SAM", "ERGAS")))
     rows = []
     for scene, own in nested(reduced, "scene", "method").items():
-        cells = [scene]
-        for method, index in columns:
-            best = min(own[name]["indexes"][index] for name in METHODS if name in own)
-            known = method in own
-            cells.append(
-                f"{100 * (1 - own[method]['indexes'][index] / best):.0f} %" if known else "–"
-            )
-        rows.append(cells)
-    return table(["below the best classical method", *map(", ".join, columns)], rows)
+        scores = {method: row["indexes"] for method, row in own.items()}
+        for method, index in itertools.product((KSDIFF, ADAPTED), ("SAM", "ERGAS")):
+            if method in own:
+                best = min(scores[name][index] for name in METHODS if name in own)
+                below = f"{100 * (1 - scores[method][index] / best):.0f} %"
+                rows.append({"scene": scene, "error": f"{method}, {index}", "below": below})
+    head = "below the best classical method"
+    return pivot(rows, "scene", "error", lambda row: row["below"], head)
 
 
 def _rows(path: Path) -> list[dict]:

@@ -129,11 +129,8 @@ def contenders(found: Mapping[str, nn.Module], device: str, mode: str = EAGER) -
     ]
 
 
-# Name, evaluations and call.
-_Ways = Iterator[tuple[str, int, Callable[..., Tensor]]]
-
-
-def _ways(family: str, network: nn.Module, mode: str, device: str) -> _Ways:
+def _ways(family: str, network: nn.Module, mode: str, device: str) -> Iterator[tuple]:
+    """Name, evaluations and call of each."""
     if isinstance(network, KSDiff):
         yield from _ksdiff(family, network, mode, device)
         return
@@ -164,7 +161,7 @@ def _in_mode(function: Callable, mode: str, device: str) -> Callable:
     return run
 
 
-def _ksdiff(family: str, model: KSDiff, mode: str, device: str) -> _Ways:
+def _ksdiff(family: str, model: KSDiff, mode: str, device: str) -> Iterator[tuple]:
     """With a prior for every image; ksdiff-s also with the base kernels and the head's basis."""
     fuse = _in_mode(model.fuse, mode, device)
 

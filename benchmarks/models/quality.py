@@ -100,11 +100,8 @@ def _baseline(path: Path) -> tuple[nn.Module, int]:
     return OnePass(model.network.module) if one_pass else model, _steps(config)
 
 
-_Fusion = tuple[str, str, int, Callable[[Scene, int], Tensor]]
-
-
-def _fusions(found: dict[str, nn.Module], device: str, pixels: int) -> Iterator[_Fusion]:
-    """(name, mode, seed, call) of everything that is scored; results are [1, C, H, W] in DN."""
+def _fusions(found: dict[str, nn.Module], device: str, pixels: int) -> Iterator[tuple]:
+    """Name, mode, seed and call of everything that is scored; results are [1, C, H, W] in DN."""
     model = found[KSDIFF]
 
     def in_dn(run: Callable[[FusionInputs, int], Tensor]) -> Callable[[Scene, int], Tensor]:

@@ -30,8 +30,8 @@ _ADAPTIVE = {
 }
 # (C_out, C_in / groups, k): pointwise and depthwise of PanNeXt-U, and a plain 3 x 3 layer.
 _LAYERS = ((192, 96, 1), (96, 1, 7), (64, 64, 3))
-# (C_in, C_out, groups, k, side of the image)
-_CONVOLUTIONS = ((48, 48, 48, 7, 128), (48, 96, 1, 1, 128), (64, 64, 1, 3, 64))
+# (C_in, C_out, k, groups, side of the image)
+_CONVOLUTIONS = ((48, 48, 7, 48, 128), (48, 96, 1, 1, 128), (64, 64, 3, 1, 64))
 _QUICK = {(5, 1, "float32"), (5, None, "float32"), (5, 1, "bfloat16")}
 
 
@@ -55,10 +55,8 @@ def _sizes(device: str) -> Iterator[tuple[Case, bool]]:
     for (*layer, k), batch in itertools.product(_LAYERS, (1, 8, 32)):
         yield tucker_kernel((batch, *layer, k, k)), (*layer, k) == _LAYERS[0]
     batches = ((1, "float32"), (8, "float32"), (8, "bfloat16"))
-    for (cin, cout, groups, kernel, side), (batch, dtype) in itertools.product(
-        _CONVOLUTIONS, batches
-    ):
-        case = batched_conv2d((batch, cin, side, side), cout, kernel, groups)
+    for (cin, *layer, side), (batch, dtype) in itertools.product(_CONVOLUTIONS, batches):
+        case = batched_conv2d((batch, cin, side, side), *layer)
         yield replace(case, dtype=dtype), (batch, dtype) == batches[1]
     for number, dtype in ((0, "float32"), (0, "bfloat16"), (1, "float32"), (2, "float32")):
         case = adaptive_conv2d(_ADAPTIVE[device][number], 32)
@@ -80,15 +78,10 @@ NETWORKS: dict[str, tuple[Case, ...]] = {
     "CARAFE": (carafe((1, 256, 25, 34)), carafe((1, 256, 50, 68))),
     "KPN": (dynamic_conv((4, 8, 128, 128), (5, 5), 8), dynamic_conv((1, 3, 256, 256), (5, 5), 1)),
     "KPCN": (dynamic_conv((1, 3, 128, 128), (21, 21), 1),),
-    "LAGNet": (
-        adaptive_conv2d((1, 32, 256, 256), 32),
-        adaptive_conv2d((8, 32, 64, 64), 32),
-        adaptive_conv2d((32, 32, 16, 16), 32),
-    ),
+    "LAGNet": tuple(adaptive_conv2d((b, 32, s, s), 32) for b, s in ((1, 256), (8, 64), (32, 16))),
     "PAC": (adaptive_conv2d((8, 64, 16, 16), 64), adaptive_conv2d((1, 256, 16, 16), 256)),
-    "separable interpolation": (
-        separable_dynamic_conv((1, 3, 128, 128), 25),
-        separable_dynamic_conv((1, 3, 128, 128), 51),
+    "separable interpolation": tuple(
+        separable_dynamic_conv((1, 3, 128, 128), kernel) for kernel in (25, 51)
     ),
     "CondConv": (
         *(batched_conv2d(own, own[1], 3) for own in _stages(8)),
@@ -110,10 +103,7 @@ NETWORKS: dict[str, tuple[Case, ...]] = {
         dynamic_conv((4, 512, 1, 256), (1, 31), 16),
         dynamic_conv((1, 1, 1, 4096), (1, 9), 1),
     ),
-    "gate": (
-        dynamic_conv((1, 64, 128, 128), (1, 1), 1),
-        dynamic_conv((1, 64, 128, 128), (1, 1), 64),
-    ),
+    "gate": tuple(dynamic_conv((1, 64, 128, 128), (1, 1), groups) for groups in (1, 64)),
     "small": (dynamic_conv((1, 1, 16, 16), (3, 3), 1),),
 }
 

@@ -6,7 +6,7 @@ scene; and as pairs whose sensor nobody names.
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -143,12 +143,9 @@ def _adapted_row(case: Case) -> dict:
     return facts | {"before": network(model, case), "after": network(done.model, case)}
 
 
-# Name, PAN [1, H, W], MS [C, h, w], phase, and indexes of a fused image [1, C, H, W].
-_Pair = tuple[str, Tensor, Tensor, tuple[float, float], Callable[[Tensor], dict[str, float]]]
-
-
-def _unnamed() -> Iterator[_Pair]:
-    """Held-out cases and validation scenes with truth, of four and eight bands at ratio 4."""
+def _unnamed() -> Iterator[tuple]:
+    """Held-out cases and validation scenes with truth, of four and eight bands at ratio 4: name,
+    PAN [1, H, W], MS [C, h, w], phase, and what gives the indexes of a fused image [1, C, H, W]."""
     for case in held_out_cases():
         if len(case.gains) in _OWN and case.ratio == 4:
             yield case.name, case.pan[0], case.ms[0], case.phase, partial(scores, case)
