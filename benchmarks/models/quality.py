@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -26,7 +27,6 @@ from ksdiff.images.inputs import FusionInputs
 from ksdiff.inference.sharpen import Sharpener
 from ksdiff.metrics import reduced_indexes
 from ksdiff.models.backbones import BACKBONES
-from ksdiff.models.ksdiff import KSDiff
 from ksdiff.models.weights import load_weights
 from ksdiff.training.validation import Scene, validation_scenes
 
@@ -114,22 +114,18 @@ def _fusions(found: dict[str, nn.Module], device: str, pixels: int) -> Iterator[
     def whole(scene: Scene, seed: int) -> Tensor:
         return Sharpener(model, device=device, seed=seed).fuse(scene.prepared)[None]
 
+    def latent(inputs: FusionInputs, seed: int, steps: int) -> Tensor:
+        noise = torch.Generator().manual_seed(seed)
+        return model.fuse(inputs, model.estimate_kernels(inputs, noise, steps))
+
     for steps, seed in itertools.product(range(1, model.config.diffusion.steps + 1), SEEDS):
-        yield f"{KSDIFF}, {steps} latent steps", EAGER, seed, in_dn(_latent(model, steps))
+        yield f"{KSDIFF}, {steps} latent steps", EAGER, seed, in_dn(partial(latent, steps=steps))
     for mode in (EAGER, BF16):
         for c in contenders(found, device, mode):
             for seed in _seeds(c, pixels):
                 yield c.name, mode, seed, in_dn(c.run)
     for seed in SEEDS:
         yield PIPELINE, EAGER, seed, whole
-
-
-def _latent(model: KSDiff, steps: int) -> Callable[[FusionInputs, int], Tensor]:
-    def fuse(inputs: FusionInputs, seed: int) -> Tensor:
-        noise = torch.Generator().manual_seed(seed)
-        return model.fuse(inputs, model.estimate_kernels(inputs, noise, steps))
-
-    return fuse
 
 
 def _seeds(contender: Contender, pixels: int) -> tuple[int, ...]:

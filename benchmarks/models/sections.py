@@ -139,7 +139,7 @@ def malloc(found: Networks, device: str, budget: float) -> list[dict]:
     """One image of 256 x 256, eager and in bfloat16, in a process that leaves freed memory to
     malloc, as PyTorch does by default (see `ksdiff.runtime`)."""
     names = (KSDIFF, "fusionnet", "lagnet", UNFOLD)
-    return _timed(names, found, device, budget, modes=(EAGER, BF16))
+    return _timed(names, found, device, budget, EAGER, BF16)
 
 
 def long(found: Networks, device: str, budget: float) -> list[dict]:
@@ -147,21 +147,24 @@ def long(found: Networks, device: str, budget: float) -> list[dict]:
     both = [f"{net}, {sampler}" for net in (SMALL, LARGE) for sampler in ("DDPM-1000", "DDIM-25")]
     few, more = (KSDIFF, f"{SMALL}, DDPM-1000"), (KSDIFF, NO_PRIOR, *both)
     return [
-        *_timed(more, found, device, budget / 4, _SMALL_SIZE),
-        *_timed(few, found, device, budget / 4, SIZE),
+        *_timed(more, found, device, budget / 4, size=_SMALL_SIZE),
+        *_timed(few, found, device, budget / 4, size=SIZE),
     ]
 
 
 def growth(found: Networks, device: str, budget: float) -> list[dict]:
     """One image of growing size in one piece, its prior estimated from all of it."""
     share = budget / len(SIZES)
-    return [row for size in SIZES for row in _timed(_ONE_PASS, found, device, share, size)]
+    return [row for size in SIZES for row in _timed(_ONE_PASS, found, device, share, size=size)]
 
 
 def batch(found: Networks, device: str, budget: float) -> list[dict]:
     """Batches of images, each with its own prior: 64 x 64, on a GPU 256 x 256."""
-    size, share = SIZE if device == "cuda" else _SMALL_SIZE, budget / len(BATCHES)
-    return [row for n in BATCHES for row in _timed(_ONE_PASS, found, device, share, size, n)]
+    size, rows = SIZE if device == "cuda" else _SMALL_SIZE, []
+    for count in BATCHES:
+        share = budget / len(BATCHES)
+        rows += _timed(_ONE_PASS, found, device, share, size=size, batch=count)
+    return rows
 
 
 def memory(found: Networks, device: str, budget: float) -> list[dict]:
@@ -178,29 +181,22 @@ def memory(found: Networks, device: str, budget: float) -> list[dict]:
 
 
 def _timed(
-    names: Collection[str],
-    found: Networks,
-    device: str,
-    budget: float,
-    size: int = SIZE,
-    batch: int = 1,
-    modes: Iterable[str] = (EAGER,),
+    names: Collection[str], found: Networks, device: str, budget: float, *modes: str, **facts: int
 ) -> list[dict]:
-    """The contenders of these names, in turn."""
-    every = (c for mode in modes for c in contenders(found, device, mode))
-    calls = _calls((c for c in every if c.name in names), tile(device, size, batch))
-    return _rows(calls, budget, size, batch)
+    """The contenders of these names in turn, eager unless modes are given."""
+    every = (c for mode in modes or (EAGER,) for c in contenders(found, device, mode))
+    calls = _calls((c for c in every if c.name in names), tile(device, **facts))
+    return _rows(calls, budget, **facts)
 
 
 def _calls(chosen: Iterable[Contender], inputs: FusionInputs) -> _Calls:
     return {(c.name, c.mode): functools.partial(c.run, inputs) for c in chosen}
 
 
-def _rows(
-    calls: _Calls, budget: float, size: int = SIZE, batch: int = 1, bands: int = BANDS
-) -> list[dict]:
+def _rows(calls: _Calls, budget: float, **facts: int) -> list[dict]:
+    facts = {"size": SIZE, "batch": 1, "bands": BANDS} | facts
     return [
-        {"name": name, "mode": mode, "size": size, "batch": batch, "bands": bands, **times}
+        {"name": name, "mode": mode, **facts, **times}
         for (name, mode), times in timed(calls, budget).items()
     ]
 
