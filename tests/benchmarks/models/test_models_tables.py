@@ -51,23 +51,17 @@ def found(tmp_path):
             *((f"{LARGE}, DDIM-25", LARGE, 25), (f"{LARGE}, DDPM-1000", LARGE, 1000)),
         )
     ]
+    latency = {
+        KSDIFF: {EAGER: 0.2, COMPILED: 0.1, BF16: 0.01},
+        NO_PRIOR: {EAGER: 0.1},
+        "fusionnet": {EAGER: 0.05, BF16: 0.04},
+        ONE: {EAGER: 0.4, BF16: 0.3},
+        **{f"{SMALL}, DDIM-25": {BF16: 3.0}, f"{LARGE}, DDIM-25": {BF16: 9.0}},
+        **{"lagnet": {EAGER: 0.1, BF16: 0.1}, UNFOLD: {EAGER: 0.7, BF16: 0.3}},
+        **{f"{KSDIFF}: network": {EAGER: 0.15}, f"{KSDIFF}: latent steps": {EAGER: 0.05}},
+    }
+    rows += [timed("latency", n, t, mode) for n, own in latency.items() for mode, t in own.items()]
     rows += [
-        timed("latency", KSDIFF, 0.2),
-        timed("latency", KSDIFF, 0.1, COMPILED),
-        timed("latency", KSDIFF, 0.01, BF16),
-        timed("latency", NO_PRIOR, 0.1),
-        timed("latency", "fusionnet", 0.05),
-        timed("latency", "fusionnet", 0.04, BF16),
-        timed("latency", ONE, 0.4),
-        timed("latency", ONE, 0.3, BF16),
-        timed("latency", f"{SMALL}, DDIM-25", 3.0, BF16),
-        timed("latency", f"{LARGE}, DDIM-25", 9.0, BF16),
-        timed("latency", "lagnet", 0.1),
-        timed("latency", "lagnet", 0.1, BF16),
-        timed("latency", UNFOLD, 0.7),
-        timed("latency", UNFOLD, 0.3, BF16),
-        timed("latency", f"{KSDIFF}: network", 0.15),
-        timed("latency", f"{KSDIFF}: latent steps", 0.05),
         timed("latency", KSDIFF, 0.1, bands=4),
         timed("latency", ONE, 0.05, bands=4),
         *(timed("malloc", "lagnet", 0.1, mode) for mode in (EAGER, BF16)),
