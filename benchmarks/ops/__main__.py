@@ -1,20 +1,23 @@
-"""Times the operators against the same in PyTorch: `python -m benchmarks.ops [sizes|networks]`
+"""Times the operators against the same in PyTorch.
 
-A suite has many sizes and dtypes (`sizes`, into benchmarks/results/ops-DEVICE.json), or the shapes
-of published networks beside every eager form (`networks`, into networks-DEVICE.json). It goes on
-where its file ends; rows that are taken out of the file are measured again. A shape of your own
-takes its place with `--op dynamic_conv --shape 8,64,256,256 --kernel 5 --dtype bf16`.
+python -m benchmarks.ops --op dynamic_conv --shape 8,64,256,256 --kernel 5 --dtype bf16
+    a shape of your own
+python -m benchmarks.ops [sizes]
+    many sizes and dtypes, into benchmarks/results/ops-DEVICE.json
+python -m benchmarks.ops networks
+    the shapes of published networks beside every eager form, into networks-DEVICE.json
+
+A suite goes on where its file ends; rows that are taken out of the file are measured again.
 """
 
+import argparse
 import inspect
 import sys
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
 
 import torch
-import typer
 
 import ksdiff_ops
 from benchmarks import results
@@ -26,50 +29,72 @@ from benchmarks.ops.tables import OPERATORS, Measured, by_case
 from ksdiff.errors import KSDiffError
 
 _DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16", "fp64": "float64"}
-_USUAL = "cuda" if torch.cuda.is_available() else "cpu"
-app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
-@app.command(help=__doc__)
-def main(
-    suite: Annotated[Literal[tuple(SUITES)], typer.Argument()] = "sizes",
-    device: Literal["cpu", "cuda"] = _USUAL,
-    eager: Annotated[bool, typer.Option("--eager", help="Leave out what needs compiling.")] = False,
-    json: Annotated[Path | None, typer.Option(help="Result file to write.")] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Only the most telling cases.")] = False,
-    seconds: Annotated[float | None, typer.Option(help="Start no case later than this.")] = None,
-    op: Annotated[Literal[OPERATORS] | None, typer.Option(help="One operator, at --shape.")] = None,
-    shape: Annotated[
-        str | None, typer.Option(help="Of the image: B,C,H,W; of tucker_kernel: B,Cout,Cin,k,k.")
-    ] = None,
-    dtype: Literal[tuple(_DTYPES)] = "fp32",
-    kernel: Annotated[int | None, typer.Option(min=1, help="Side, odd (default: 3).")] = None,
-    groups: Annotated[int | None, typer.Option(min=1, help="Default: 1.")] = None,
-    rank: Annotated[int | None, typer.Option(min=1, help="Of low rank (default: 4).")] = None,
-    ranks: Annotated[str | None, typer.Option(help="Of tucker_kernel: 4,4,2,2.")] = None,
-    out_channels: Annotated[int | None, typer.Option(min=1, help="Default: the image's.")] = None,
-) -> None:
-    if device == "cuda" and not torch.cuda.is_available():
-        raise typer.BadParameter("cuda: PyTorch sees no CUDA device; --device cpu measures here")
-    facts = {"kernel": kernel, "groups": groups, "rank": rank, "ranks": ranks}
+def main(arguments: list[str] | None = None) -> None:
+    parser = _parser()
+    given = parser.parse_args(arguments)
+    if given.device == "cuda" and not torch.cuda.is_available():
+        parser.error("--device cuda: PyTorch sees no CUDA device; --device cpu measures here")
     try:
-        ksdiff_ops.backends.choose("dynamic_conv", device)
-        own = build(op, shape, dtype, **facts, out_channels=out_channels) if op else None
+        ksdiff_ops.backends.choose("dynamic_conv", given.device)
+        own = build(given) if given.op else None
     except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
+        parser.error(str(error))
     except RuntimeError as error:  # the operators are not built
         sys.exit(f"benchmarks.ops: {error}")
+    path = given.json
     if own is None:
-        stem = "ops" if suite == "sizes" else suite
-        json = json or results.RESULTS / f"{stem}-{device}.json"
-        chosen = [(case, direction) for case, direction, q in SUITES[suite](device) if q >= quick]
+        stem = "ops" if given.suite == "sizes" else given.suite
+        path = path or results.RESULTS / f"{stem}-{given.device}.json"
+        every = SUITES[given.suite](given.device)
+        chosen = [(case, direction) for case, direction, quick in every if quick >= given.quick]
     else:
         chosen = [(own, direction) for direction in cases.DIRECTIONS]
-    compiling = not eager and (own is not None or suite != "networks")
+    compiling = not given.eager and (own is not None or given.suite != "networks")
     try:
-        run(chosen, device, compiling, json, seconds)
+        run(chosen, given.device, compiling, path, given.seconds)
     except KSDiffError as error:
         sys.exit(f"benchmarks.ops: {error}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    """Not typer's, which a machine that gpu.sh runs on may lack."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.ops",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    usual = "cuda" if torch.cuda.is_available() else "cpu"
+    parser.add_argument("suite", nargs="?", choices=SUITES, default="sizes")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default=usual)
+    parser.add_argument("--eager", action="store_true", help="leave out forms that need compiling")
+    parser.add_argument("--json", type=Path, help="result file to write")
+    suite = parser.add_argument_group("a suite")
+    suite.add_argument("--quick", action="store_true", help="only the most telling cases")
+    suite.add_argument("--seconds", type=float, help="start no case later than this")
+    one = parser.add_argument_group("a shape of your own")
+    one.add_argument("--op", choices=OPERATORS)
+    one.add_argument(
+        "--shape", type=_sizes, help="of the image: B,C,H,W; of tucker_kernel: B,Cout,Cin,k,k"
+    )
+    one.add_argument("--dtype", default="fp32", choices=_DTYPES)
+    one.add_argument("--kernel", type=_count, help="side of the kernel, odd (default: 3)")
+    one.add_argument("--groups", type=_count, help="default: 1")
+    one.add_argument("--rank", type=_count, help="of lowrank_dynamic_conv (default: 4)")
+    one.add_argument("--ranks", type=_sizes, help="of tucker_kernel (default: 4,4,2,2)")
+    one.add_argument("--out-channels", type=_count, help="default: as many as the image has")
+    return parser
+
+
+def _count(given: str) -> int:
+    if not given.strip().isdecimal() or int(given) < 1:
+        raise argparse.ArgumentTypeError(f"expected whole numbers of at least 1, got {given!r}")
+    return int(given)
+
+
+def _sizes(given: str) -> tuple[int, ...]:
+    return tuple(map(_count, given.split(",")))
 
 
 def run(
@@ -103,35 +128,29 @@ def _case_of(row: dict) -> str:
     return results.identity({**row, "form": None})
 
 
-def build(op: str, shape: str | None, dtype: str, **given: int | str | None) -> cases.Case:
+def build(given: argparse.Namespace) -> cases.Case:
     """The case that the options describe.
 
     Raises:
         ValueError: an option does not fit; the message says which.
     """
-    make = getattr(cases, op)
-    options = {name: value for name, value in given.items() if value is not None}
+    make = getattr(cases, given.op)
+    names = ("kernel", "groups", "rank", "ranks", "out_channels")
+    options = {name: getattr(given, name) for name in names if getattr(given, name) is not None}
     for name in options.keys() - inspect.signature(make).parameters.keys():
-        raise ValueError(f"--{name.replace('_', '-')}: {op} has none")
-    sizes = _sizes("--shape", shape, "B,Cout,Cin,k,k" if op == "tucker_kernel" else "B,C,H,W")
-    if op == "tucker_kernel" and sizes[3] != sizes[4]:
-        raise ValueError(f"--shape: expected a square kernel, got {shape}")
+        raise ValueError(f"--{name.replace('_', '-')}: {given.op} has none")
+    axes = "B,Cout,Cin,k,k" if given.op == "tucker_kernel" else "B,C,H,W"
+    if len(given.shape or ()) != len(axes.split(",")):
+        raise ValueError(f"--shape: expected {axes}, got {given.shape}")
+    if given.op == "tucker_kernel" and given.shape[3] != given.shape[4]:
+        raise ValueError(f"--shape: expected a square kernel, got {given.shape}")
     if options.get("kernel", 1) % 2 == 0:
-        raise ValueError(f"--kernel: expected an odd size, got {options['kernel']}")
-    if "ranks" in options:
-        options["ranks"] = _sizes("--ranks", options["ranks"], "r1,r2,r3,r4")
-    case = make(sizes, **options)
+        raise ValueError(f"--kernel: expected an odd size, got {given.kernel}")
+    if len(options.get("ranks", "1234")) != 4:
+        raise ValueError(f"--ranks: expected r1,r2,r3,r4, got {given.ranks}")
+    case = make(given.shape, **options)
     _ = case.output  # raises where the operator does not take these shapes
-    return replace(case, dtype=_DTYPES[dtype])
-
-
-def _sizes(option: str, given: str | None, axes: str) -> tuple[int, ...]:
-    """One for each of the axes."""
-    parts = (given or "").split(",")
-    whole = all(part.isdecimal() and int(part) >= 1 for part in parts)
-    if not whole or len(parts) != len(axes.split(",")):
-        raise ValueError(f"{option}: expected {axes}, whole numbers of at least 1, got {given}")
-    return tuple(map(int, parts))
+    return replace(case, dtype=_DTYPES[given.dtype])
 
 
 def shown(case: Measured) -> str:
@@ -154,4 +173,4 @@ def shown(case: Measured) -> str:
 
 
 if __name__ == "__main__":
-    app()
+    main()

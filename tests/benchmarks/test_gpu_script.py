@@ -64,6 +64,13 @@ def test_steps_are_programs_and_tests_that_there_are(tmp_path):
         assert all((ROOT / word).exists() for word in words if word.startswith("tests/"))
 
 
+@pytest.mark.parametrize("module", ["gpu", "gpu_calls", "ops.__main__"])
+def test_what_needs_no_scenes_needs_pytorch_and_numpy_alone(module):
+    lacking = "typer", "rasterio", "scipy", "matplotlib", "yaml", "h5py", "safetensors", "pytest"
+    code = f"import sys; sys.modules |= dict.fromkeys({lacking}); import benchmarks.{module}"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=120)
+
+
 @pytest.fixture
 def attempt(tmp_path):
     """`attempt(limit, NAME=CODE, ...)` runs small programs as steps; gives the status of each."""

@@ -82,30 +82,26 @@ def test_bytes_and_operations_are_those_of_the_definition():
     assert case.operations("forward") == 2 * pixels * 64 * 9
 
 
-def measured_by(*options: str) -> None:
-    command.app(options, standalone_mode=False)  # else it ends the process
-
-
 OWN = "--op dynamic_conv --shape 1,4,8,8 --device cpu"
 
 
 @pytest.mark.parametrize(
     "options, problem",
     [
-        ("--op dynamic_conv", "--shape: expected B,C,H,W, whole numbers of at least 1, got None"),
-        ("--op dynamic_conv --shape 1,0,8,8", "whole numbers of at least 1, got 1,0,8,8"),
+        ("--op dynamic_conv", "--shape: expected B,C,H,W, got None"),
+        ("--op dynamic_conv --shape 1,0,8,8", "expected whole numbers of at least 1"),
         ("--op tucker_kernel --shape 1,8,8,3,1", "expected a square kernel"),
         (f"{OWN} --kernel 4", "--kernel: expected an odd size"),
         (f"{OWN} --groups 3", "groups that divides x's 4 channels, got 3"),
         (f"{OWN} --rank 2", "--rank: dynamic_conv has none"),
-        (f"{OWN} --dtype int8", "Invalid value for '--dtype'"),
+        (f"{OWN} --dtype int8", "argument --dtype: invalid choice"),
         (f"{OWN} --device cuda", "--device cpu measures here"),
     ],
 )
 def test_bad_options_are_refused_by_name(capsys, monkeypatch, options, problem):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(SystemExit) as stopped:
-        command.app(options.split())
+        command.main(options.split())
     assert stopped.value.code == 2
     assert problem in capsys.readouterr().err
 
@@ -116,12 +112,12 @@ def test_without_built_operators_the_command_says_how_to_build_them(monkeypatch)
 
     monkeypatch.setattr(command.ksdiff_ops.backends, "choose", missing)
     with pytest.raises(SystemExit, match=r"^benchmarks\.ops: no backend; build it"):
-        command.app(OWN.split())
+        command.main(OWN.split())
 
 
 def test_one_line_times_a_shape_of_one_s_own(capsys, tmp_path):
     path = tmp_path / "own.json"
-    measured_by(*OWN.split(), "--eager", "--json", str(path))
+    command.main([*OWN.split(), "--eager", "--json", str(path)])
     shown = capsys.readouterr().out
     for word in ("dynamic_conv 1×4×8×8 k 3 G 1 float32 forward", "shift", "peak MB", "floor"):
         assert word in shown
@@ -139,7 +135,7 @@ def suite(monkeypatch, tmp_path):
     path = tmp_path / "ops.json"
 
     def run(*options):
-        measured_by("--device", "cpu", "--eager", "--json", str(path), *options)
+        command.main(["--device", "cpu", "--eager", "--json", str(path), *options])
         return results.read(path).rows
 
     return run
