@@ -71,7 +71,7 @@ def sampler(call: Call, clock: Sampler | None = None) -> Sampler:
 def race(
     samplers: Mapping[Name, Sampler],
     budget: float = 0.4,
-    rounds: tuple[int, int] = (5, 60),
+    rounds: tuple[int, int] = (5, 200),
     over: Name | None = None,
 ) -> dict[Name, dict[str, float]]:
     """Time calls in turn, in an order that changes every round; any disturbance hits all of them.

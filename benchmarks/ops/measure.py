@@ -17,7 +17,6 @@ _BOUNDS = {torch.float64: 1e-10, torch.float32: 1e-4, torch.float16: 1e-2, torch
 _COMPILED = "compiled"
 _ROOM = 0.8  # of the memory that is available
 _BUDGET = {"cpu": 1.0, "cuda": 0.4}  # seconds for each form; times on a CPU scatter more
-_ROUNDS = 5, 200
 _MADE_OF = {"carafe": "dynamic_conv", "separable_dynamic_conv": "dynamic_conv"}
 
 
@@ -56,7 +55,7 @@ def measure(
         samplers[name], timing = _sampler(on_each, device)
         rows[name] |= timing
     del expected, found
-    for name, times in meter.race(samplers, budget or _BUDGET[device], _ROUNDS, OURS).items():
+    for name, times in meter.race(samplers, budget or _BUDGET[device], over=OURS).items():
         rows[name] |= times
     for name, call in calls.items():
         rows[name]["peak_bytes"] = meter.peak_bytes(call, device, rows[name]["p50"])
