@@ -12,7 +12,7 @@ import numpy as np
 import typer
 
 from benchmarks import results
-from benchmarks.markdown import listing, times
+from benchmarks.markdown import Row, duration, listing, times
 from benchmarks.ops.cases import OURS
 from ksdiff.errors import KSDiffError
 
@@ -59,10 +59,10 @@ def _label(row: dict) -> str:
 
 
 def report(found: Comparison) -> str:
-    cells = (
-        "{name} | {duration(before)} | {duration(after)} | {ratio:.2f}× | "
-        "{'faster' if ratio < 1 else 'SLOWER'}"
-    )
+    def cells(r: Row) -> str:
+        way = "faster" if r.ratio < 1 else "SLOWER"
+        return f"{r.name} | {duration(r.before)} | {duration(r.after)} | {r.ratio:.2f}× | {way}"
+
     moved = listing(found.moved, "moved | before | after | time | ", cells)
     only = zip(("first", "second"), found.only, strict=True)
     return "\n".join(

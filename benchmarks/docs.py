@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 
 from benchmarks import quality
-from benchmarks.markdown import listing, origin
+from benchmarks.markdown import origin, table
 from benchmarks.models import plots as model_plots
 from benchmarks.models import tables as models
 from benchmarks.ops import plots as op_plots
@@ -32,13 +32,12 @@ def prior(path: Path) -> str:
     """A column for each folder of scenes that `ksdiff prior --json` has judged."""
     own, training = (json.loads(p.read_text()) for p in (path, path.with_name("prior-train.json")))
     rows = [
-        {"what": f"{label} {key}", "digits": digits, "own": value, "other": training[kind][key]}
+        [f"{label} {key}", *(f"{x:.{digits}f}" for x in (value, training[kind][key]))]
         for kind, label, digits in (("distance", "distance, steps:", 2), ("ergas", "ERGAS:", 3))
         for key, value in own[kind].items()
     ]
-    head = f" | validation, {own['windows']} windows | training, {training['windows']} windows"
-    told = listing(rows, head, "{what} | {own:.{digits}f} | {other:.{digits}f}")
-    return f"{told}\n{origin(own['header'])}\n"
+    head = ["", f"validation, {own['windows']} windows", f"training, {training['windows']} windows"]
+    return f"{table(head, rows)}\n{origin(own['header'])}\n"
 
 
 # By name of the block: what makes it, of what reading of a file, and the usual file.

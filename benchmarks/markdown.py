@@ -1,29 +1,23 @@
 """Tables, durations and origins as the pages show them."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
+from types import SimpleNamespace
 from typing import Any
 
 from benchmarks.results import Result
 
 Cell = Callable[[dict], str]
-# Formats of notes.
-LOAD = "Load {load_before} of other programs before. "
-CORES_AND_LOAD = "{cores} cores, load {load_before:.0f} of other programs before. "
-
-
-def told(text: str, facts: Mapping[str, object]) -> str:
-    """``text`` as an f-string of facts and functions of here: ``{size}² in {duration(p50)}``."""
-    # Texts are written in this package, never read from a file.
-    return eval(f"f{text!r}", {**globals(), **facts})
+Row = SimpleNamespace  # a row's facts, as attributes
+Cells = Callable[[Row], str]
 
 
 def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     return _lines(" | ".join(head), (" | ".join(row) for row in rows))
 
 
-def listing(rows: Iterable[dict], head: str, cells: str) -> str:
-    """A line for every row: the cells, `told`. Bars part columns in ``head`` and ``cells``."""
-    return _lines(head, (told(cells, row) for row in rows))
+def listing(rows: Iterable[dict], head: str, cells: Cells) -> str:
+    """A line for every row. Bars part columns in ``head`` and in what ``cells`` gives."""
+    return _lines(head, (cells(Row(**row)) for row in rows))
 
 
 def _lines(head: str, lines: Iterable[str]) -> str:
@@ -92,20 +86,23 @@ def origin(header: dict) -> str:
     )
 
 
+def load(found: Result) -> str:
+    return f"Load {found.header['load_before']} of other programs before. "
+
+
+def cores_and_load(found: Result) -> str:
+    cores, before = found.header["cores"], found.header["load_before"]
+    return f"{cores} cores, load {before:.0f} of other programs before. "
+
+
 def noted(text: str, found: Result, note: str = "") -> str:
-    """A table with a note, `told` of header and first row, and the origin of its numbers."""
-    return f"{text}\n{told(note, found.header | found.rows[0])}{origin(found.header)}\n"
+    """A table with a note and the origin of its numbers."""
+    return f"{text}\n{note}{origin(found.header)}\n"
 
 
 def row_table(
-    found: Result, head: str, cells: str, note: str = "", rows: Iterable[dict] | None = None
+    found: Result, head: str, cells: Cells, note: str = "", rows: Iterable[dict] | None = None
 ) -> str:
     """A `listing` of the rows, or of others made of them, and of facts of the header; `noted`."""
     every = (found.header | row for row in (found.rows if rows is None else rows))
     return noted(listing(every, head, cells), found, note)
-
-
-def fact_table(found: Result, lines: str, note: str = "") -> str:
-    """The only row: what it is of, then lines of a name and a fact each, all `told`; `noted`."""
-    head, *others = told(lines, found.header | found.rows[0]).splitlines()
-    return noted(_lines(f"{head} | ", others), found, note)

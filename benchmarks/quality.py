@@ -45,8 +45,8 @@ def indexes(path: Path, resolution: str = "reduced", methods: Sequence[str] = ()
 
     header = read(path).header
     how = f"`ksdiff evaluate`, border {header['border']}, seed {header['seed']}"
-    told = pivot(rows, "method", "scene", cell, " / ".join(digits))
-    return f"{told}\n{how}. {origin(header)}\n"
+    lines = pivot(rows, "method", "scene", cell, " / ".join(digits))
+    return f"{lines}\n{how}. {origin(header)}\n"
 
 
 def margins(path: Path) -> str:

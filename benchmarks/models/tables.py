@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from statistics import fmean, linear_regression
 
-from benchmarks.markdown import duration, listing, nested, origin, table, times, told
+from benchmarks.markdown import Row, duration, listing, mebibytes, nested, origin, table, times
 from benchmarks.models.contenders import BF16, EAGER, KSDIFF, LARGE, NO_PRIOR, SMALL, UNFOLD
 from benchmarks.models.quality import INDEXES, PIPELINE
 from benchmarks.results import RESULTS, read
@@ -132,7 +132,7 @@ def main_table(found: Models, names: Iterable[str] = ()) -> str:
 
     def scored(name: str) -> str:
         shown, every = "{SAM:.2f} / {ERGAS:.2f} / {Q2n:.3f}", found.scores.values()
-        return " | ".join(told(shown, own[name]) if name in own else "–" for own in every)
+        return " | ".join(shown.format_map(own[name]) if name in own else "–" for own in every)
 
     timed = [(name, row) for name in names or found.cost if (row := found.fastest(name))]
     rows = [
@@ -144,10 +144,14 @@ def main_table(found: Models, names: Iterable[str] = ()) -> str:
     head = " | size | evaluations | parameters | GFLOP each | time | / ksdiff-s | mode" + "".join(
         f" | {bands} bands: {' / '.join(INDEXES)}" for bands in found.bands
     )
-    cells = (
-        "{name} | {size}² | {evaluations} | {parameters / 1e6:.2f} M | {flops / 1e9:,.1f} | "
-        "{duration(p50)} | {over:,.{0 if over >= 100 else 2}f}× | {mode} | {scored}"
-    )
+
+    def cells(r: Row) -> str:
+        over = f"{r.over:,.{0 if r.over >= 100 else 2}f}×"
+        return (
+            f"{r.name} | {r.size}² | {r.evaluations} | {r.parameters / 1e6:.2f} M | "
+            f"{r.flops / 1e9:,.1f} | {duration(r.p50)} | {over} | {r.mode} | {r.scored}"
+        )
+
     whole = "" if names else f"| {PIPELINE} |  |  |  |  |  |  |  | {scored(PIPELINE)} |\n"
     return f"{listing(rows, head, cells)}{whole}\n{origin(found.header)}\n"
 
@@ -196,16 +200,15 @@ def modes_table(found: Models, section: str) -> str:
 def stages_table(found: Models) -> str:
     stages = found.stages()
     total = sum(stages.values())
-    rows = [{"name": name, "seconds": own, "share": own / total} for name, own in stages.items()]
-    head = "stage of ksdiff-s, eager | time | share"
-    return listing(rows, head, "{name} | {duration(seconds)} | {100 * share:.0f} %")
+    rows = ([name, duration(own), f"{100 * own / total:.0f} %"] for name, own in stages.items())
+    return table(["stage of ksdiff-s, eager", "time", "share"], rows)
 
 
 def long_table(found: Models) -> str:
     """The longest samplers beside ksdiff-s at the sizes at which they ran."""
-    rows = [row | {"over": found.ratio(row)} for row in found.rows("long")]
+    rows = [row | {"over": f"{found.ratio(row):,.1f}×"} for row in found.rows("long")]
     head = "one image, eager | size | time | / ksdiff-s"
-    return listing(rows, head, "{name} | {size}² | {duration(p50)} | {over:,.1f}×")
+    return listing(rows, head, lambda r: f"{r.name} | {r.size}² | {duration(r.p50)} | {r.over}")
 
 
 def growth_table(found: Models, section: str, key: str) -> str:
@@ -222,41 +225,40 @@ def growth_table(found: Models, section: str, key: str) -> str:
 
 
 def scenes_table(found: Models) -> str:
-    head = (
+    return listing(
+        found.scenes(),
         "scene | time | whole, s/Mpx | network, s/Mpx | prior, s/Mpx | rest, s/Mpx | "
-        "network sees | peak memory"
+        "network sees | peak memory",
+        lambda r: (
+            f"{r.size}² | {duration(r.p50)} | {r.whole:.2f} | {r.network:.2f} | {r.prior:.2f} | "
+            f"{r.whole - r.prior - r.network:.2f} | {r.pixels_seen / r.size**2:.2f}× | "
+            f"{mebibytes(r.peak_bytes)}"
+        ),
     )
-    cells = (
-        "{size}² | {duration(p50)} | {whole:.2f} | {network:.2f} | {prior:.2f} | "
-        "{whole - prior - network:.2f} | {pixels_seen / size**2:.2f}× | {mebibytes(peak_bytes)}"
-    )
-    return listing(found.scenes(), head, cells)
 
 
 def memory_table(found: Models) -> str:
-    cells = "{name} | {size}² | {peak_bytes / 2**20:.0f}"
-    return listing(found.rows("memory"), " | size | MiB", cells)
+    rows, head = found.rows("memory"), " | size | MiB"
+    return listing(rows, head, lambda r: f"{r.name} | {r.size}² | {r.peak_bytes / 2**20:.0f}")
 
 
 def steps_table(found: Models) -> str:
     rows = [
-        own | {"steps": name.removeprefix(f"{KSDIFF}, "), "bands": bands}
+        [name.removeprefix(f"{KSDIFF}, "), str(bands), *(f"{own[x]:.4f}" for x in INDEXES)]
         for bands, scores in found.scores.items()
         for name, own in scores.items()
         if name.startswith(f"{KSDIFF}, ")
     ]
-    head = "ksdiff-s with | bands | SAM | ERGAS | Q2n"
-    return listing(rows, head, "{steps} | {bands} | {SAM:.4f} | {ERGAS:.4f} | {Q2n:.4f}")
+    return table(["ksdiff-s with", "bands", *INDEXES], rows)
 
 
 def published_table(found: Models) -> str:
     own = found.cost[KSDIFF]["flops"] / 1e9
     rows = [
-        {"name": name, "flops": flops, "steps": steps, "over": flops * steps / own}
+        [name, str(flops), str(steps), f"{flops * steps / own:,.0f}×"]
         for name, (flops, steps) in _PUBLISHED.items()
     ]
-    head = "published | GFLOP an evaluation | evaluations | FLOP / ksdiff-s"
-    return listing(rows, head, "{name} | {flops} | {steps} | {over:,.0f}×")
+    return table(["published", "GFLOP an evaluation", "evaluations", "FLOP / ksdiff-s"], rows)
 
 
 def scored_table(found: Models) -> str:

@@ -21,7 +21,7 @@ import torch
 
 import ksdiff_ops
 from benchmarks import results
-from benchmarks.markdown import listing
+from benchmarks.markdown import Row, duration, listing, megabytes
 from benchmarks.ops import cases
 from benchmarks.ops.measure import measure
 from benchmarks.ops.suites import SUITES
@@ -156,12 +156,13 @@ def build(given: argparse.Namespace) -> cases.Case:
 def shown(case: Measured) -> str:
     """All forms of a case, ours first, beside the machine's limits."""
     ours, machine = case.ours, case.machine
-    rows = [form | {"ours": ours} for form in case.forms.values() if "left_out" not in form]
+    rows = [form for form in case.forms.values() if "left_out" not in form]
     head = "form | median | 20 % | 80 % | peak MB | / ksdiff_ops"
-    cells = (
-        "{form} | {duration(p50)} | {duration(p20)} | {duration(p80)} | {megabytes(peak_bytes)} | "
-        "{p50 / ours['p50']:.2f}×"
-    )
+
+    def cells(r: Row) -> str:
+        times = " | ".join(map(duration, (r.p50, r.p20, r.p80)))
+        return f"{r.form} | {times} | {megabytes(r.peak_bytes)} | {r.p50 / ours['p50']:.2f}×"
+
     return (
         f"{cases.label(case.facts)}, backend {ours['backend']}, "
         f"{machine['gpu'] or machine['processor']}, {machine['threads']} threads\n\n"

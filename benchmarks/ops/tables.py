@@ -3,7 +3,7 @@
 import math
 from typing import NamedTuple
 
-from benchmarks.markdown import duration, listing, megabytes, origin, times
+from benchmarks.markdown import Row, duration, listing, megabytes, origin, times
 from benchmarks.ops.cases import OURS, label
 from benchmarks.results import LIMITS, Result, identity
 
@@ -62,7 +62,7 @@ class Measured(NamedTuple):
             return bytes_take
         return max(bytes_take, self.ours["flops"] / rate)
 
-    def told(self) -> dict[str, object]:
+    def row(self) -> dict[str, object]:
         """Facts for tables."""
         return {**self.facts, "case": self, "its": self.forms.get(self.best)}
 
@@ -126,18 +126,19 @@ def operators(result: Result) -> str:
         same = [f"{key} {times(facts[key])}" for key in ("rank", "ranks") if key in facts]
         keys = [key for key in (*_SIZE, "dtype", "direction") if key in facts]
         head = " | ".join(_HEADS.get(key, key) for key in keys)
-        cells = " | ".join(f"{{times({key})}}" for key in keys)
         names = [OURS, *dict.fromkeys(n for case in cases for n in case.forms if n != OURS)]
         rows = [
-            case.told() | {"all": " | ".join(_form(case.forms.get(name)) for name in names)}
+            case.row()
+            | {"at": " | ".join(times(case.facts[key]) for key in keys)}
+            | {"all": " | ".join(_form(case.forms.get(name)) for name in names)}
             for case in cases
         ]
         left_out = "".join(case.left_out() for case in cases)
         parts += [
             f"### {', '.join([f'`{op}`', *same])}\n",
-            listing((row for row in rows if row["its"]), head + _AGAINST[0], cells + _AGAINST[1]),
+            listing((row for row in rows if row["its"]), f"{head} | {_AGAINST}", _against),
             f"<details><summary>Every form of <code>{op}</code>: time, peak memory</summary>\n",
-            listing(rows, " | ".join([head, *names]), cells + " | {all}"),
+            listing(rows, " | ".join([head, *names]), lambda r: f"{r.at} | {r.all}"),
             "</details>\n",
             *([f"Left out:\n\n{left_out}"] if left_out else []),
         ]
@@ -145,13 +146,19 @@ def operators(result: Result) -> str:
 
 
 _AGAINST = (
-    f" | {OURS} | 20–80 % | GB/s | GFLOP/s | of the floor | MB | best PyTorch form | its time | "
-    "its MB | speed-up | at most",
-    " | {duration(p50)} | {duration(p20)} – {duration(p80)} | {case.bandwidth:.1f} | "
-    "{case.rate:.1f} | {case.floor / p50:.0%} | {megabytes(peak_bytes)} | {case.best} | "
-    "{duration(its['p50'])} | {megabytes(its['peak_bytes'])} | **{case.speed_up:.2f}×** | "
-    "{its['p50'] / case.floor:.2f}×",
+    f"{OURS} | 20–80 % | GB/s | GFLOP/s | of the floor | MB | best PyTorch form | its time | "
+    "its MB | speed-up | at most"
 )
+
+
+def _against(r: Row) -> str:
+    return (
+        f"{r.at} | {duration(r.p50)} | {duration(r.p20)} – {duration(r.p80)} | "
+        f"{r.case.bandwidth:.1f} | {r.case.rate:.1f} | {r.case.floor / r.p50:.0%} | "
+        f"{megabytes(r.peak_bytes)} | {r.case.best} | {duration(r.its['p50'])} | "
+        f"{megabytes(r.its['peak_bytes'])} | **{r.case.speed_up:.2f}×** | "
+        f"{r.its['p50'] / r.case.floor:.2f}×"
+    )
 
 
 def _form(form: dict | None) -> str:
@@ -161,24 +168,27 @@ def _form(form: dict | None) -> str:
     return f"{duration(form['p50'])}{f', {memory} MB' if memory else ''}"
 
 
-_NETWORKS = (
-    "network | operator | dtype | direction | ours | PyTorch | form | speed-up",
-    "{network} | {what} | {dtype} | {direction} | {duration(p50)} | {duration(its['p50'])} | "
-    "{case.best} | {case.speed_up:.2f}",
-)
+def _by_network(cases: list[Measured]) -> str:
+    return listing(
+        (case.row() for case in cases),
+        "network | operator | dtype | direction | ours | PyTorch | form | speed-up",
+        lambda r: (
+            f"{r.network} | {r.what} | {r.dtype} | {r.direction} | {duration(r.p50)} | "
+            f"{duration(r.its['p50'])} | {r.case.best} | {r.case.speed_up:.2f}"
+        ),
+    )
 
 
 def networks(result: Result) -> str:
     """Time of the best PyTorch form over ours, case by case."""
-    rows = [case.told() for case in by_case(result)]
-    return f"{origin(result.header)}\n\n{listing(rows, *_NETWORKS)}"
+    return f"{origin(result.header)}\n\n{_by_network(by_case(result))}"
 
 
 def losses(result: Result) -> str:
     """The same, of the cases where ours is slower."""
     cases = by_case(result)
-    lost = [case.told() for case in cases if case.speed_up < NO_LOSS]
+    lost = [case for case in cases if case.speed_up < NO_LOSS]
     return (
         f"{origin(result.header)}\n\n{len(lost)} of {len(cases)} cases are slower than the best "
-        f"eager PyTorch form:\n\n{listing(lost, *_NETWORKS) if lost else 'None.'}\n"
+        f"eager PyTorch form:\n\n{_by_network(lost) if lost else 'None.'}\n"
     )

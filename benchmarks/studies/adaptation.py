@@ -68,5 +68,5 @@ def text(found: Result) -> str:
     def cell(row: dict) -> str:
         return str(row["steps"]) if row["method"] == steps else scores(row)
 
-    told = pivot(rows, "method", "scene", cell, "SAM / ERGAS / Q2n")
-    return noted(told, found, f"At most {MINUTES:g} minutes a scene. ")
+    lines = pivot(rows, "method", "scene", cell, "SAM / ERGAS / Q2n")
+    return noted(lines, found, f"At most {MINUTES:g} minutes a scene. ")

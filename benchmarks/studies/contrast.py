@@ -11,7 +11,7 @@ from statistics import fmean, pstdev
 
 import torch
 
-from benchmarks.markdown import listing, noted, pivot
+from benchmarks.markdown import noted, pivot, table
 from benchmarks.results import Result
 from benchmarks.studies.scenes import data, scenes, score_cell, scored
 from ksdiff.config import load_config
@@ -90,20 +90,19 @@ def text(found: Result) -> str:
     places = {True: "registered", False: "as they lie"}
     rows = [row | {"how": f"{row['contrast']}, {places[row['registered']]}"} for row in found.rows]
     scores = score_cell("{SAM:.2f} / {ERGAS:.3f}", "{D_lambda_K:.3f} / {D_s:.3f} / {HQNR:.3f}")
-    told = pivot(rows, "how", "scene", scores, "contrast, PAN and bands")
-    return noted(told, found, "SAM / ERGAS, or D_λ^K / D_s / HQNR. ")
+    lines = pivot(rows, "how", "scene", scores, "contrast, PAN and bands")
+    return noted(lines, found, "SAM / ERGAS, or D_λ^K / D_s / HQNR. ")
 
 
 def spread_text(found: Result) -> str:
-    rows = [{"name": name, "scenes": a, "bands": b} for name, (a, b) in spread(found.rows).items()]
-    head = "spread of the share, as a factor | between scenes | between bands of a scene"
-    told = listing(rows, head, "{name} | e^±{scenes:.2f} | e^±{bands:.2f}")
-    return f"{told}\n{len(found.rows)} training pairs.\n"
+    rows = [[name, *(f"e^±{x:.2f}" for x in own)] for name, own in spread(found.rows).items()]
+    head = ["spread of the share, as a factor", "between scenes", "between bands of a scene"]
+    return f"{table(head, rows)}\n{len(found.rows)} training pairs.\n"
 
 
 def strength_text(found: Result) -> str:
     """Strengths down and scenes across."""
     rows = (row | {"strength": f"{row['strength']:g}"} for row in found.rows)
     scores = score_cell("{SAM:.2f} / {ERGAS:.3f} / {Q2n:.3f}", "{HQNR:.3f}")
-    told = pivot(rows, "strength", "scene", scores, "residual_strength")
-    return noted(told, found, "SAM / ERGAS / Q2n, or HQNR. ")
+    lines = pivot(rows, "strength", "scene", scores, "residual_strength")
+    return noted(lines, found, "SAM / ERGAS / Q2n, or HQNR. ")

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.markdown import LOAD, nested, row_table
+from benchmarks.markdown import Row, duration, load, mebibytes, nested, row_table
 from benchmarks.measure import Run, cores, run_command, summary
 from benchmarks.results import Result
 from benchmarks.studies.drawing import draw
@@ -112,16 +112,16 @@ def gdal_version() -> str:
     """
     if shutil.which(GDAL) is None:
         raise KSDiffError(f"{GDAL}: not on PATH; install GDAL's programs (Debian: python3-gdal)")
-    told = subprocess.run(["gdalinfo", "--version"], capture_output=True, text=True, check=True)
-    return told.stdout.split(",")[0].removeprefix("GDAL ")
+    done = subprocess.run(["gdalinfo", "--version"], capture_output=True, text=True, check=True)
+    return done.stdout.split(",")[0].removeprefix("GDAL ")
 
 
 def _gdal(kind: str, threads: int) -> tuple[str, ...]:
     """The command with what `ksdiff sharpen` tells GDAL by itself."""
     options = Format.of("out.tif", OutputOptions(cog=kind == "COG"), "uint16").options
     options |= {"NUM_THREADS": str(threads)}
-    told = (part for option in options.items() for part in ("-co", "=".join(option)))
-    return (GDAL, "-q", "-threads", str(threads), "-of", kind, *told)
+    given = (part for option in options.items() for part in ("-co", "=".join(option)))
+    return (GDAL, "-q", "-threads", str(threads), "-of", kind, *given)
 
 
 def gdal_text(found: Result) -> str:
@@ -129,22 +129,27 @@ def gdal_text(found: Result) -> str:
     for kind, own in nested(found.rows, "kind", "name").items():
         rows += [row | {"gdals": own[GDAL], "kind": _KINDS[kind]} for row in own.values()]
     head = "file |  | time (20–80 %) | / GDAL | time of all cores | most memory"
-    cells = (
-        "{kind} | {name} | {duration(p50)} ({duration(p20)} – {duration(p80)}) | "
-        "{p50 / gdals['p50']:.1f}× | "
-        "{duration(cpu_seconds)}, {cpu_seconds / gdals['cpu_seconds']:.1f}× | "
-        "{mebibytes(peak_bytes)}"
-    )
-    note = "{size:,} × {size:,} PAN pixels, {bands} bands, uint16. GDAL {gdal}. " + LOAD
-    return row_table(found, head, cells, note, rows)
+
+    def cells(r: Row) -> str:
+        time = f"{duration(r.p50)} ({duration(r.p20)} – {duration(r.p80)})"
+        over = f"{r.p50 / r.gdals['p50']:.1f}×"
+        cpu = f"{duration(r.cpu_seconds)}, {r.cpu_seconds / r.gdals['cpu_seconds']:.1f}×"
+        return f"{r.kind} | {r.name} | {time} | {over} | {cpu} | {mebibytes(r.peak_bytes)}"
+
+    return row_table(found, head, cells, _note(found, f"uint16. GDAL {rows[0]['gdal']}"), rows)
 
 
 def busy_text(found: Result) -> str:
-    rows = [row | {"wait": _POLICIES[row["omp_wait_policy"]]} for row in found.rows]
     head = "cores taken by other work | threads that wait | time | 20–80 %"
-    cells = (
-        "{loops} of {cores} | {wait} ({omp_wait_policy}) | {duration(p50)} | "
-        "{duration(p20)} – {duration(p80)}"
-    )
-    note = "{size:,} × {size:,} PAN pixels, {bands} bands, start-up and all. " + LOAD
-    return row_table(found, head, cells, note, rows)
+
+    def cells(r: Row) -> str:
+        threads = f"{_POLICIES[r.omp_wait_policy]} ({r.omp_wait_policy})"
+        spread = f"{duration(r.p20)} – {duration(r.p80)}"
+        return f"{r.loops} of {r.cores} | {threads} | {duration(r.p50)} | {spread}"
+
+    return row_table(found, head, cells, _note(found, "start-up and all"))
+
+
+def _note(found: Result, more: str) -> str:
+    size, bands = (found.rows[0][name] for name in ("size", "bands"))
+    return f"{size:,} × {size:,} PAN pixels, {bands} bands, {more}. {load(found)}"

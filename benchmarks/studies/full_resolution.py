@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import torch
 
-from benchmarks.markdown import nested, row_table, told
+from benchmarks.markdown import nested, noted, table
 from benchmarks.results import Result
 from benchmarks.studies.scenes import scenes, sensor_name
 from ksdiff.baselines import METHODS
@@ -53,11 +53,10 @@ def measure() -> Iterator[dict]:
 def text(found: Result) -> str:
     """Scenes and placements down; KSDiff and the best classical method across."""
     rows = []
-    for methods in nested(found.rows, ("scene", "placed"), "method").values():
+    for (scene, placed), methods in nested(found.rows, ("scene", "placed"), "method").items():
         own = methods.pop("ksdiff")
         best = max(methods.values(), key=lambda row: row["indexes"]["HQNR"])
-        scores = {"own": told(_SHOWN, own["indexes"]), "its": told(_SHOWN, best["indexes"])}
-        rows.append(own | scores | {"best": best["method"]})
-    head = "scene | PAN and bands | ksdiff-s | best classical method | its indexes"
-    cells = "{scene}, {bands} bands | {placed} | {own} | {best} | {its}"
-    return row_table(found, head, cells, "D_λ^K / D_s / HQNR. ", rows)
+        ours, its = (_SHOWN.format_map(row["indexes"]) for row in (own, best))
+        rows.append([f"{scene}, {own['bands']} bands", placed, ours, best["method"], its])
+    head = ["scene", "PAN and bands", "ksdiff-s", "best classical method", "its indexes"]
+    return noted(table(head, rows), found, "D_λ^K / D_s / HQNR. ")

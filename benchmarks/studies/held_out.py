@@ -15,7 +15,7 @@ from statistics import fmean
 import torch
 from torch import Tensor
 
-from benchmarks.markdown import nested, noted, percent, table, told
+from benchmarks.markdown import nested, noted, percent, table
 from benchmarks.results import RESULTS, ROOT, Result, read
 from benchmarks.studies.scenes import data, scenes
 from ksdiff.baselines import METHODS, ClassicalPair
@@ -184,7 +184,7 @@ def text(found: Result) -> str:
         for index in _INDEXES:
             best, own, change = row["best"][index][0], row["told"][index], changes([row], index)
             cells += [f"{best:.2f}", f"{own:.2f}", *(map(percent, change) if change else "–")]
-        rows.append([*cells, *(f"{row[told]['factor']:.2f}" for told in ("told", "not told"))])
+        rows.append([*cells, *(f"{row[way]['factor']:.2f}" for way in ("told", "not told"))])
     means = [percent(fmean(changes(found.rows, index)), 1) for index in _INDEXES]
     rows.append(["mean", *(cell for mean in means for cell in ("", "", mean)), "", ""])
     head = ["case", *("best SAM", "SAM", "change"), *("best ERGAS", "ERGAS", "change")]
@@ -240,7 +240,7 @@ def unnamed_text(found: Result) -> str:
         methods = {method: row["indexes"] for method, row in own.items()}
         shared, alone = methods.pop("ksdiff-s"), methods.pop(_OWN[bands])
         best = {index: min(each[index] for each in methods.values()) for index in _INDEXES}
-        scores = [told("{SAM:.2f} / {ERGAS:.2f}", of) for of in (best, alone, shared)]
+        scores = [f"{x['SAM']:.2f} / {x['ERGAS']:.2f}" for x in (best, alone, shared)]
         change = shared["ERGAS"] / alone["ERGAS"] - 1
         rows.append([pair, str(bands), *scores, percent(change)])
     head = ["pair", "bands", "best classical", "weights for its bands", "`ksdiff-s`", "ERGAS"]

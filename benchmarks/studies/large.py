@@ -14,7 +14,7 @@ import numpy as np
 import rasterio
 import torch
 
-from benchmarks.markdown import LOAD, fact_table, mebibytes
+from benchmarks.markdown import Row, load, mebibytes, noted, table
 from benchmarks.measure import run_command
 from benchmarks.results import Result
 from benchmarks.studies.drawing import draw
@@ -29,19 +29,6 @@ _SIDE, _MARGIN = 512, 64  # PAN pixels of such a place, and around it
 _NEAR = 48  # PAN pixels from the middle of where windows blend
 _END_AT, _EARLY = 0.5, 0.05  # shares that are written when the command is ended
 _CLOSE = 1.0  # DN: how far neighbours that blend may be off a window fused alone
-
-_LINES = """\
-{size:,} × {size:,} PAN pixels, {bands} bands, uint16
-time | {p50 / 60:.0f} min, {cpu_seconds / 60:.0f} min of one core
-the same for a megapixel | {p50 / size**2 * 1e6:.2f} s, {cpu_seconds / size**2 * 1e6:.2f} s of one \
-core
-most memory | {mebibytes(peak_bytes)}
-the fused file, with overviews | {bytes / 2**30:.1f} GiB
-mean difference to windows fused alone, where windows blend and elsewhere | \
-{differs_near:.3f} DN and {differs_elsewhere:.3f} DN; rounding is 0.25
-99.9 % of the pixels where windows blend differ by less than | {differs_most:.2f} DN
-files left by commands that were ended on their way | {', '.join(left) or 'none'}
-"""
 
 
 def measure(size: int = 30_000, bands: int = 4) -> list[dict]:
@@ -128,4 +115,19 @@ def _alone(middle: int, length: int) -> Span:
 
 
 def text(found: Result) -> str:
-    return fact_table(found, _LINES, LOAD)
+    r = Row(**found.rows[0])
+    seconds, cpu, megapixels = r.p50, r.cpu_seconds, r.size**2 / 1e6
+    head = [f"{r.size:,} × {r.size:,} PAN pixels, {r.bands} bands, uint16", ""]
+    each = f"{seconds / megapixels:.2f} s, {cpu / megapixels:.2f} s of one core"
+    differs = f"{r.differs_near:.3f} DN and {r.differs_elsewhere:.3f} DN; rounding is 0.25"
+    most = f"{r.differs_most:.2f} DN"
+    rows = [
+        ("time", f"{seconds / 60:.0f} min, {cpu / 60:.0f} min of one core"),
+        ("the same for a megapixel", each),
+        ("most memory", mebibytes(r.peak_bytes)),
+        ("the fused file, with overviews", f"{r.bytes / 2**30:.1f} GiB"),
+        ("mean difference to windows fused alone, where windows blend and elsewhere", differs),
+        ("99.9 % of the pixels where windows blend differ by less than", most),
+        ("files left by commands that were ended on their way", ", ".join(r.left) or "none"),
+    ]
+    return noted(table(head, rows), found, load(found))

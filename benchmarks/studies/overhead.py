@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import ksdiff_ops
-from benchmarks.markdown import listing, nested, origin
+from benchmarks.markdown import nested, origin, table
 from benchmarks.measure import race, seconds_of
 from benchmarks.ops import cases
 from benchmarks.ops.suites import NETWORKS
@@ -105,27 +105,21 @@ def graph_memory(most_numbers: int = 2**21) -> Iterator[dict]:
 def calls_text(found: Result) -> str:
     """Times of calls over conv2d's."""
     calls = nested(found.rows, "call", "gradients")
-    rows = [
-        {"call": f"`{call}`" if call in _CALLS else call}
-        | {"over": [own[on]["p50"] / calls[CONV2D][on]["p50"] for on in (False, True)]}
-        for call, own in calls.items()
-    ]
-    head = "call | without gradients | recorded for gradients"
-    told = listing(rows, head, "{call} | {over[0]:.1f} | {over[1]:.1f}")
-    return f"{origin(found.header)}\n\n{told}"
+    rows = []
+    for call, own in calls.items():
+        over = (f"{own[on]['p50'] / calls[CONV2D][on]['p50']:.1f}" for on in (False, True))
+        rows.append([f"`{call}`" if call in _CALLS else call, *over])
+    head = ["call", "without gradients", "recorded for gradients"]
+    return f"{origin(found.header)}\n\n{table(head, rows)}"
 
 
 def memory_text(found: Result) -> str:
     """What our graphs keep, and those of the PyTorch form that keeps least."""
     rows = []
-    for forms in nested(found.rows, ("network", "what"), "form").values():
+    for (network, what), forms in nested(found.rows, ("network", "what"), "form").items():
         ours = forms.pop(cases.OURS)
-        rows.append(
-            ours | {"its": min(forms.values(), key=lambda row: (row["kept_bytes"], row["form"]))}
-        )
-    head = "network | operator | inputs, MiB | ours, MiB | PyTorch, MiB | form"
-    cells = (
-        "{network} | {what} | {input_bytes / 2**20:.2f} | {kept_bytes / 2**20:.2f} | "
-        "{its['kept_bytes'] / 2**20:.2f} | {its['form']}"
-    )
-    return listing(rows, head, cells)
+        its = min(forms.values(), key=lambda row: (row["kept_bytes"], row["form"]))
+        counts = (ours["input_bytes"], ours["kept_bytes"], its["kept_bytes"])
+        rows.append([network, what, *(f"{count / 2**20:.2f}" for count in counts), its["form"]])
+    head = ["network", "operator", "inputs, MiB", "ours, MiB", "PyTorch, MiB", "form"]
+    return table(head, rows)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.markdown import CORES_AND_LOAD, nested, row_table, told
+from benchmarks.markdown import Row, cores_and_load, nested, noted, row_table, table, two_digits
 from benchmarks.results import Result
 from ksdiff.inference.batch import SharpenScene
 from ksdiff.inference.options import SharpenOptions
@@ -184,21 +184,18 @@ def cost_table(found: Result) -> str:
     for name, metres, ratio, bands in SENSORS:
         pixels = 1e12 / metres**2  # of a million km²
         hours = pixels * core_seconds(found.rows, bands, ratio) / 3600
-        row = {"name": name, "bands": bands, "ratio": ratio, "pixels": pixels}
-        rows.append(row | {"written": _SAMPLE * pixels * bands, "hours": hours, "price": price})
-    head = (
-        "a million km² | bands | 10¹² PAN pixels | TB read | TB written | core hours | "
-        f"money at {price:g} an hour"
+        written = _SAMPLE * pixels * bands
+        # Everything is read twice: for its statistics, and to be fused.
+        read = 2 * (_SAMPLE * pixels + written / ratio**2)
+        counts = (f"{count / 1e12:.3g}" for count in (pixels, read, written))
+        rows.append([name, str(bands), *counts, two_digits(hours), two_digits(hours * price)])
+    head = ["a million km²", "bands", "10¹² PAN pixels", "TB read", "TB written", "core hours"]
+    speeds = "; ".join(
+        f"{r.side**2 / r.core_seconds / 1e6:.2f} for {r.bands} bands at ratio {r.ratio}"
+        for r in (Row(**row) for row in found.rows)
     )
-    # Everything is read twice: for its statistics, and to be fused.
-    cells = (
-        f"{{name}} | {{bands}} | {{pixels / 1e12:.3g}} | "
-        f"{{2 * ({_SAMPLE} * pixels + written / ratio**2) / 1e12:.3g}} | {{written / 1e12:.3g}} | "
-        "{two_digits(hours)} | {two_digits(hours * price)}"
-    )
-    speed = "{side**2 / core_seconds / 1e6:.2f} for {bands} bands at ratio {ratio}"
-    speeds = "; ".join(told(speed, row) for row in found.rows)
-    return row_table(found, head, cells, f"Megapixels of PAN a core second: {speeds}. ", rows)
+    note = f"Megapixels of PAN a core second: {speeds}. "
+    return noted(table([*head, f"money at {price:g} an hour"], rows), found, note)
 
 
 def workers_table(found: Result) -> str:
@@ -206,35 +203,32 @@ def workers_table(found: Result) -> str:
         "small": f"{SCENES} scenes of {SMALL} x {SMALL}",
         "large": f"one scene of {LARGE} x {LARGE} by rows",
     }
-    times = nested(found.rows, "scenes", "workers")
-    rows = [
-        {"title": title, "one": times[scenes][1]["seconds"], "two": times[scenes][2]["seconds"]}
-        for scenes, title in titles.items()
-    ]
-    head = "PAN pixels, 4 bands | one worker | two workers | efficiency"
-    cells = "{title} | {one:.1f} s | {two:.1f} s | {one / two / 2:.0%}"
-    return row_table(found, head, cells, CORES_AND_LOAD, rows)
+    times, rows = nested(found.rows, "scenes", "workers"), []
+    for scenes, title in titles.items():
+        one, two = (times[scenes][workers]["seconds"] for workers in (1, 2))
+        rows.append([title, f"{one:.1f} s", f"{two:.1f} s", f"{one / two / 2:.0%}"])
+    head = ["PAN pixels, 4 bands", "one worker", "two workers", "efficiency"]
+    return noted(table(head, rows), found, cores_and_load(found))
 
 
 def steps_table(found: Result) -> str:
     total = sum(row["core_seconds"] for row in found.rows)
-    rows = [row | {"total": total, "pixels": row["side"] ** 2} for row in found.rows]
     head = "step, for a megapixel of PAN | core time | share | read | written"
-    cells = (
-        "{step} | {core_seconds / pixels * 1e6:.2f} s | {core_seconds / total:.1%} | "
-        "{read / pixels:.1f} MB | {written / pixels:.1f} MB"
-    )
-    return row_table(found, head, cells, rows=rows)
+
+    def cells(r: Row) -> str:
+        pixels, share = r.side**2, f"{r.core_seconds / total:.1%}"
+        bytes_moved = f"{r.read / pixels:.1f} MB | {r.written / pixels:.1f} MB"
+        return f"{r.step} | {r.core_seconds / pixels * 1e6:.2f} s | {share} | {bytes_moved}"
+
+    return row_table(found, head, cells)
 
 
 def scheduler_table(found: Result) -> str:
-    rows = [
-        row | {"least": row["sleep"] * math.ceil(row["tasks"] / row["places"])}
-        for row in found.rows
-    ]
     head = f"places | tasks of {WINDOW:g} s | core time a task | efficiency | tasks a second"
-    cells = (
-        "{places} | {tasks} | {core_ms_per_task:.2f} ms | {least / seconds:.0%} | "
-        "{1e3 / core_ms_per_task:.0f}"
-    )
-    return row_table(found, head, cells, rows=rows)
+
+    def cells(r: Row) -> str:
+        own, least = r.core_ms_per_task, r.sleep * math.ceil(r.tasks / r.places)
+        efficiency = f"{least / r.seconds:.0%}"
+        return f"{r.places} | {r.tasks} | {own:.2f} ms | {efficiency} | {1e3 / own:.0f}"
+
+    return row_table(found, head, cells)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks.markdown import Cell, told
+from benchmarks.markdown import Cell
 from ksdiff.evaluation.run import DEFAULT_BORDER
 from ksdiff.evaluation.scenes import Subject, subjects
 from ksdiff.inference.sharpen import Sharpener
@@ -33,5 +33,5 @@ def scored(subject: Subject, sharpener: Sharpener, **facts: object) -> dict:
 
 
 def score_cell(reduced: str, full: str = "") -> Cell:
-    """Tells the indexes of a row by one text or the other: those with a truth, those without."""
-    return lambda row: told(full if "HQNR" in row["indexes"] else reduced, row["indexes"])
+    """The indexes of a row in one format or the other: those with a truth, those without."""
+    return lambda row: (full if "HQNR" in row["indexes"] else reduced).format_map(row["indexes"])

@@ -10,24 +10,13 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from benchmarks.markdown import CORES_AND_LOAD, fact_table
+from benchmarks.markdown import Row, cores_and_load, noted, table
 from benchmarks.measure import kilobytes, seconds_of
 from benchmarks.results import Result
 from ksdiff.errors import KSDiffError
 from ksdiff.synthetic.simulate import draw_scenes
 from tests.support.service import Service
 
-_LINES = """\
-scenes of {size} x {size} PAN pixels, 4 bands
-jobs sent at once | {jobs}
-successful, after a kill and a restart | {successful}
-different results (one scene, so one) | {different_results}
-done before the kill | {done_before_kill}
-time to accept a job, median and most | {accept_p50 * 1e3:.0f} ms, {accept_most * 1e3:.0f} ms
-time for a job, start-ups left out | {seconds / jobs:.1f} s
-from the kill until the new server listens | {down_seconds:.0f} s
-most memory, before and after | {peak_megabytes[0]:.0f} MB and {peak_megabytes[1]:.0f} MB
-"""
 _REQUEST = {"pan": "a_pan.tif", "ms": "a_ms.tif", "options": {"method": "ksdiff"}}
 
 
@@ -83,4 +72,18 @@ def _peak_megabytes(service: Service) -> float:
 
 
 def text(found: Result) -> str:
-    return fact_table(found, _LINES, CORES_AND_LOAD)
+    r = Row(**found.rows[0])
+    before, after = (f"{peak:.0f} MB" for peak in r.peak_megabytes)
+    accept = f"{r.accept_p50 * 1e3:.0f} ms, {r.accept_most * 1e3:.0f} ms"
+    rows = [
+        ("jobs sent at once", f"{r.jobs}"),
+        ("successful, after a kill and a restart", f"{r.successful}"),
+        ("different results (one scene, so one)", f"{r.different_results}"),
+        ("done before the kill", f"{r.done_before_kill}"),
+        ("time to accept a job, median and most", accept),
+        ("time for a job, start-ups left out", f"{r.seconds / r.jobs:.1f} s"),
+        ("from the kill until the new server listens", f"{r.down_seconds:.0f} s"),
+        ("most memory, before and after", f"{before} and {after}"),
+    ]
+    head = [f"scenes of {r.size} x {r.size} PAN pixels, 4 bands", ""]
+    return noted(table(head, rows), found, cores_and_load(found))

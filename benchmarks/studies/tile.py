@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from benchmarks.markdown import row_table
+from benchmarks.markdown import duration, nested, noted, table
 from benchmarks.measure import race, sampler
 from benchmarks.results import Result
 from ksdiff.images.pair import ArrayPair
@@ -50,12 +50,10 @@ def measure() -> Iterator[dict]:
 
 def text(found: Result) -> str:
     """Bands down; time with the weights for any bands, and beside that of the others."""
-    others = {row["weights"]: row["seconds"] for row in found.rows}
-    rows = [
-        row | {"other": others.get(f"ksdiff-s-{row['bands']}band")}
-        for row in found.rows
-        if row["weights"] == "ksdiff-s"
-    ]
-    head = "bands | ksdiff-s | over the weights for that number of bands"
-    cells = "{bands} | {duration(seconds)} | {f'{seconds / other:.2f}' if other else '–'}"
-    return row_table(found, head, cells, rows=rows)
+    rows = []
+    for bands, own in nested(found.rows, "bands", "weights").items():
+        seconds, other = own["ksdiff-s"]["seconds"], own.get(f"ksdiff-s-{bands}band")
+        over = f"{seconds / other['seconds']:.2f}" if other else "–"
+        rows.append([str(bands), duration(seconds), over])
+    head = ["bands", "ksdiff-s", "over the weights for that number of bands"]
+    return noted(table(head, rows), found)

@@ -18,19 +18,19 @@ from ksdiff_ops import backends
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 @pytest.mark.parametrize(
-    "python, told",
+    "python, message",
     [
         (sys.executable, "PyTorch sees no CUDA device here"),
         ("no-such-python", "PYTHON=no-such-python: expected a Python with PyTorch"),
     ],
 )
-def test_where_it_cannot_run_it_says_so_and_writes_nothing(tmp_path, python, told):
+def test_where_it_cannot_run_it_says_so_and_writes_nothing(tmp_path, python, message):
     done = subprocess.run(
         ["bash", ROOT / "benchmarks/gpu.sh", "gpu.json"],
         **{"cwd": tmp_path, "env": os.environ | {"PYTHON": python}},
         **{"capture_output": True, "text": True, "timeout": 120},
     )
-    assert done.returncode == 2 and told in done.stderr
+    assert done.returncode == 2 and message in done.stderr
     assert not list(tmp_path.iterdir())
 
 
