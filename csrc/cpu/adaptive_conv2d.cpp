@@ -84,6 +84,12 @@ int64_t strip_of() {
   return 2 * rows<Real>().product_lanes;
 }
 
+// Of the next strip: one vector where no more is left of a row.
+template <typename Real>
+int64_t columns_of(int64_t pixels) {
+  return std::min(strip_of<Real>(), round_up(pixels, rows<Real>().product_lanes));
+}
+
 // out[o][p] = sum over channels and taps of matrix[o][c, tap] * the scaled neighbours of p
 template <class Way>
 void convolve(const Problem& problem, Numbers numbers, const void* image, const void* attention,
@@ -107,14 +113,14 @@ void convolve(const Problem& problem, Numbers numbers, const void* image, const 
           near.move_to(y);
           const int64_t index = parts.image(part) * problem.others * shape.image_plane() +
                                 y * shape.width + x0;
-          Real* const direct =
-              pixels % strip == 0 ? direct_rows<Real>(numbers, out, index, pixels) : nullptr;
+          Real* const direct = direct_rows<Real>(numbers, out, index, pixels);
           Real* const target = direct ? direct : out_tile.data();
           const int64_t pitch = direct ? shape.image_plane() : tile_pitch;
           for (int64_t p = 0; p < pixels; p += strip) {
-            near.scale_planes(p, strip, panel.data(), strip);
+            const int64_t columns = columns_of<Real>(pixels - p);
+            near.scale_planes(p, columns, panel.data(), strip);
             Way::matmul({matrix.data(), matrix.terms(), panel.data(), strip, target + p, pitch,
-                         problem.others, matrix.terms(), strip, false});
+                         problem.others, matrix.terms(), columns, false});
           }
           if (direct) continue;
           for (int64_t o = 0; o < problem.others; ++o) {
@@ -153,10 +159,11 @@ void correlate(const Problem& problem, Numbers numbers, const void* image, const
           near.move_to(y);
           grad_row.offset_of(y);
           for (int64_t p = 0; p < pixels; p += strip) {
+            const int64_t columns = columns_of<Real>(pixels - p);
             grad_terms.take(grad_row.data() + p, grad_row.plane_pitch());
             Way::matmul({matrix.data(), matrix.terms(), grad_terms.data(), grad_terms.pitch(),
-                         panel.data(), strip, problem.patch(), matrix.terms(), strip, false});
-            near.sum(p, strip, panel.data(), strip);
+                         panel.data(), strip, problem.patch(), matrix.terms(), columns, false});
+            near.sum(p, columns, panel.data(), strip);
           }
           const int64_t index = image_index * shape.taps() * shape.out_plane() +
                                 y * shape.width + x0;
