@@ -30,9 +30,10 @@ def adaptive_conv2d(
     y[b, o, p] = bias[o] + sum over channels c of o's group and taps i of weight[o, c, i]
     * attention[b, i, p] * x[b, c, p * stride + i * dilation - padding], with zeros outside the
     image. With one kernel for all samples, no groups, stride 1 and dilation 1, the scaled patches,
-    kh * kw times the image, are never written to memory. With a channel a group, the products of
-    kernel and attention are written out and given to `dynamic_conv`; all else is composed of
-    PyTorch's operators, tap by tap, on every backend.
+    kh * kw times the image, are not kept for gradients and, but for some megabytes on a CPU, never
+    written to memory. With a channel a group, the products of kernel and attention are written out
+    and given to `dynamic_conv`; all else is composed of PyTorch's operators, tap by tap, on every
+    backend.
 
     Args:
         x: images [B, Cin, H, W]; float32, float64, float16 or bfloat16, any strides.
