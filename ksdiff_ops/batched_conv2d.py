@@ -86,10 +86,7 @@ def _prepare(
     chosen = backends.choose("batched_conv2d", x.device.type, backend)
     plain: tuple[plain_convolution.Form | None, ...] = (None, None)
     if chosen == "cpu":
-        plain = tuple(
-            plain_convolution.choose(x, weight, window, size, groups, recorded)
-            for recorded in (False, True)
-        )
+        plain = plain_convolution.forms(x, weight, window, size, groups)
 
     def run(
         operator: Callable[..., Tensor], x: Tensor, weight: Tensor, bias: Tensor | None

@@ -57,9 +57,15 @@ def _built() -> dict[str, str]:
     return json.loads(tell())
 
 
-@functools.cache
 def multiplies_bfloat16() -> bool:
-    """Whether the CPU has instructions that sum products of bfloat16 in float32."""
+    """Whether the CPU has instructions that sum products of bfloat16 in float32, and PyTorch uses
+    them, which it does through oneDNN.
+    """
+    return _has_bfloat16_units() and bool(torch.backends.mkldnn.enabled)
+
+
+@functools.cache
+def _has_bfloat16_units() -> bool:
     return bool(_built().get("cpu_bfloat16"))
 
 

@@ -17,22 +17,22 @@ _IN_PLACE = Window((1, 1), (0, 0), (1, 1))
 _FEW = 4 << 20  # numbers of images that a convolution takes at once without page faults
 
 
-def choose(
+def forms(
     x: Tensor,  # [B, Cin, H, W]
     weight: Tensor,  # [B, Cout, Cin / groups, kh, kw]
     window: Window,
     size: Pair,
     groups: int,
-    recorded: bool,
-) -> Form | None:
-    """The form to take on a CPU, by measurement; None where the operator is not slower.
+) -> tuple[Form | None, Form | None]:
+    """What to call on a CPU without gradients, and where these are going to be computed, too.
 
-    recorded: whether gradients are going to be computed, too.
+    By measurement; None where the operator is not slower.
     """
+    neither = None, None
     batch, channels = x.shape[:2]
     out_channels, kernel, image = weight.shape[1], as_pair(weight.shape[3:]), as_pair(x.shape[2:])
     if not x.numel() or not weight.numel() or not window.pads_alike(image, kernel, size):
-        return None
+        return neither
     # Sizes are made once: taking shapes apart would cost a small call some percent.
     result = (batch, out_channels, *size)
     grouped = partial(
@@ -45,37 +45,31 @@ def choose(
     precise = x.dtype in (torch.float32, torch.float64)
     is_depthwise = groups == channels == out_channels
     if batch == 1 and precise and not is_depthwise:
-        return grouped
+        return grouped, grouped
     # With a stride or dilation, PyTorch's convolutions of bfloat16 read and write out of bounds.
-    narrow = x.dtype == torch.bfloat16 and _sums_bfloat16_in_float()
+    narrow = x.dtype == torch.bfloat16 and native.multiplies_bfloat16()
     if not (precise or narrow) or window.stride != (1, 1) or window.dilation != (1, 1):
-        return None
+        return neither
     if torch.compiler.is_compiling():  # the number of samples may be unknown
-        return None
+        return neither
     if kernel == (1, 1) and window == _IN_PLACE and not is_depthwise:
         matrices = (batch, groups, out_channels // groups, channels // groups)
         pixels = (batch, groups, channels // groups, size[0] * size[1])
-        return partial(_product, pixels, matrices, result)
+        product = partial(_product, pixels, matrices, result)
+        return product, product
     plane = size[0] * size[1]
     if is_depthwise:
         small = plane <= (32 * 32 if narrow else 8 * 8) and batch * channels >= 128
-        slow_gradients = not narrow or kernel[0] * kernel[1] > 9
-        if small and x.dtype != torch.float64 and not (recorded and slow_gradients):
-            return grouped
-        return None
+        if not small or x.dtype == torch.float64:
+            return neither
+        return grouped, grouped if narrow and kernel[0] * kernel[1] <= 9 else None
     in_group = min(channels, out_channels) // groups
     if narrow and in_group >= 32 and plane <= 14 * 14:
-        if recorded and plane <= 8 * 8:
-            return None
-        return partial(_one_by_one, window, groups)
-    if narrow and in_group >= (16 if recorded else 8) and x.numel() <= _FEW:
-        return grouped
-    return None
-
-
-def _sums_bfloat16_in_float() -> bool:
-    # Without oneDNN, PyTorch sums bfloat16 in bfloat16.
-    return native.multiplies_bfloat16() and bool(torch.backends.mkldnn.enabled)
+        one_by_one = partial(_one_by_one, window, groups)
+        return one_by_one, one_by_one if plane > 8 * 8 else None
+    if narrow and in_group >= 8 and x.numel() <= _FEW:
+        return grouped, grouped if in_group >= 16 else None
+    return neither
 
 
 def _grouped(

@@ -149,8 +149,8 @@ class KernelSums {
   }
 
   // out[c][p] = sum over taps of kernels[tap][p] * the ring's plane c[offset[tap] + p]
-  void sum(const Taps& taps, RowRing<Real>& ring, const Offsets& offsets,
-           int64_t pixels, Real* out, int64_t out_pitch) {
+  void sum(const Taps& taps, RowRing<Real>& ring, const Offsets& offsets, int64_t pixels,
+           Real* out, int64_t out_pitch) {
     const Real* kernels = nullptr;
     if constexpr (requires { kernels_.in_place(taps, pixels, places_); }) {
       kernels = kernels_.in_place(taps, pixels, places_);
@@ -353,8 +353,8 @@ void walk_grad_input(const Shape& shape, const Window& window, Numbers numbers, 
 // tile[tap][p] = sum over channels of grad[c][p] * image[c][p * stride + tap * dilation - padding]
 //
 // `make_sink()` gives each thread an object with start(task, image_index), take(tile, pitch, y,
-// x0, pixels) and finish(task); the tile is zero from `pixels` up to the end of a vector. Tasks are numbered
-// image by image, `correlate_chunks` to an image.
+// x0, pixels) and finish(task); the tile is zero from `pixels` up to the end of a vector. Tasks are
+// numbered image by image, `correlate_chunks` to an image.
 inline int64_t correlate_rows(const Shape& shape) {
   return rows_per_task(shape.out_height, shape.batch * shape.groups);
 }
@@ -424,7 +424,7 @@ void walk_correlate(const Shape& shape, const Window& window, Numbers numbers, c
                                       terms.data(), tap_rows + from * shape.kernel_x * pitch,
                                       pitch, static_cast<int>(lanes.size()),
                                       static_cast<int>(terms.size()), pixels});
-          for (int64_t tap = from * shape.kernel_x; pixels < end && tap < to * shape.kernel_x; ++tap) {
+          for (int64_t tap = from * shape.kernel_x; tap < to * shape.kernel_x; ++tap) {
             std::fill(tap_rows + tap * pitch + pixels, tap_rows + tap * pitch + end, Real{});
           }
           sink.take(tap_rows, pitch, y, x0, pixels);

@@ -10,8 +10,8 @@ from ksdiff_ops import batched_conv2d, native, plain_convolution
 from ksdiff_ops.arguments import Window
 
 pytestmark = pytest.mark.usefixtures("poisoned", "seeded")
-FORMS = plain_convolution._grouped, plain_convolution._one_by_one, plain_convolution._product
-GROUPED, ONE_BY_ONE, PRODUCT = FORMS
+GROUPED, ONE_BY_ONE = plain_convolution._grouped, plain_convolution._one_by_one
+PRODUCT = plain_convolution._product
 # batch, Cin, Cout, groups, side, kernel: the form without gradients, and with them.
 FLOAT32 = {
     (1, 6, 4, 2, 9, 3): (GROUPED, GROUPED),
@@ -38,10 +38,7 @@ def assert_forms(shape, dtype, expected):
     x = torch.randn(batch, into, side, side, dtype=dtype)
     weight = torch.randn(batch, out, into // groups, k, k, dtype=dtype)
     window = Window((1, 1), (k // 2, k // 2), (1, 1))
-    found = tuple(
-        plain_convolution.choose(x, weight, window, (side, side), groups, recorded)
-        for recorded in (False, True)
-    )
+    found = plain_convolution.forms(x, weight, window, (side, side), groups)
     assert tuple(form and form.func for form in found) == expected
     operator = partial(batched_conv2d, groups=groups)
     assert_as_accurate_as_pytorch(operator, (x, weight))
@@ -65,9 +62,9 @@ def test_in_bfloat16(shape):
 @pytest.mark.skipif(not native.multiplies_bfloat16(), reason="the CPU has no units for bfloat16")
 def test_windows_that_pytorch_gets_wrong_in_bfloat16_are_left_to_the_operator():
     x, weight = torch.ones(2, 40, 9, 9).bfloat16(), torch.ones(2, 40, 40, 3, 3).bfloat16()
-    choose = partial(plain_convolution.choose, x, weight, groups=1, recorded=False)
-    assert choose(window=Window((1, 1), (2, 2), (2, 2)), size=(9, 9)) is None
-    assert choose(window=Window((2, 2), (1, 1), (1, 1)), size=(5, 5)) is None
+    forms = partial(plain_convolution.forms, x, weight, groups=1)
+    assert forms(window=Window((1, 1), (2, 2), (2, 2)), size=(9, 9)) == (None, None)
+    assert forms(window=Window((2, 2), (1, 1), (1, 1)), size=(5, 5)) == (None, None)
 
 
 def test_other_layouts_and_shared_kernels_are_left_to_the_operator(monkeypatch):
